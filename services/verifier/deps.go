@@ -1,0 +1,6 @@
+package verifier
+
+import (
+	_ "cel.dev/cel-go/cel"
+	_ "cel.dev/cel-go/ext"
+)
