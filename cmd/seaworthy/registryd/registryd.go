@@ -1,0 +1,127 @@
+// Package registryd embeds the CNCF Distribution registry in the all-in-one: the
+// real program with its own storage and its own push notifications, so that what
+// starts the pipeline is what starts it in production.
+package registryd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage engine it is configured with
+	"github.com/sirupsen/logrus"                                                    //nolint:depguard // Distribution logs through logrus; this is where its output is redirected
+)
+
+// Config configures the registry.
+type Config struct {
+	// Dir is where images are kept.
+	Dir string
+	// Listener is where it serves plain HTTP. Run closes it.
+	Listener net.Listener
+	// NotifyURL receives the push notifications; empty sends none.
+	NotifyURL string
+	// NotifySecret is sent to NotifyURL as a bearer token.
+	NotifySecret string
+	// Logs receives the registry's own warnings and errors.
+	Logs io.Writer
+}
+
+const (
+	notifyTimeout   = 5 * time.Second
+	notifyThreshold = 3
+	notifyBackoff   = time.Second
+	stopTimeout     = 5 * time.Second
+	headerTimeout   = 10 * time.Second
+)
+
+// Registry is an embedded registry.
+type Registry struct {
+	app      *handlers.App
+	server   *http.Server
+	listener net.Listener
+}
+
+// New builds a registry on the storage in cfg.Dir.
+func New(ctx context.Context, cfg Config) (r *Registry, err error) {
+	// NewApp panics on what it does not like in its configuration.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("embedded registry: %v", p)
+		}
+	}()
+	redirectLogs(cfg.Logs)
+	app := handlers.NewApp(ctx, distributionConfig(cfg))
+	return &Registry{
+		app:      app,
+		server:   &http.Server{Handler: app, ReadHeaderTimeout: headerTimeout},
+		listener: cfg.Listener,
+	}, nil
+}
+
+// Addr is the host and port that image references of this registry start with.
+func (r *Registry) Addr() string { return r.listener.Addr().String() }
+
+// Run serves until ctx ends.
+func (r *Registry) Run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- r.server.Serve(r.listener) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err = r.server.Shutdown(stop); err != nil {
+			err = errors.Join(err, r.server.Close())
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, r.app.Shutdown())
+}
+
+func distributionConfig(cfg Config) *configuration.Configuration {
+	c := &configuration.Configuration{
+		Storage: configuration.Storage{
+			"filesystem": configuration.Parameters{"rootdirectory": cfg.Dir},
+			"delete":     configuration.Parameters{"enabled": true},
+			"maintenance": configuration.Parameters{
+				"uploadpurging": map[any]any{"enabled": false},
+			},
+		},
+	}
+	if cfg.NotifyURL != "" {
+		c.Notifications.Endpoints = []configuration.Endpoint{{
+			Name:      "seaworthy",
+			URL:       cfg.NotifyURL,
+			Headers:   http.Header{"Authorization": {"Bearer " + cfg.NotifySecret}},
+			Timeout:   notifyTimeout,
+			Threshold: notifyThreshold,
+			Backoff:   notifyBackoff,
+			Ignore:    configuration.Ignore{Actions: []string{"pull", "mount"}},
+		}}
+	}
+	return c
+}
+
+// logSink is where the registry of this process logs. Distribution has one logger
+// per process, so this package has one too.
+var logSink sync.Mutex
+
+func redirectLogs(w io.Writer) {
+	logSink.Lock()
+	defer logSink.Unlock()
+	if w == nil {
+		w = io.Discard
+	}
+	logrus.SetOutput(w)
+	logrus.SetLevel(logrus.ErrorLevel)
+}
