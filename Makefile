@@ -1,0 +1,114 @@
+# Seaworthy. `make help` lists the targets; the README names the two that matter.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ROOT     := $(CURDIR)
+BIN      := $(ROOT)/.bin
+SERVICES := gateway scanner signer verifier notifier
+MODULES  := gen pkg $(addprefix services/,$(SERVICES)) cmd tests
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILDINFO := github.com/seaworthy-dev/seaworthy/pkg/buildinfo
+LDFLAGS  := -s -w -X $(BUILDINFO).version=$(VERSION)
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+FUZZTIME ?= 60s
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+##@ Try it
+
+.PHONY: demo
+demo: build demo-images ## Build everything, push two images, watch them become verdicts
+	@bin/seaworthy demo
+
+.PHONY: run
+run: build ## Start the all-in-one and leave it running
+	@bin/seaworthy run
+
+.PHONY: run-fleet
+run-fleet: build services $(BIN)/nats-server ## Start the five services as processes of their own, on loopback
+	@tools/scripts/with-postgres tools/scripts/run-fleet
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/seaworthy and bin/seaworthyctl
+	@mkdir -p bin
+	@$(GOBUILD) -o bin/seaworthy ./cmd/seaworthy
+	@$(GOBUILD) -o bin/seaworthyctl ./cmd/seaworthyctl
+
+.PHONY: services
+services: ## Build the five service binaries into bin/
+	@mkdir -p bin
+	@for s in $(SERVICES); do $(GOBUILD) -o bin/$$s ./services/$$s/cmd/$$s; done
+
+.PHONY: demo-images
+demo-images: bin/demo/ledger-1.4.0 bin/demo/ledger-1.5.0 ## Build the programs inside the demo's images
+
+bin/demo/ledger-1.4.0: deploy/demo/ledger/main.go deploy/demo/ledger/vulnerable.mod
+	@mkdir -p $(@D)
+	@cd deploy/demo/ledger && GOWORK=off GOOS=linux GOARCH=amd64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -modfile=vulnerable.mod -o $(ROOT)/$@ .
+
+bin/demo/ledger-1.5.0: deploy/demo/ledger/main.go deploy/demo/ledger/go.mod
+	@mkdir -p $(@D)
+	@cd deploy/demo/ledger && GOWORK=off GOOS=linux GOARCH=amd64 CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $(ROOT)/$@ .
+
+.PHONY: generate
+generate: $(BIN)/buf $(BIN)/protoc-gen-go ## Generate gen/ from proto/
+	@$(BIN)/buf format -w
+	@$(BIN)/buf generate
+
+##@ Check
+
+.PHONY: test
+test: build services demo-images $(BIN)/nats-server ## Unit, conformance (SQLite and PostgreSQL) and end-to-end tests, race detector on
+	@tools/scripts/with-postgres go test -race -timeout 20m $(addprefix ./,$(addsuffix /...,$(MODULES)))
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/buf ## Lint Go and protobuf
+	@$(BIN)/buf lint
+	@$(BIN)/buf format -d --exit-code
+	@$(BIN)/golangci-lint run $(addprefix ./,$(addsuffix /...,$(MODULES)))
+
+.PHONY: check
+check: lint ## Everything that must stay true besides the tests
+	@tools/scripts/check-generated
+	@tools/scripts/check-modules
+	@tools/scripts/check-imports
+	@tools/scripts/check-breaking
+
+.PHONY: test-interop
+test-interop: build demo-images $(BIN)/cosign ## Verify what we sign with the real cosign
+	@SEAWORTHY_COSIGN=$(BIN)/cosign go test -count=1 -run Interop -timeout 15m -v ./tests/interop/...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
+	@tools/scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	@go test -run '^$$' -bench . -benchmem $(addprefix ./,$(addsuffix /...,$(filter-out gen tests,$(MODULES))))
+
+.PHONY: clean
+clean: ## Remove what was built; the data directory and the tools stay
+	@rm -rf bin
+
+##@ Tools, each pinned in a module of its own under tools/
+
+$(BIN)/buf: tools/buf/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/buf install tool
+	@touch $@
+$(BIN)/protoc-gen-go: tools/protoc/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/protoc install tool
+	@touch $@
+$(BIN)/golangci-lint: tools/lint/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/lint install tool
+	@touch $@
+$(BIN)/nats-server: tools/nats/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/nats install tool
+	@touch $@
+$(BIN)/cosign: tools/cosign/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/cosign install tool
+	@touch $@
