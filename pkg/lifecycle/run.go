@@ -90,6 +90,7 @@ func stop(ctx context.Context, log *slog.Logger, timeout time.Duration, started 
 			case <-r.done:
 			case <-budget.C:
 				over = true
+				errs = append(errs, fmt.Errorf("component %s: %w (all had %s together)", r.Name, ErrStopTimeout, timeout))
 			}
 		}
 		select {
@@ -99,7 +100,7 @@ func stop(ctx context.Context, log *slog.Logger, timeout time.Duration, started 
 			}
 			log.DebugContext(ctx, "component stopped", slog.String("component", r.Name))
 		default:
-			errs = append(errs, fmt.Errorf("component %s: %w (all had %s together)", r.Name, ErrStopTimeout, timeout))
+			log.WarnContext(ctx, "component left behind", slog.String("component", r.Name))
 		}
 	}
 	return errs
