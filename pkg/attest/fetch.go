@@ -1,0 +1,178 @@
+package attest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+)
+
+// Defaults of Limits.
+const (
+	DefaultMaxReferrers = 256
+	DefaultMaxTotal     = 256 << 20
+)
+
+// Limits bound what Fetch reads. Zero values mean the defaults.
+type Limits struct {
+	// MaxReferrers is the largest number of bundles of one image; more are an
+	// error of Fetch as a whole, because a part would look like all. The default
+	// is DefaultMaxReferrers.
+	MaxReferrers int
+	// MaxBundle is the largest bundle in bytes, MaxTotal that of all together;
+	// what is over gets Err. The defaults are MaxBundle and DefaultMaxTotal.
+	MaxBundle, MaxTotal int64
+	// PredicateTypes, if not empty, leaves out bundles whose annotation names
+	// another type. The annotation is not signed: lying in it can hide a bundle,
+	// which whoever may write to the repository can do anyway, but not fake one.
+	PredicateTypes []string
+}
+
+// Referred is a bundle attached to an image. Nothing about it is verified but
+// that its bytes match its digest.
+type Referred struct {
+	// Descriptor is of the referrer's manifest, with the manifest's own artifact
+	// type and annotations.
+	registry.Descriptor
+	// Bundle is nil if Err is set.
+	Bundle []byte
+	// Err says why this one could not be read; registry.Temporary says whether
+	// trying again may help.
+	Err error
+}
+
+// Fetch reads all bundles attached to the digest of ref, in the registry's
+// order. Other kinds of referrers are left out. The error is for the list as a
+// whole; a bundle that cannot be read is in the result with its Err.
+func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Limits) ([]Referred, error) {
+	limits = limits.withDefaults()
+	list, err := c.Referrers(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("list attestations: %w", err)
+	}
+	list = slices.DeleteFunc(list, func(d registry.Descriptor) bool { return !mayBeBundle(d, limits.PredicateTypes) })
+	if len(list) > limits.MaxReferrers {
+		return nil, fmt.Errorf("list attestations: %w: %d referrers, the limit is %d", ErrTooLarge, len(list), limits.MaxReferrers)
+	}
+	var out []Referred
+	left := limits.MaxTotal
+	for _, d := range list {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("fetch attestations: %w", err)
+		}
+		r, isBundle := fetchOne(ctx, c, ref, d, min(limits.MaxBundle, left))
+		if !isBundle || !wanted(r.Annotations, limits.PredicateTypes) {
+			continue
+		}
+		left -= int64(len(r.Bundle))
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.MaxReferrers == 0 {
+		l.MaxReferrers = DefaultMaxReferrers
+	}
+	if l.MaxBundle == 0 {
+		l.MaxBundle = MaxBundle
+	}
+	if l.MaxTotal == 0 {
+		l.MaxTotal = DefaultMaxTotal
+	}
+	return l
+}
+
+// mayBeBundle judges by the list alone. Some registries name the type of the
+// config instead of the artifact type; what has the empty one is looked at.
+func mayBeBundle(d registry.Descriptor, predicateTypes []string) bool {
+	if d.ArtifactType != "" && d.ArtifactType != registry.MediaTypeEmpty && !IsBundleType(d.ArtifactType) {
+		return false
+	}
+	return wanted(d.Annotations, predicateTypes)
+}
+
+func wanted(annotations map[string]string, predicateTypes []string) bool {
+	t, ok := annotations[AnnotationPredicateType]
+	return !ok || len(predicateTypes) == 0 || slices.Contains(predicateTypes, t)
+}
+
+// bundleManifest is what is read of a referrer's manifest.
+type bundleManifest struct {
+	ArtifactType string                `json:"artifactType"`
+	Layers       []registry.Descriptor `json:"layers"`
+	Subject      *registry.Descriptor  `json:"subject"`
+	Annotations  map[string]string     `json:"annotations"`
+}
+
+// fetchOne reads one referrer. It says whether that is, or may be, a bundle.
+func fetchOne(ctx context.Context, c *registry.Client, ref imageref.Ref, listed registry.Descriptor, limit int64) (Referred, bool) {
+	r := Referred{Descriptor: listed}
+	repo := imageref.Ref{Registry: ref.Registry, Repository: ref.Repository}
+	d, raw, err := c.Manifest(ctx, repo.WithDigest(listed.Digest))
+	if err != nil {
+		r.Err = err
+		return r, true
+	}
+	var m bundleManifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		r.Err = malformed("manifest", err)
+		return r, true
+	}
+	r.Descriptor = d
+	r.ArtifactType, r.Annotations = m.ArtifactType, m.Annotations
+	if !IsBundleType(m.ArtifactType) {
+		return r, false
+	}
+	if m.Subject == nil || m.Subject.Digest != ref.Digest {
+		r.Err = fmt.Errorf("%w: the manifest refers elsewhere", ErrWrongSubject)
+		return r, true
+	}
+	if len(m.Layers) != 1 || !IsBundleType(m.Layers[0].MediaType) {
+		r.Err = malformed("manifest is not of exactly one bundle", nil)
+		return r, true
+	}
+	r.Bundle, err = c.ReadBlob(ctx, repo, m.Layers[0], limit)
+	if errors.Is(err, registry.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	if err != nil {
+		r.Bundle, r.Err = nil, err
+	}
+	return r, true
+}
+
+// Verify verifies the bundle like the function Verify, and says in the result
+// which referrer it was. An Err of r is returned.
+func (r Referred) Verify(subjectDigest string, roots TrustRoots) (*Verified, error) {
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	v, err := Verify(r.Bundle, subjectDigest, roots)
+	if err != nil {
+		return nil, err
+	}
+	v.ManifestDigest = r.Digest
+	v.CreateTime = r.created()
+	return v, nil
+}
+
+// created is zero if the annotation is missing or not a time.
+func (r Referred) created() time.Time {
+	t, err := time.Parse(time.RFC3339, r.Annotations[AnnotationCreated])
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+// IsBundleType says whether a media type is that of a Sigstore bundle, v0.1 to v0.3.
+func IsBundleType(mediaType string) bool {
+	return mediaType == BundleMediaType || strings.HasPrefix(mediaType, "application/vnd.dev.sigstore.bundle+json;version=0.")
+}

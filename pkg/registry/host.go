@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
+)
+
+// host is one allowed registry with its limits and its signed-in transports.
+type host struct {
+	name     string
+	insecure bool
+	registry name.Registry
+	auth     authn.Authenticator
+	base     http.RoundTripper
+
+	mu     sync.Mutex
+	signed map[string]http.RoundTripper // by scope
+}
+
+// maxSignedIn bounds the transports (and with them the tokens) kept per registry.
+const maxSignedIn = 512
+
+func newHost(cfg Host, base http.RoundTripper) (*host, error) {
+	opts := []name.Option{name.StrictValidation}
+	if cfg.Insecure {
+		opts = append(opts, name.Insecure)
+	}
+	reg, err := name.NewRegistry(cfg.Host, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("registry %q: %w", cfg.Host, err)
+	}
+	h := &host{
+		name: cfg.Host, insecure: cfg.Insecure, registry: reg,
+		auth: authn.Anonymous, signed: map[string]http.RoundTripper{},
+	}
+	if cfg.Username != "" {
+		password, err := cfg.Password.Resolve()
+		if err != nil {
+			return nil, fmt.Errorf("password of registry %q: %w", cfg.Host, err)
+		}
+		h.auth = &authn.Basic{Username: cfg.Username, Password: password}
+	}
+	concurrent := int64(cfg.MaxConcurrent)
+	if concurrent == 0 {
+		concurrent = DefaultMaxConcurrent
+	}
+	limit, burst := rate.Inf, 1
+	if cfg.RequestsPerSecond > 0 {
+		limit, burst = rate.Limit(cfg.RequestsPerSecond), max(1, int(cfg.RequestsPerSecond))
+	}
+	h.base = &guard{
+		insecure: cfg.Insecure,
+		inner: &limiter{
+			slots: semaphore.NewWeighted(concurrent),
+			rate:  rate.NewLimiter(limit, burst),
+			inner: base,
+		},
+	}
+	return h, nil
+}
+
+func (h *host) scheme() string {
+	if h.insecure {
+		return "http"
+	}
+	return "https"
+}
+
+// transport gives a transport that is signed in for actions on a repository. It
+// may ask the registry and its token service.
+func (h *host) transport(ctx context.Context, scope string) (http.RoundTripper, error) {
+	h.mu.Lock()
+	t, ok := h.signed[scope]
+	h.mu.Unlock()
+	if ok {
+		return t, nil
+	}
+	t, err := transport.NewWithContext(ctx, h.registry, h.auth, transport.NewUserAgent(h.base, "seaworthy"), []string{scope})
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.signed) >= maxSignedIn {
+		clear(h.signed)
+	}
+	h.signed[scope] = t
+	return t, nil
+}
+
+// forget drops a transport whose way of signing in is no longer right, for
+// example because the registry came back with another configuration.
+func (h *host) forget(scope string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.signed, scope)
+}
+
+var errPlainHTTP = errors.New("refusing plain http for a registry that is not configured as insecure")
+
+// guard keeps requests on the scheme the configuration says. The library below
+// tries https before http, and falls back to http for loopback and private
+// addresses; here the operator decides.
+type guard struct {
+	insecure bool
+	inner    http.RoundTripper
+}
+
+func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" && !g.insecure {
+		return nil, errPlainHTTP
+	}
+	if r.URL.Scheme == "https" && g.insecure && r.URL.Path == "/v2/" {
+		return nil, errInsecure
+	}
+	return g.inner.RoundTrip(r)
+}
+
+var errInsecure = errors.New("registry is configured as insecure: https is not tried")
+
+// limiter bounds rate and number of requests. A slot is held until the body of
+// the answer is closed.
+type limiter struct {
+	slots *semaphore.Weighted
+	rate  *rate.Limiter
+	inner http.RoundTripper
+}
+
+func (l *limiter) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := l.rate.Wait(r.Context()); err != nil {
+		return nil, fmt.Errorf("wait for the rate limit of the registry: %w", errors.Join(err, context.Cause(r.Context())))
+	}
+	if err := l.slots.Acquire(r.Context(), 1); err != nil {
+		return nil, fmt.Errorf("wait for a free connection to the registry: %w", err)
+	}
+	release := sync.OnceFunc(func() { l.slots.Release(1) })
+	resp, err := l.inner.RoundTrip(r)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	resp.Body = &releasingBody{ReadCloser: resp.Body, release: release}
+	return resp, nil
+}
+
+type releasingBody struct {
+	io.ReadCloser
+	release func()
+}
+
+func (b *releasingBody) Close() error {
+	defer b.release()
+	return b.ReadCloser.Close()
+}

@@ -1,0 +1,162 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+)
+
+// maxRepairs is how often one write is repeated because others overwrote it.
+const maxRepairs = 10
+
+// settleTime is how long after a write the index is looked at once more. A
+// writer in another process that had read the index before our write overwrites
+// it within one round trip.
+const settleTime = 60 * time.Millisecond
+
+// ReferrersTag is the tag that lists the referrers of a digest in registries
+// without the referrers API (OCI distribution specification 1.1, referrers tag schema).
+func ReferrersTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
+
+// readReferrersTag gives the index of the referrers tag, an empty one if there is none.
+func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (referrersIndex, error) {
+	const op = "read referrers tag"
+	ref := imageref.Ref{Registry: subject.Registry, Repository: subject.Repository, Tag: ReferrersTag(subject.Digest)}
+	_, raw, err := c.Manifest(ctx, ref)
+	if errors.Is(err, ErrNotFound) {
+		return referrersIndex{}, nil
+	}
+	if err != nil {
+		return referrersIndex{}, err
+	}
+	index, err := parseReferrersIndex(raw, c.cfg.MaxReferrers)
+	if err != nil {
+		return referrersIndex{}, &Error{Op: op, Where: ref.String(), kind: kindOfIndexError(err), cause: err}
+	}
+	return index, nil
+}
+
+// addToReferrersTag makes the referrers tag of subject list d, and whatever else
+// this process put there before and somebody overwrote. The registry has no
+// compare-and-swap, so a write is read back, at once and after a while, and
+// repeated until it stands. The caller holds the subject's lock.
+func (c *Client) addToReferrersTag(ctx context.Context, t target, d Descriptor) error {
+	const op = "write referrers tag"
+	key := t.ref.Name() + "@" + t.ref.Digest
+	c.written.add(key, d)
+	changed := false
+	for try := 1; try <= maxRepairs; try++ {
+		index, err := c.readReferrersTag(ctx, t.ref)
+		if err != nil {
+			return err
+		}
+		missing, err := index.add(c.written.of(key))
+		if err != nil {
+			return &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+		}
+		if missing == 0 {
+			if !changed {
+				return nil
+			}
+			changed = false
+			if err := c.sleep(ctx, settleTime); err != nil {
+				return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
+			}
+			continue
+		}
+		if try > 1 {
+			if err := c.sleep(ctx, rand.N(settleTime*time.Duration(try))); err != nil { //nolint:gosec // jitter needs no secrecy
+				return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
+			}
+		}
+		if len(index.entries) > c.cfg.MaxReferrers {
+			return &Error{Op: op, Where: key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
+		}
+		raw, err := index.marshal()
+		if err != nil {
+			return &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+		}
+		_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
+			c.written.only(key, d)
+			err = c.putWithoutDangling(ctx, t, index, err)
+		}
+		if err != nil {
+			return err
+		}
+		changed = true
+	}
+	return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
+}
+
+// putWithoutDangling writes index without the entries whose manifests are gone:
+// most registries refuse an index that names what they do not have. If nothing
+// is gone, that was not the reason, and refused is returned.
+func (c *Client) putWithoutDangling(ctx context.Context, t target, index referrersIndex, refused error) error {
+	kept := referrersIndex{annotations: index.annotations}
+	for _, e := range index.entries {
+		ref := t.ref
+		ref.Digest = e.Digest
+		if _, err := c.Resolve(ctx, ref); errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalidReference) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		kept.entries = append(kept.entries, e)
+	}
+	if len(kept.entries) == len(index.entries) {
+		return refused
+	}
+	raw, err := kept.marshal()
+	if err != nil {
+		return &Error{Op: "write referrers tag", Where: t.ref.Name(), kind: ErrMalformed, cause: err}
+	}
+	_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
+	return err
+}
+
+// add appends the descriptors that are not listed and says how many those were.
+func (x *referrersIndex) add(ds []Descriptor) (int, error) {
+	added := 0
+	for _, d := range ds {
+		if x.has(d.Digest) {
+			continue
+		}
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return 0, err
+		}
+		x.entries = append(x.entries, referrersEntry{Descriptor: d, raw: raw})
+		added++
+	}
+	return added, nil
+}
+
+// putManifest stores a manifest under a tag or digest. The answer's headers say
+// whether the registry understood the subject.
+func (c *Client) putManifest(ctx context.Context, t target, name, mediaType string, raw []byte) (http.Header, error) {
+	const op = "put manifest"
+	resp, err := c.send(ctx, t, request{
+		op: op, method: http.MethodPut, path: "manifests/" + name, body: raw, push: true,
+		header: http.Header{"Content-Type": {mediaType}},
+		want:   []int{http.StatusCreated, http.StatusOK, http.StatusAccepted},
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != Digest(raw) {
+		return nil, &Error{
+			Op: op, Where: t.ref.Name() + " " + name, kind: ErrDigestMismatch,
+			cause: fmt.Errorf("stored as %s, sent %s", clean(got), Digest(raw)),
+		}
+	}
+	return resp.Header, nil
+}

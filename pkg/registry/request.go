@@ -1,0 +1,195 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+// request is what is asked of a registry; it can be sent several times.
+type request struct {
+	op     string
+	method string
+	// path is below /v2/<repository>/; url, if set, is used instead.
+	path  string
+	query url.Values
+	url   *url.URL
+
+	header http.Header
+	body   []byte
+	push   bool
+	// want are the statuses that count as success.
+	want []int
+	// stream leaves the body without a time limit; the caller watches it.
+	stream bool
+}
+
+const maxRedirects = 5
+
+// send sends r until it succeeds, fails for good or no attempt or time is left.
+// The caller closes the body of the answer.
+func (c *Client) send(ctx context.Context, t target, r request) (*http.Response, error) {
+	refreshed := false
+	for attempt := 1; ; attempt++ {
+		resp, failure := c.attempt(ctx, t, r)
+		if failure == nil {
+			return resp, nil
+		}
+		if failure.StatusCode == http.StatusUnauthorized && !refreshed {
+			refreshed = true
+			t.host.forget(t.scope(r.push))
+			attempt--
+			continue
+		}
+		if !retryable(failure) || attempt >= c.cfg.MaxAttempts || ctx.Err() != nil {
+			return nil, failure
+		}
+		wait := backoff(attempt, failure.RetryAfter)
+		if failure.RetryAfter > maxRetryAfter {
+			return nil, failure
+		}
+		if deadline, ok := ctx.Deadline(); ok && c.now().Add(wait).After(deadline) {
+			return nil, failure
+		}
+		if err := c.sleep(ctx, wait); err != nil {
+			return nil, failure
+		}
+	}
+}
+
+func retryable(e *Error) bool {
+	switch e.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	case 0:
+		certificate := new(tls.CertificateVerificationError)
+		return errors.Is(e.kind, ErrUnavailable) && !errors.As(e.cause, &certificate) &&
+			!errors.Is(e.cause, errPlainHTTP) && !errors.Is(e.cause, errRedirect)
+	default:
+		return false
+	}
+}
+
+func (t target) scope(push bool) string {
+	actions := "pull"
+	if push {
+		actions = "pull,push"
+	}
+	return "repository:" + t.ref.Repository + ":" + actions
+}
+
+func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Response, *Error) {
+	where := t.ref.Name() + " " + r.path
+	cancel := func() {}
+	if !r.stream {
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)
+	}
+	signed, err := t.host.transport(ctx, t.scope(r.push))
+	if err != nil {
+		cancel()
+		return nil, transportError(r.op, where, err)
+	}
+	req, err := r.build(ctx, t)
+	if err != nil {
+		cancel()
+		return nil, &Error{Op: r.op, Where: where, kind: ErrInvalidReference, cause: err}
+	}
+	client := http.Client{Transport: signed, CheckRedirect: checkRedirect}
+	resp, err := client.Do(req)
+	if err != nil {
+		cancel()
+		return nil, transportError(r.op, where, err)
+	}
+	if !slices.Contains(r.want, resp.StatusCode) {
+		failure := statusError(r.op, where, resp, c.now())
+		resp.Body.Close()
+		cancel()
+		return nil, failure
+	}
+	resp.Body = &cancelingBody{ReadCloser: resp.Body, cancel: cancel}
+	return resp, nil
+}
+
+var errRedirect = errors.New("registry redirects where it must not")
+
+// checkRedirect follows registries to their storage, but not from a secured
+// place to an unsecured one and not for writes.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("%w: more than %d times", errRedirect, maxRedirects)
+	}
+	last := via[len(via)-1]
+	if last.URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return fmt.Errorf("%w: from https to %s", errRedirect, req.URL.Scheme)
+	}
+	if last.Method != http.MethodGet && last.Method != http.MethodHead {
+		return fmt.Errorf("%w: a %s", errRedirect, last.Method)
+	}
+	return nil
+}
+
+func (r request) build(ctx context.Context, t target) (*http.Request, error) {
+	u := r.url
+	if u == nil {
+		u = &url.URL{
+			Scheme: t.host.scheme(), Host: t.host.registry.RegistryStr(),
+			Path: "/v2/" + t.ref.Repository + "/" + r.path, RawQuery: r.query.Encode(),
+		}
+	}
+	var body io.Reader
+	if r.body != nil {
+		body = bytes.NewReader(r.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range r.header {
+		req.Header[k] = v
+	}
+	return req, nil
+}
+
+type cancelingBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *cancelingBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// readLimited reads at most limit bytes; more is ErrTooLarge.
+func readLimited(op, where string, body io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, &Error{Op: op, Where: where, kind: ErrUnavailable, cause: err}
+	}
+	if int64(len(b)) > limit {
+		return nil, &Error{Op: op, Where: where, kind: ErrTooLarge, cause: fmt.Errorf("more than %d bytes", limit)}
+	}
+	return b, nil
+}
+
+// stallGuard cancels a stream that delivers nothing for too long.
+type stallGuard struct {
+	timer   *time.Timer
+	timeout time.Duration
+}
+
+func newStallGuard(cancel context.CancelCauseFunc, timeout time.Duration) *stallGuard {
+	return &stallGuard{timeout: timeout, timer: time.AfterFunc(timeout, func() { cancel(errStalled) })}
+}
+
+var errStalled = errors.New("registry stopped sending")
+
+func (g *stallGuard) progress() { g.timer.Reset(g.timeout) }
+func (g *stallGuard) stop()     { g.timer.Stop() }
