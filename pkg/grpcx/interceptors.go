@@ -28,7 +28,7 @@ type interceptors struct {
 	trustDomain string
 	maxDeadline time.Duration
 	log         *slog.Logger
-	stopping    context.Context
+	stopping    <-chan struct{} // closed when streams must end
 }
 
 // PeerID returns the SPIFFE ID of the caller in a handler, or "" outside of one.
@@ -153,7 +153,13 @@ func (in *interceptors) deadlineUnary(ctx context.Context, req any, _ *grpc.Unar
 func (in *interceptors) stopStream(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancelCause(ss.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(in.stopping, func() { cancel(errStopping) })()
+	go func() {
+		select {
+		case <-in.stopping:
+			cancel(errStopping)
+		case <-ctx.Done():
+		}
+	}()
 	err := h(srv, &serverStream{ServerStream: ss, ctx: ctx})
 	if err != nil && errors.Is(context.Cause(ctx), errStopping) {
 		return apierr.New(codes.Unavailable, ReasonStopping, "the server is stopping").WithCause(err)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sort"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
@@ -50,8 +51,8 @@ type Server struct {
 	health   *healthServer
 	listener net.Listener
 
-	stopping context.Context
-	stop     context.CancelFunc
+	stopping chan struct{}
+	stop     func() // closes stopping, once
 }
 
 var _ grpc.ServiceRegistrar = (*Server)(nil)
@@ -85,7 +86,8 @@ func NewServer(cfg ServerConfig, d ServerDeps) (*Server, error) {
 		}
 	}
 	s := &Server{cfg: cfg, table: d.Authz, log: d.Telemetry.Logger, health: newHealthServer(d.Readiness), listener: listener}
-	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.stopping = make(chan struct{})
+	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	s.grpc = grpc.NewServer(s.options(d)...)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
