@@ -1,0 +1,160 @@
+package eventbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Handler handles one delivery. nil acknowledges it; an error brings it back
+// after the consumer's backoff, or makes it a dead letter if the error came from
+// Permanent or this was the last attempt. ctx ends with the consumer's
+// MaxDuration, and some time after the service was told to stop; it carries a
+// span that is a child of the sender's. Handlers must be idempotent: the same
+// message may come twice.
+type Handler func(ctx context.Context, d *Delivery) error
+
+// Timing of pull requests.
+const (
+	pullExpiry    = 30 * time.Second
+	pullHeartbeat = 5 * time.Second
+	// maxRemembered bounds the failures that are kept until their dead letter
+	// can be stored.
+	maxRemembered = 1000
+)
+
+// consumption is one running Consume.
+type consumption struct {
+	bus     *Bus
+	stream  string
+	cfg     Consumer
+	handler Handler
+
+	mu       sync.Mutex
+	failures map[uint64]DeadLetterInfo // by stream sequence
+}
+
+// Consume hands the messages of a durable to h, at most concurrency (1 to 1,000)
+// at a time, and takes no message from the server before a handler is free. It
+// returns nil after ctx ended or the bus was closed and all handlers returned:
+// they have the configured DrainTimeout, then their contexts end. It waits for
+// streams that do not exist yet. The error is of the call: a durable that is not
+// this service's.
+func (b *Bus) Consume(ctx context.Context, durable string, concurrency int, h Handler) error {
+	stream, cfg, ok := b.opts.Topology.consumer(durable)
+	if !ok || cfg.Service != b.opts.Service {
+		return fmt.Errorf("consume %s: %w: it is not a consumer of %s", durable, ErrNotAllowed, b.opts.Service)
+	}
+	if concurrency < 1 || concurrency > 1000 {
+		return fmt.Errorf("consume %s: concurrency %d is not 1 to 1000", durable, concurrency)
+	}
+	if b.opts.DeadLetter == nil && !cfg.NoDeadLetter {
+		return fmt.Errorf("consume %s: no dead letter function", durable)
+	}
+	if !b.enter() {
+		return fmt.Errorf("consume %s: %w: the bus is closed", durable, ErrUnavailable)
+	}
+	defer b.consumers.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := &consumption{
+		bus: b, stream: stream.Name, cfg: b.cfg.consumer(cfg), handler: h,
+		failures: map[uint64]DeadLetterInfo{},
+	}
+	var workers sync.WaitGroup
+	for range concurrency {
+		workers.Go(func() { c.work(ctx) })
+	}
+	workers.Go(func() {
+		select {
+		case <-b.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	workers.Wait()
+	return nil
+}
+
+// enter registers a consumption unless the bus is closing.
+func (b *Bus) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closing {
+		return false
+	}
+	b.consumers.Add(1)
+	return true
+}
+
+// work takes messages one by one until ctx ends, through all faults.
+func (c *consumption) work(ctx context.Context) {
+	for wait := minReconnectWait; ctx.Err() == nil; wait = min(2*wait, maxReconnectWait) {
+		began := time.Now()
+		err := c.session(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > maxReconnectWait {
+			wait = minReconnectWait
+		}
+		if !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			c.bus.log.WarnContext(ctx, "consumer interrupted", "consumer", c.cfg.Durable, "error", err)
+		}
+		c.bus.kick()
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// session takes messages until something goes wrong with the subscription. It
+// asks for one message at a time and only when it can handle it: a message that
+// waited in a buffer would have nobody to keep it alive.
+func (c *consumption) session(ctx context.Context) error {
+	if err := c.bus.waitUp(ctx); err != nil {
+		return err
+	}
+	consumer, err := c.bus.boundConsumer(ctx, c.stream, c.cfg.Durable)
+	if err != nil {
+		return err
+	}
+	// The owner's configuration may differ from ours; the server's counts.
+	ackWait := consumer.CachedInfo().Config.AckWait
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	if err != nil {
+		return err
+	}
+	defer c.giveBack(messages)
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		c.deliver(ctx, msg, ackWait)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// giveBack ends a subscription and returns a message that arrived in the last
+// moment.
+func (c *consumption) giveBack(messages jetstream.MessagesContext) {
+	messages.Drain()
+	for {
+		msg, err := messages.Next(jetstream.NextMaxWait(time.Second))
+		if err != nil {
+			messages.Stop()
+			return
+		}
+		if err := msg.Nak(); err != nil {
+			c.bus.log.Warn("message not given back", "consumer", c.cfg.Durable, "error", err)
+		}
+	}
+}

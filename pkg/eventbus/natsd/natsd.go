@@ -1,0 +1,131 @@
+// Package natsd runs a NATS JetStream server inside the process: for the
+// all-in-one, which is a real deployment on one machine, and for tests. Clients
+// are authenticated by their certificates alone, as deploy/nats/nats.conf does
+// it for a server of its own.
+package natsd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+)
+
+// User is a user of the server.
+type User = eventbus.User
+
+// Limits of the embedded server.
+const (
+	maxStore     = 4 << 30
+	maxMemory    = 64 << 20
+	maxPayload   = 1 << 20
+	readyTimeout = 15 * time.Second
+)
+
+// Config describes a server.
+type Config struct {
+	StoreDir string       // directory of the streams; survives restarts
+	Host     string       // address to listen on; default 127.0.0.1
+	Port     int          // 0 means a free port
+	TLS      *tlsx.Source // identity `…/service/nats`; not optional
+	Users    []User       // who may connect, by the SPIFFE ID in the certificate
+	Logger   *slog.Logger // nil logs nothing
+}
+
+// Server is a running server.
+type Server struct {
+	srv *server.Server
+}
+
+// Start starts a server and returns when it accepts connections and JetStream
+// runs. A port in use or a store that cannot be opened is an error.
+func Start(cfg Config) (*Server, error) {
+	if cfg.TLS == nil {
+		return nil, errors.New("embedded NATS: no TLS source")
+	}
+	if cfg.StoreDir == "" {
+		return nil, errors.New("embedded NATS: no store directory")
+	}
+	if len(cfg.Users) == 0 {
+		return nil, errors.New("embedded NATS: no users") // without users everybody may do everything
+	}
+	opts := options(cfg)
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	log := newLogger(cfg.Logger)
+	srv.SetLogger(log, false, false)
+	// The server reports a failed start only to its log; Start returns then.
+	go srv.Start()
+	deadline := time.NewTimer(readyTimeout)
+	defer deadline.Stop()
+	ready := make(chan bool, 1)
+	go func() { ready <- srv.ReadyForConnections(readyTimeout) }()
+	select {
+	case err = <-log.fatal:
+	case ok := <-ready:
+		if !ok {
+			err = errors.New("not ready in time")
+		}
+	}
+	if err == nil && !srv.JetStreamEnabled() {
+		err = errors.New("JetStream did not start")
+	}
+	if err != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	return &Server{srv: srv}, nil
+}
+
+func options(cfg Config) *server.Options {
+	host, port := cfg.Host, cfg.Port
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	opts := &server.Options{
+		ServerName: "seaworthy", Host: host, Port: port, NoSigs: true, MaxPayload: maxPayload,
+		JetStream: true, StoreDir: cfg.StoreDir, JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxMemory,
+		// An acknowledged event survives a power cut, not only a crash.
+		SyncAlways: true,
+		TLS:        true, TLSConfig: cfg.TLS.Server(), TLSVerify: true, TLSMap: true, TLSTimeout: 5,
+	}
+	for _, u := range cfg.Users {
+		opts.Users = append(opts.Users, &server.User{Username: u.ID, Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: u.Pub},
+			Subscribe: &server.SubjectPermission{Allow: u.Sub},
+		}})
+	}
+	return opts
+}
+
+// URL returns the address for clients.
+func (s *Server) URL() string {
+	host, port, _ := net.SplitHostPort(s.srv.Addr().String())
+	return "nats://" + net.JoinHostPort(host, port)
+}
+
+// Port returns the port that the server listens on.
+func (s *Server) Port() int {
+	_, port, _ := net.SplitHostPort(s.srv.Addr().String())
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// Shutdown stops the server and returns when its store is closed.
+func (s *Server) Shutdown() {
+	s.srv.Shutdown()
+	s.srv.WaitForShutdown()
+}

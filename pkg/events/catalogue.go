@@ -1,0 +1,183 @@
+package events
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+)
+
+// Services, as they are named in the topology and in SPIFFE IDs.
+const (
+	Gateway  = "gateway"
+	Scanner  = "scanner"
+	Signer   = "signer"
+	Verifier = "verifier"
+	Notifier = "notifier"
+)
+
+// Subjects. Each carries one message type.
+const (
+	SubjectImagePushed       = "seaworthy.evt.image.pushed.v1"
+	SubjectImageScanned      = "seaworthy.evt.image.scanned.v1"
+	SubjectImageAttested     = "seaworthy.evt.image.attested.v1"
+	SubjectVerdictReached    = "seaworthy.evt.verdict.reached.v1"
+	SubjectAdvisoriesUpdated = "seaworthy.evt.advisories.updated.v1"
+	SubjectAuditRecorded     = "seaworthy.evt.audit.recorded.v1"
+)
+
+// Streams.
+const (
+	StreamPushed     = "PUSHED"
+	StreamScanned    = "SCANNED"
+	StreamAttested   = "ATTESTED"
+	StreamVerdicts   = "VERDICTS"
+	StreamAdvisories = "ADVISORIES"
+	StreamDeadLetter = "DEADLETTER"
+	StreamAudit      = "AUDIT"
+)
+
+// Durable consumers.
+const (
+	ConsumerScannerScan         = "scanner-scan"
+	ConsumerVerifierPushes      = "verifier-pushes"
+	ConsumerSignerAttest        = "signer-attest"
+	ConsumerVerifierEvaluate    = "verifier-evaluate"
+	ConsumerSignerVSA           = "signer-vsa"
+	ConsumerNotifierDeliver     = "notifier-deliver"
+	ConsumerVerifierDeadLetters = "verifier-deadletters"
+)
+
+// Sizes. A dead letter carries the whole message that it is about, so its stream
+// takes larger ones than the others.
+const (
+	mib               = 1 << 20
+	streamBytes       = 256 * mib
+	maxEvent          = 256 << 10
+	maxDeadLetter     = 384 << 10
+	day               = 24 * time.Hour
+	maxAckPending     = 1000
+	defaultAckWait    = 30 * time.Second
+	defaultMaxDeliver = 12
+)
+
+// defaultBackoff with twelve attempts lets a dependency be away for about fifty
+// minutes before anything becomes a dead letter.
+var defaultBackoff = []time.Duration{
+	time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute,
+}
+
+// DeadLetterSubject returns the subject of a service's dead letters.
+func DeadLetterSubject(service string) string {
+	return "seaworthy.evt.deadletter." + service + ".v1"
+}
+
+// givesUp are the services with consumers, which therefore write dead letters.
+// The gateway has none: it answers the sender of a bad webhook.
+var givesUp = []string{Scanner, Signer, Verifier, Notifier}
+
+// Topology is all streams of the fleet. A stream has one owner, which creates it
+// together with its consumers, so that no fact is lost to a service that has not
+// started yet. Where somebody consumes, messages stay until all have.
+var Topology = eventbus.Topology{
+	Streams: []eventbus.Stream{
+		interest(StreamPushed, Gateway, SubjectImagePushed,
+			consumer(ConsumerScannerScan, Scanner, SubjectImagePushed),
+			consumer(ConsumerVerifierPushes, Verifier, SubjectImagePushed)),
+		interest(StreamScanned, Scanner, SubjectImageScanned,
+			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
+		interest(StreamAttested, Signer, SubjectImageAttested,
+			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
+		interest(StreamVerdicts, Verifier, SubjectVerdictReached,
+			consumer(ConsumerSignerVSA, Signer, SubjectVerdictReached),
+			consumer(ConsumerNotifierDeliver, Notifier, SubjectVerdictReached)),
+		{
+			Name: StreamAdvisories, Owner: Scanner, Subjects: []string{SubjectAdvisoriesUpdated},
+			Retention: eventbus.Limits, MaxBytes: 16 * mib, MaxAge: 7 * day, MaxMsgSize: maxEvent,
+		},
+		{
+			Name: StreamDeadLetter, Owner: Verifier, Subjects: deadLetterSubjects(),
+			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 30 * day, MaxMsgSize: maxDeadLetter,
+			Consumers: []eventbus.Consumer{deadLetterConsumer()},
+		},
+		{
+			Name: StreamAudit, Owner: Verifier, Subjects: []string{SubjectAuditRecorded},
+			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 365 * day, MaxMsgSize: maxEvent,
+		},
+	},
+	Publishers: publishers(),
+}
+
+// publishers says who may publish what. Operators may publish what the services
+// publish, to replay it, but no dead letter and no audit record.
+func publishers() map[string][]string {
+	p := map[string][]string{
+		SubjectImagePushed:       {Gateway, Scanner, eventbus.Operator},
+		SubjectImageScanned:      {Scanner, eventbus.Operator},
+		SubjectImageAttested:     {Signer, eventbus.Operator},
+		SubjectVerdictReached:    {Verifier, eventbus.Operator},
+		SubjectAdvisoriesUpdated: {Scanner},
+		SubjectAuditRecorded:     {Scanner, Signer, Verifier, Notifier},
+	}
+	for _, service := range givesUp {
+		p[DeadLetterSubject(service)] = []string{service}
+	}
+	return p
+}
+
+func deadLetterSubjects() []string {
+	subjects := make([]string, len(givesUp))
+	for i, service := range givesUp {
+		subjects[i] = DeadLetterSubject(service)
+	}
+	return subjects
+}
+
+func interest(name, owner, subject string, consumers ...eventbus.Consumer) eventbus.Stream {
+	return eventbus.Stream{
+		Name: name, Owner: owner, Subjects: []string{subject}, Retention: eventbus.Interest,
+		MaxBytes: streamBytes, MaxMsgSize: maxEvent, Consumers: consumers,
+	}
+}
+
+func consumer(durable, service string, subjects ...string) eventbus.Consumer {
+	return eventbus.Consumer{
+		Durable: durable, Service: service, Subjects: subjects, AckWait: defaultAckWait,
+		MaxDeliver: defaultMaxDeliver, Backoff: defaultBackoff, MaxAckPending: maxAckPending,
+	}
+}
+
+func deadLetterConsumer() eventbus.Consumer {
+	c := consumer(ConsumerVerifierDeadLetters, Verifier, deadLetterSubjects()...)
+	// A dead letter of a dead letter would come back to the same consumer.
+	c.NoDeadLetter = true
+	return c
+}
+
+// messageOf is the message type of each subject.
+var messageOf = map[string]proto.Message{
+	SubjectImagePushed:       (*eventv1.ImagePushedEvent)(nil),
+	SubjectImageScanned:      (*eventv1.ImageScannedEvent)(nil),
+	SubjectImageAttested:     (*eventv1.ImageAttestedEvent)(nil),
+	SubjectVerdictReached:    (*eventv1.VerdictReachedEvent)(nil),
+	SubjectAdvisoriesUpdated: (*eventv1.AdvisoriesUpdatedEvent)(nil),
+	SubjectAuditRecorded:     (*eventv1.AuditRecordedEvent)(nil),
+}
+
+// subjectOf is the subject of each message type but DeadLetterEvent, which has
+// one per service.
+var subjectOf = func() map[protoreflect.FullName]string {
+	m := make(map[protoreflect.FullName]string, len(messageOf))
+	for subject, e := range messageOf {
+		m[typeOf(e)] = subject
+	}
+	return m
+}()
+
+func typeOf(e proto.Message) protoreflect.FullName {
+	return e.ProtoReflect().Descriptor().FullName()
+}

@@ -1,0 +1,197 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+)
+
+// maxReason bounds the text of a dead letter, in bytes.
+const maxReason = 2000
+
+// deadLetters makes the dead letters of one service.
+type deadLetters struct {
+	source string
+}
+
+// message makes the dead letter of d. Whatever d contains, it succeeds as long
+// as the memory lasts: a message that cannot be buried would come back for ever.
+func (l deadLetters) message(d *eventbus.Delivery, info eventbus.DeadLetterInfo) (eventbus.Message, error) {
+	e := &eventv1.DeadLetterEvent{
+		Meta: &eventv1.EventMeta{
+			// The sequence makes a replay's dead letter another fact, the
+			// consumer tells two consumers of the same message apart.
+			EventId:   ID("deadletter", info.Consumer, d.Stream, strconv.FormatUint(d.Sequence, 10), d.ID),
+			EventTime: timestamppb.New(time.Now()),
+			Source:    l.source,
+			TraceId:   traceID(d.Header),
+		},
+		Service: info.Service, Consumer: info.Consumer, Subject: d.Subject,
+		Stream: d.Stream, StreamSequence: d.Sequence, Attempts: uint32(max(info.Attempts, 0)), //nolint:gosec // a count of deliveries
+		Reason: valid(info.Reason), Message: truncate(valid(info.Message), maxReason),
+		Headers: headers(d.Header), Payload: d.Data, Image: imageOf(d.Message),
+	}
+	return message(DeadLetterSubject(info.Service), e)
+}
+
+// headers are the original ones without the trace context, as protobuf wants
+// them: valid UTF-8.
+func headers(h map[string]string) map[string]string {
+	m := make(map[string]string, len(h))
+	for k, v := range h {
+		switch strings.ToLower(k) {
+		case "traceparent", "tracestate", "baggage":
+		default:
+			m[valid(k)] = valid(v)
+		}
+	}
+	return m
+}
+
+// traceID is the W3C trace id in a traceparent header, or "".
+func traceID(h map[string]string) string {
+	parts := strings.Split(h["traceparent"], "-")
+	if len(parts) < 4 || len(parts[1]) != 32 {
+		return ""
+	}
+	return valid(parts[1])
+}
+
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// truncate cuts s to at most n bytes without splitting a character.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// imageOf is the image that a message is about, if it can be read.
+func imageOf(m eventbus.Message) *typev1.ImageRef {
+	known, ok := messageOf[m.Subject]
+	if !ok {
+		return nil
+	}
+	e := known.ProtoReflect().Type().New().Interface()
+	if proto.Unmarshal(m.Data, e) != nil {
+		return nil
+	}
+	with, ok := e.(interface{ GetImage() *typev1.ImageRef })
+	if !ok {
+		return nil
+	}
+	return with.GetImage()
+}
+
+// DeadLetter is a dead letter as it is stored.
+type DeadLetter struct {
+	Sequence uint64 // names it, for ReplayDeadLetter
+	Event    *eventv1.DeadLetterEvent
+}
+
+// maxList bounds one call of ListDeadLetters.
+const maxList = 1000
+
+// ListDeadLetters returns up to limit (1 to 1,000) dead letters, oldest first,
+// starting with the first at or after the sequence from. The bus must be
+// connected as eventbus.Operator.
+func ListDeadLetters(ctx context.Context, bus *eventbus.Bus, from uint64, limit int) ([]DeadLetter, error) {
+	if limit < 1 || limit > maxList {
+		return nil, fmt.Errorf("list dead letters: limit %d is not 1 to %d", limit, maxList)
+	}
+	var list []DeadLetter
+	for len(list) < limit {
+		d, err := bus.Read(ctx, StreamDeadLetter, from)
+		if errors.Is(err, eventbus.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list dead letters: %w", err)
+		}
+		e, err := Decode[*eventv1.DeadLetterEvent](d.Message)
+		if err != nil {
+			return nil, fmt.Errorf("list dead letters: sequence %d: %w", d.Sequence, err)
+		}
+		list = append(list, DeadLetter{Sequence: d.Sequence, Event: e})
+		from = d.Sequence + 1
+	}
+	return list, nil
+}
+
+// GetDeadLetter returns the dead letter with exactly this sequence.
+func GetDeadLetter(ctx context.Context, bus *eventbus.Bus, seq uint64) (DeadLetter, error) {
+	letter, _, err := getDeadLetter(ctx, bus, seq)
+	if err != nil {
+		return DeadLetter{}, fmt.Errorf("dead letter %d: %w", seq, err)
+	}
+	return letter, nil
+}
+
+func getDeadLetter(ctx context.Context, bus *eventbus.Bus, seq uint64) (DeadLetter, *eventbus.Delivery, error) {
+	d, err := bus.Read(ctx, StreamDeadLetter, seq)
+	if err != nil {
+		return DeadLetter{}, nil, err
+	}
+	if d.Sequence != seq {
+		return DeadLetter{}, nil, fmt.Errorf("%w: the next one is %d", eventbus.ErrNotFound, d.Sequence)
+	}
+	e, err := Decode[*eventv1.DeadLetterEvent](d.Message)
+	if err != nil {
+		return DeadLetter{}, nil, err
+	}
+	return DeadLetter{Sequence: seq, Event: e}, d, nil
+}
+
+// replaySuffix is what earlier replays appended to an id.
+var replaySuffix = regexp.MustCompile(`-replay-\d+$`)
+
+// ReplayDeadLetter publishes the message in a dead letter again, to all
+// consumers of its subject, in the trace of its push, and returns its new id:
+// the old one with the suffix `-replay-<seq>`, because a stream would take the
+// old id for a repetition. The envelope inside stays as it was, so that what was
+// done already is not done twice. The dead letter stays too.
+func ReplayDeadLetter(ctx context.Context, bus *eventbus.Bus, seq uint64) (id string, err error) {
+	letter, stored, err := getDeadLetter(ctx, bus, seq)
+	if err != nil {
+		return "", fmt.Errorf("replay dead letter %d: %w", seq, err)
+	}
+	m := original(letter.Event)
+	m.ID = replaySuffix.ReplaceAllString(m.ID, "") + "-replay-" + strconv.FormatUint(seq, 10)
+	if err := bus.Publish(bus.WithTraceOf(ctx, stored), m); err != nil {
+		return "", fmt.Errorf("replay dead letter %d: %w", seq, err)
+	}
+	return m.ID, nil
+}
+
+// original is the message in a dead letter.
+func original(e *eventv1.DeadLetterEvent) eventbus.Message {
+	h := maps.Clone(e.GetHeaders())
+	m := eventbus.ParseMessage(e.GetSubject(), h, e.GetPayload())
+	if m.ID == "" {
+		m.ID = ID(e.GetStream(), strconv.FormatUint(e.GetStreamSequence(), 10))
+	}
+	if m.Type == "" {
+		m.Type = "unknown"
+	}
+	if m.Source == "" {
+		m.Source = e.GetMeta().GetSource()
+	}
+	return m
+}
