@@ -16,30 +16,59 @@ type Validator interface {
 // (warnings). The zero value is ready; not for concurrent use. A text that was
 // reported already is not reported twice.
 type Problems struct {
+	found  *findings
+	prefix string
+}
+
+// findings is what a Problems and all its sections share.
+type findings struct {
 	errs     []string
 	warnings []string
 }
 
+// In returns a Problems that reports to p, with section put before each path,
+// so that the type of a section needs not know where it is used.
+func (p *Problems) In(section string) *Problems {
+	return &Problems{found: p.all(), prefix: join(p.prefix, section)}
+}
+
 // Errorf reports that the key at path cannot be used as it is.
 func (p *Problems) Errorf(path, format string, a ...any) {
-	p.errs = add(p.errs, path, format, a...)
+	f := p.all()
+	f.errs = add(f.errs, p.path(path), format, a...)
 }
 
 // Warnf reports that the key at path is usable but unwise.
 func (p *Problems) Warnf(path, format string, a ...any) {
-	p.warnings = add(p.warnings, path, format, a...)
+	f := p.all()
+	f.warnings = add(f.warnings, p.path(path), format, a...)
 }
 
 // Warnings returns every warning, "path: text", in the order of reporting.
-func (p *Problems) Warnings() []string { return slices.Clone(p.warnings) }
+func (p *Problems) Warnings() []string { return slices.Clone(p.all().warnings) }
 
 // Err joins every error, one a line, or is nil.
 func (p *Problems) Err() error {
-	errs := make([]error, 0, len(p.errs))
-	for _, e := range p.errs {
-		errs = append(errs, errors.New(e))
+	texts := p.all().errs
+	errs := make([]error, 0, len(texts))
+	for _, text := range texts {
+		errs = append(errs, errors.New(text))
 	}
 	return errors.Join(errs...)
+}
+
+func (p *Problems) all() *findings {
+	if p.found == nil {
+		p.found = &findings{}
+	}
+	return p.found
+}
+
+func (p *Problems) path(path string) string {
+	if path == "" {
+		return p.prefix
+	}
+	return join(p.prefix, path)
 }
 
 func add(list []string, path, format string, a ...any) []string {

@@ -33,22 +33,22 @@ func DefaultConfig() Config {
 	return Config{LogLevel: "info", LogFormat: "json", SampleRatio: 1}
 }
 
-// Check reports what is wrong with the section; path is the section's key.
-func (c Config) Check(p *config.Problems, path string) {
+// Validate reports what is wrong with the section.
+func (c Config) Validate(p *config.Problems) {
 	if _, err := parseLevel(c.LogLevel); err != nil {
-		p.Errorf(path+".log_level", "%v", err)
+		p.Errorf("log_level", "%v", err)
 	}
 	if c.LogFormat != "" && c.LogFormat != "json" && c.LogFormat != "text" {
-		p.Errorf(path+".log_format", "%q is neither json nor text", c.LogFormat)
+		p.Errorf("log_format", "%q is neither json nor text", c.LogFormat)
 	}
 	if !(c.SampleRatio >= 0 && c.SampleRatio <= 1) { // written so that NaN fails too
-		p.Errorf(path+".sample_ratio", "%v is not between 0 and 1", c.SampleRatio)
+		p.Errorf("sample_ratio", "%v is not between 0 and 1", c.SampleRatio)
 	}
 	if err := checkEndpoint(c.OTLPEndpoint); err != nil {
-		p.Errorf(path+".otlp_endpoint", "%v", err)
+		p.Errorf("otlp_endpoint", "%v", err)
 	}
 	if c.OTLPInsecure && c.OTLPEndpoint != "" && !loopback(c.OTLPEndpoint) {
-		p.Warnf(path+".otlp_insecure", "traces travel to %s without TLS", c.OTLPEndpoint)
+		p.Warnf("otlp_insecure", "traces travel to %s without TLS", c.OTLPEndpoint)
 	}
 }
 

@@ -114,17 +114,17 @@ func lockID(name string) int64 {
 	return int64(h.Sum64())
 }
 
-func checkPostgres(p *config.Problems, path, dsn string) {
+func checkPostgres(p *config.Problems, dsn string) {
 	if dsn == "" {
 		return
 	}
 	pc, err := parsePostgres(dsn)
 	if err != nil {
-		p.Errorf(path+".dsn", "%v", err)
+		p.Errorf("dsn", "%v", err)
 		return
 	}
 	if pc.TLSConfig == nil && !private(pc.Host) {
-		p.Warnf(path+".dsn", "the connection to %s is not encrypted; set sslmode=verify-full", pc.Host)
+		p.Warnf("dsn", "the connection to %s is not encrypted; set sslmode=verify-full", pc.Host)
 	}
 }
 

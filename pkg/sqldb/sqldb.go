@@ -42,20 +42,20 @@ type Config struct {
 	MaxOpenConns int `yaml:"max_open_conns"`
 }
 
-// Check reports what is wrong with the section; path is the section's key.
-func (c Config) Check(p *config.Problems, path string) {
+// Validate reports what is wrong with the section.
+func (c Config) Validate(p *config.Problems) {
 	switch c.Driver {
 	case SQLite:
 	case Postgres:
-		checkPostgres(p, path, c.DSN)
+		checkPostgres(p, c.DSN)
 	default:
-		p.Errorf(path+".driver", "%q is neither sqlite nor postgres", c.Driver)
+		p.Errorf("driver", "%q is neither sqlite nor postgres", c.Driver)
 	}
 	if c.DSN == "" {
-		p.Errorf(path+".dsn", "must be given: a file path for sqlite, a connection string for postgres")
+		p.Errorf("dsn", "must be given: a file path for sqlite, a connection string for postgres")
 	}
 	if c.MaxOpenConns < 0 || c.MaxOpenConns == 1 {
-		p.Errorf(path+".max_open_conns", "%d is not 0 (the default) or at least 2", c.MaxOpenConns)
+		p.Errorf("max_open_conns", "%d is not 0 (the default) or at least 2", c.MaxOpenConns)
 	}
 }
 
