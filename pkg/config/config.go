@@ -171,13 +171,45 @@ func applySet(keys []leaf, set []string) []error {
 	return errs
 }
 
-// Keys lists the paths of every key that cfg (a struct or a pointer to one)
-// has, in the order of its fields; for --help texts and tests of documents.
-func Keys(cfg any) []string {
-	v := reflect.New(reflect.Indirect(reflect.ValueOf(cfg)).Type()).Elem()
-	var out []string
-	for _, k := range leaves(v) {
-		out = append(out, k.path)
+// Key describes one key for people.
+type Key struct {
+	// Path is its name for --set and, nested, in YAML.
+	Path string
+	// Default is the value that cfg holds, as YAML text; "" if it is empty.
+	Default string
+}
+
+// Describe lists every key of cfg (a pointer to a struct) with the value it
+// holds now. Secrets given by value are redacted.
+func Describe(cfg any) []Key {
+	var keys []Key
+	for _, l := range leaves(reflect.ValueOf(cfg).Elem()) {
+		k := Key{Path: l.path}
+		switch {
+		case l.value.IsZero():
+		case l.secretValue:
+			k.Default = redacted
+		default:
+			k.Default = flow(l.value.Interface())
+		}
+		keys = append(keys, k)
 	}
-	return out
+	return keys
+}
+
+// flow is the value on one line of YAML.
+func flow(v any) string {
+	if s, ok := v.(fmt.Stringer); ok {
+		return s.String()
+	}
+	var n yaml.Node
+	if err := n.Encode(v); err != nil {
+		return fmt.Sprint(v)
+	}
+	n.Style = yaml.FlowStyle
+	out, err := yaml.Marshal(&n)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(string(out))
 }

@@ -19,6 +19,8 @@ type leaf struct {
 	// unsetOthers clears the alternatives of the same secret, so that a
 	// stronger layer can replace "value" by "file".
 	unsetOthers func()
+	// secretValue marks text that must not be shown.
+	secretValue bool
 }
 
 var (
@@ -59,14 +61,12 @@ func walk(v reflect.Value, prefix string, out *[]leaf) {
 }
 
 func walkSecret(f reflect.Value, path string, out *[]leaf) {
-	var parts []leaf
-	part := func(name string, field reflect.Value) {
-		parts = append(parts, leaf{path: join(path, name), value: field, unsetOthers: func() { f.SetZero() }})
+	part := func(name string, field reflect.Value) leaf {
+		return leaf{path: join(path, name), value: field, unsetOthers: f.SetZero}
 	}
-	part("value", f.FieldByName("Value"))
-	part("file", f.FieldByName("File"))
-	part("env", f.FieldByName("Env"))
-	*out = append(*out, parts...)
+	value := part("value", f.FieldByName("Value"))
+	value.secretValue = true
+	*out = append(*out, value, part("file", f.FieldByName("File")), part("env", f.FieldByName("Env")))
 }
 
 // isSection tells a struct that groups keys from one that is a value itself.

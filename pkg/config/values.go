@@ -141,6 +141,9 @@ func (s Secret) check() error {
 	return nil
 }
 
+// redacted stands for a secret that was given by value.
+const redacted = "[redacted]"
+
 // String says where the secret is, never what it is.
 func (s Secret) String() string {
 	switch {
@@ -149,7 +152,7 @@ func (s Secret) String() string {
 	case s.Env != "":
 		return "env:" + s.Env
 	case s.Value != "":
-		return "[redacted]"
+		return redacted
 	default:
 		return ""
 	}
