@@ -1,0 +1,153 @@
+// Package core decides what a webhook's events mean: which of them are pushes of
+// images, which are of no interest and why. It knows no transport.
+package core
+
+import (
+	"fmt"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+)
+
+// Event is one event of a registry, as far as it matters here. Every field comes
+// from outside and may hold anything.
+type Event struct {
+	// ID is the registry's identity of the event.
+	ID string
+	// Action is what was done: push, pull, mount, delete.
+	Action string
+	// Repository, Tag and Digest say to what. Tag is empty for a push by digest.
+	Repository, Tag, Digest string
+	// MediaType and ArtifactType are those of the target.
+	MediaType, ArtifactType string
+	// References are what the target refers to, if the registry says so.
+	References []Reference
+	// Host is where the client reached the registry, by the client's own word.
+	Host string
+}
+
+// Reference is something a manifest refers to.
+type Reference struct {
+	MediaType, ArtifactType string
+}
+
+// Push is a push of an image.
+type Push struct {
+	// EventID is the registry's identity of the event; may be empty.
+	EventID string
+	// Image has the registry of the source, never one that the event names.
+	Image imageref.Ref
+	// MediaType is that of the manifest.
+	MediaType string
+}
+
+// Reason says why an event is of no interest. The values are metric labels.
+type Reason string
+
+// Reasons for which events are filtered.
+const (
+	// ReasonAction is a pull, mount, delete, or an action not known.
+	ReasonAction Reason = "action"
+	// ReasonNotManifest is a push of a blob.
+	ReasonNotManifest Reason = "not_manifest"
+	// ReasonOwnArtifact is an attestation, a signature, an SBOM or a tag that
+	// lists such: ours or another tool's. To scan them would be an echo.
+	ReasonOwnArtifact Reason = "own_artifact"
+	// ReasonDigestAlgorithm is a digest that is well-formed but not SHA-256. The
+	// registry would repeat an event that we refuse forever and hold back all
+	// that follow, so it is counted instead.
+	ReasonDigestAlgorithm Reason = "digest_algorithm"
+)
+
+// InvalidError says which field of an event cannot be and why.
+type InvalidError struct {
+	// Field is a path below the event, for example `target.digest`.
+	Field string
+	// Err says what is wrong with it.
+	Err error
+}
+
+// Error implements error.
+func (e *InvalidError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
+
+// Unwrap returns the cause.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
+// Classifier decides for the events of one source.
+type Classifier struct {
+	// Registry is the host and optional port that the source may speak for.
+	Registry string
+	// IsOwnArtifact recognises attestations and their like.
+	IsOwnArtifact func(mediaType, artifactType, tag string) bool
+}
+
+// manifestTypes are the media types of what can be an image.
+var manifestTypes = map[string]bool{
+	"application/vnd.oci.image.manifest.v1+json":                true,
+	"application/vnd.oci.image.index.v1+json":                   true,
+	"application/vnd.docker.distribution.manifest.v2+json":      true,
+	"application/vnd.docker.distribution.manifest.list.v2+json": true,
+}
+
+// Classify returns a push, or the reason why the event is none, or an
+// *InvalidError if it is a push that cannot be.
+func (c Classifier) Classify(e Event) (*Push, Reason, error) {
+	if e.Action != "push" {
+		return nil, ReasonAction, nil
+	}
+	if !manifestTypes[e.MediaType] {
+		return nil, ReasonNotManifest, nil
+	}
+	if c.isOwn(e) {
+		return nil, ReasonOwnArtifact, nil
+	}
+	if otherDigest(e.Digest) {
+		return nil, ReasonDigestAlgorithm, nil
+	}
+	if err := imageref.CheckDigest(e.Digest); err != nil {
+		return nil, "", &InvalidError{Field: "target.digest", Err: err}
+	}
+	// Tag and repository are checked apart so that the error names the right one.
+	ref := imageref.Ref{Registry: c.Registry, Repository: e.Repository, Digest: e.Digest}
+	if err := ref.Validate(); err != nil {
+		return nil, "", &InvalidError{Field: "target.repository", Err: err}
+	}
+	ref.Tag = e.Tag
+	if err := ref.Validate(); err != nil {
+		return nil, "", &InvalidError{Field: "target.tag", Err: err}
+	}
+	return &Push{EventID: e.ID, Image: ref, MediaType: e.MediaType}, "", nil
+}
+
+// isOwn looks at the target, its tag and what it refers to: a bundle is the layer
+// of a manifest whose own media type is that of any image.
+func (c Classifier) isOwn(e Event) bool {
+	if c.IsOwnArtifact(e.MediaType, e.ArtifactType, e.Tag) {
+		return true
+	}
+	for _, r := range e.References {
+		if c.IsOwnArtifact(r.MediaType, r.ArtifactType, "") {
+			return true
+		}
+	}
+	return false
+}
+
+// otherDigest reports whether d is a well-formed digest of a longer algorithm of
+// the OCI image specification.
+func otherDigest(d string) bool {
+	for prefix, digits := range map[string]int{"sha512:": 128, "sha384:": 96, "blake3:": 64} {
+		if len(d) == len(prefix)+digits && d[:len(prefix)] == prefix && isHex(d[len(prefix):]) {
+			return true
+		}
+	}
+	return false
+}
+
+func isHex(s string) bool {
+	for _, r := range s {
+		if (r < '0' || r > '9') && (r < 'a' || r > 'f') {
+			return false
+		}
+	}
+	return true
+}

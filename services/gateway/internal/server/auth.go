@@ -1,0 +1,77 @@
+package server
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+
+	"golang.org/x/time/rate"
+
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
+)
+
+// Source is a registry that may report pushes.
+type Source struct {
+	// Name is the last part of the webhook's path.
+	Name string
+	// Secret is the bearer token that the registry sends.
+	Secret string
+	// Registry is the host and optional port that the source may speak for.
+	Registry string
+	// RequestsPerSecond and Burst bound its requests.
+	RequestsPerSecond float64
+	Burst             int
+}
+
+// source is a Source made ready.
+type source struct {
+	name       string
+	secret     [sha256.Size]byte
+	limiter    *rate.Limiter
+	classifier core.Classifier
+}
+
+// sources finds the source of a request.
+type sources struct {
+	byName map[string]*source
+	// decoy is compared with when the name is not known, so that the answer takes
+	// as long and says as little as a wrong secret. Nobody knows its secret.
+	decoy *source
+}
+
+func newSources(list []Source, isOwn func(mediaType, artifactType, tag string) bool) *sources {
+	s := &sources{byName: make(map[string]*source, len(list)), decoy: &source{}}
+	_, _ = rand.Read(s.decoy.secret[:]) // crypto/rand.Read never fails
+	for _, c := range list {
+		s.byName[c.Name] = &source{
+			name:       c.Name,
+			secret:     sha256.Sum256([]byte(c.Secret)),
+			limiter:    rate.NewLimiter(rate.Limit(c.RequestsPerSecond), c.Burst),
+			classifier: core.Classifier{Registry: c.Registry, IsOwnArtifact: isOwn},
+		}
+	}
+	return s
+}
+
+// authenticate returns the source that r proves to be, or nil. Hashes of equal
+// length are compared, so that the time tells nothing about the secret's length.
+func (s *sources) authenticate(r *http.Request) *source {
+	src, known := s.byName[r.PathValue("source")]
+	if !known {
+		src = s.decoy
+	}
+	token, isBearer := bearer(r)
+	sum := sha256.Sum256([]byte(token))
+	equal := subtle.ConstantTimeCompare(sum[:], src.secret[:]) == 1
+	if !equal || !known || !isBearer {
+		return nil
+	}
+	return src
+}
+
+func bearer(r *http.Request) (string, bool) {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+}
