@@ -1,0 +1,69 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reasons of faults. They travel in dead letters, in scans and in gRPC errors.
+const (
+	ReasonImageNotFound        = "IMAGE_NOT_FOUND"
+	ReasonNotAnImage           = "NOT_AN_IMAGE"
+	ReasonInvalidReference     = "INVALID_REFERENCE"
+	ReasonLayerCorrupt         = "LAYER_CORRUPT"
+	ReasonLimitExceeded        = "LIMIT_EXCEEDED"
+	ReasonRegistryNotAllowed   = "REGISTRY_NOT_ALLOWED"
+	ReasonRegistryUnauthorized = "REGISTRY_UNAUTHORIZED"
+	ReasonRegistryUnavailable  = "REGISTRY_UNAVAILABLE"
+	ReasonNoSnapshot           = "NO_SNAPSHOT"
+)
+
+// Fault says why an image could not be scanned. A fault that is not temporary is
+// a fault of the image or of the configuration: trying again cannot help.
+type Fault struct {
+	// Reason is UPPER_SNAKE_CASE.
+	Reason string
+	// Message is for people and safe to show to callers.
+	Message   string
+	Temporary bool
+	cause     error
+}
+
+// NewFault returns a permanent fault.
+func NewFault(reason, format string, args ...any) *Fault {
+	return &Fault{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// NewTemporary returns a fault that may be gone at the next try.
+func NewTemporary(reason, format string, args ...any) *Fault {
+	f := NewFault(reason, format, args...)
+	f.Temporary = true
+	return f
+}
+
+// WithCause returns a copy that carries the error behind the fault, for logs.
+func (f *Fault) WithCause(err error) *Fault {
+	c := *f
+	c.cause = err
+	return &c
+}
+
+// Error returns the message and the cause.
+func (f *Fault) Error() string {
+	if f.cause != nil {
+		return f.Message + ": " + f.cause.Error()
+	}
+	return f.Message
+}
+
+// Unwrap returns the cause.
+func (f *Fault) Unwrap() error { return f.cause }
+
+// AsFault returns the fault in the chain of err, or nil.
+func AsFault(err error) *Fault {
+	var f *Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package core
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Media types of manifests that are understood.
+const (
+	mediaOCIManifest    = "application/vnd.oci.image.manifest.v1+json"
+	mediaOCIIndex       = "application/vnd.oci.image.index.v1+json"
+	mediaDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	mediaDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	mediaOCIConfig      = "application/vnd.oci.image.config.v1+json"
+	mediaDockerConfig   = "application/vnd.docker.container.image.v1+json"
+)
+
+// Limits on what a manifest may hold. They are far above what builders make.
+const (
+	maxPlatforms = 64
+	maxLayers    = 500
+	maxIndexSize = 1000
+)
+
+// Descriptor points to content in a registry.
+type Descriptor struct {
+	MediaType    string
+	ArtifactType string
+	Digest       string
+	Size         int64
+	Platform     *Platform
+	Annotations  map[string]string
+}
+
+type jsonDescriptor struct {
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType"`
+	Digest       string            `json:"digest"`
+	Size         int64             `json:"size"`
+	Annotations  map[string]string `json:"annotations"`
+	Platform     *struct {
+		OS           string `json:"os"`
+		Architecture string `json:"architecture"`
+		Variant      string `json:"variant"`
+	} `json:"platform"`
+}
+
+func (j jsonDescriptor) descriptor() Descriptor {
+	d := Descriptor{MediaType: j.MediaType, ArtifactType: j.ArtifactType, Digest: j.Digest, Size: j.Size, Annotations: j.Annotations}
+	if j.Platform != nil {
+		d.Platform = &Platform{OS: j.Platform.OS, Architecture: j.Platform.Architecture, Variant: j.Platform.Variant}
+	}
+	return d
+}
+
+type jsonManifest struct {
+	MediaType    string           `json:"mediaType"`
+	ArtifactType string           `json:"artifactType"`
+	Config       *jsonDescriptor  `json:"config"`
+	Layers       []jsonDescriptor `json:"layers"`
+	Manifests    []jsonDescriptor `json:"manifests"`
+	Subject      *jsonDescriptor  `json:"subject"`
+}
+
+// Manifest is a parsed manifest: of one image, or of an index of several.
+type Manifest struct {
+	// Index tells which of the two it is.
+	Index bool
+	// Config and Layers are those of a single image, lowest layer first.
+	Config Descriptor
+	Layers []Descriptor
+	// Platforms are the platform manifests of an index, in its order; manifests
+	// that are no platform images are left out.
+	Platforms []Descriptor
+}
+
+// ParseManifest reads a manifest or index. mediaType is what the registry called
+// it; the content's own mediaType must not contradict. Anything but an image or
+// an index of images is a NOT_AN_IMAGE fault.
+func ParseManifest(mediaType string, content []byte) (*Manifest, error) {
+	var j jsonManifest
+	if err := json.Unmarshal(content, &j); err != nil {
+		return nil, NewFault(ReasonNotAnImage, "the manifest is not valid JSON").WithCause(err)
+	}
+	if j.MediaType != "" && mediaType != "" && j.MediaType != mediaType {
+		return nil, NewFault(ReasonNotAnImage, "the manifest calls itself %q but the registry calls it %q", clip(j.MediaType), clip(mediaType))
+	}
+	if mediaType == "" {
+		mediaType = j.MediaType
+	}
+	switch mediaType {
+	case mediaOCIIndex, mediaDockerList:
+		return parseIndex(j)
+	case mediaOCIManifest, mediaDockerManifest:
+		return parseImage(j)
+	default:
+		return nil, NewFault(ReasonNotAnImage, "media type %q is not an image", clip(mediaType))
+	}
+}
+
+func parseIndex(j jsonManifest) (*Manifest, error) {
+	if len(j.Layers) > 0 || j.Config != nil {
+		return nil, NewFault(ReasonNotAnImage, "the index also has the members of a manifest")
+	}
+	if j.ArtifactType != "" || j.Subject != nil {
+		return nil, NewFault(ReasonNotAnImage, "the index is an artifact of type %q, not an image", clip(j.ArtifactType))
+	}
+	if len(j.Manifests) > maxIndexSize {
+		return nil, NewFault(ReasonLimitExceeded, "the index has %d manifests, more than %d", len(j.Manifests), maxIndexSize)
+	}
+	m := &Manifest{Index: true}
+	for _, d := range j.Manifests {
+		if isPlatformImage(d) {
+			m.Platforms = append(m.Platforms, d.descriptor())
+		}
+	}
+	if len(m.Platforms) == 0 {
+		return nil, NewFault(ReasonNotAnImage, "the index has no platform image")
+	}
+	if len(m.Platforms) > maxPlatforms {
+		return nil, NewFault(ReasonLimitExceeded, "the index has %d platforms, more than %d", len(m.Platforms), maxPlatforms)
+	}
+	return m, nil
+}
+
+// isPlatformImage leaves out what builders put beside the images: BuildKit's
+// attestation manifests have the platform unknown/unknown and a reference type
+// annotation, other artifacts have an artifact type.
+func isPlatformImage(d jsonDescriptor) bool {
+	if d.MediaType != mediaOCIManifest && d.MediaType != mediaDockerManifest {
+		return false
+	}
+	if d.ArtifactType != "" || d.Annotations["vnd.docker.reference.type"] != "" {
+		return false
+	}
+	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
+}
+
+func parseImage(j jsonManifest) (*Manifest, error) {
+	if len(j.Manifests) > 0 {
+		return nil, NewFault(ReasonNotAnImage, "the manifest also has the members of an index")
+	}
+	if j.Config == nil {
+		return nil, NewFault(ReasonNotAnImage, "the manifest has no config")
+	}
+	if j.ArtifactType != "" || j.Subject != nil {
+		return nil, NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(j.ArtifactType))
+	}
+	if j.Config.MediaType != mediaOCIConfig && j.Config.MediaType != mediaDockerConfig {
+		return nil, NewFault(ReasonNotAnImage, "config of media type %q is not an image's", clip(j.Config.MediaType))
+	}
+	if len(j.Layers) > maxLayers {
+		return nil, NewFault(ReasonLimitExceeded, "the manifest has %d layers, more than %d", len(j.Layers), maxLayers)
+	}
+	m := &Manifest{Config: j.Config.descriptor()}
+	for _, l := range j.Layers {
+		m.Layers = append(m.Layers, l.descriptor())
+	}
+	return m, nil
+}
+
+type jsonConfig struct {
+	OS           string    `json:"os"`
+	Architecture string    `json:"architecture"`
+	Variant      string    `json:"variant"`
+	Created      time.Time `json:"created"`
+	Config       struct {
+		User         string              `json:"User"`
+		Entrypoint   []string            `json:"Entrypoint"`
+		Cmd          []string            `json:"Cmd"`
+		Env          []string            `json:"Env"`
+		ExposedPorts map[string]struct{} `json:"ExposedPorts"`
+		Labels       map[string]string   `json:"Labels"`
+	} `json:"config"`
+}
+
+// ParseConfig reads the facts and the platform out of an image's configuration.
+// Only names of environment variables are kept: values may be secrets.
+func ParseConfig(content []byte) (Facts, Platform, error) {
+	var j jsonConfig
+	if err := json.Unmarshal(content, &j); err != nil {
+		return Facts{}, Platform{}, NewFault(ReasonNotAnImage, "the image's configuration cannot be read").WithCause(err)
+	}
+	f := Facts{
+		User:       j.Config.User,
+		Entrypoint: j.Config.Entrypoint,
+		Cmd:        j.Config.Cmd,
+		Labels:     j.Config.Labels,
+		Created:    j.Created.UTC(),
+	}
+	for p := range j.Config.ExposedPorts {
+		f.ExposedPorts = append(f.ExposedPorts, p)
+	}
+	slices.Sort(f.ExposedPorts)
+	for _, e := range j.Config.Env {
+		name, _, _ := strings.Cut(e, "=")
+		f.EnvNames = append(f.EnvNames, name)
+	}
+	slices.Sort(f.EnvNames)
+	f.EnvNames = slices.Compact(f.EnvNames)
+	return f, Platform{OS: j.OS, Architecture: j.Architecture, Variant: j.Variant}, nil
+}
+
+// clip bounds text from outside that goes into a message.
+func clip(s string) string {
+	if len(s) > 120 {
+		return s[:120] + "…"
+	}
+	return s
+}

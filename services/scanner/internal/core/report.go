@@ -1,0 +1,157 @@
+package core
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Platform is the platform of one manifest, in the terms of the OCI image
+// specification.
+type Platform struct {
+	OS           string
+	Architecture string
+	Variant      string
+}
+
+// Package is one package found in an image.
+type Package struct {
+	// PURL is the package URL. It identifies the package within a report together
+	// with Location.
+	PURL    string
+	Name    string
+	Version string
+	// Ecosystem is the OSV ecosystem, for example `Debian:12`. Empty when the
+	// distribution is one that no advisories are known for.
+	Ecosystem string
+	// SourceName and SourceVersion name the source package that the distribution's
+	// advisories speak of. Empty when it is the package itself.
+	SourceName    string
+	SourceVersion string
+	// Location is a path without a leading slash.
+	Location string
+	// LayerDigest is the digest of the layer that brought the package.
+	LayerDigest string
+	Licenses    []string
+}
+
+// AdvisoryName is the name that advisories use for the package.
+func (p *Package) AdvisoryName() string {
+	if p.SourceName != "" {
+		return p.SourceName
+	}
+	return p.Name
+}
+
+// AdvisoryVersion is the version that advisories compare with.
+func (p *Package) AdvisoryVersion() string {
+	if p.SourceVersion != "" {
+		return p.SourceVersion
+	}
+	return p.Version
+}
+
+// Severity orders findings; the numbers are those of seaworthy.type.v1.Severity.
+type Severity int
+
+// The severities, from no statement at all to the worst.
+const (
+	SeverityUnknown    Severity = 1
+	SeverityNegligible Severity = 2
+	SeverityLow        Severity = 3
+	SeverityMedium     Severity = 4
+	SeverityHigh       Severity = 5
+	SeverityCritical   Severity = 6
+)
+
+// Finding is one vulnerability of one package.
+type Finding struct {
+	// ID is the CVE if there is one, else the advisory's own id.
+	ID string
+	// Aliases are all ids of the vulnerability, sorted, ID included.
+	Aliases        []string
+	PURL           string
+	PackageName    string
+	PackageVersion string
+	Severity       Severity
+	CVSSScore      float64
+	CVSSVector     string
+	FixedVersions  []string
+	Summary        string
+	KEV            bool
+	EPSS           float64
+	LayerDigest    string
+	Location       string
+}
+
+// SnapshotInfo names an advisory snapshot.
+type SnapshotInfo struct {
+	Digest        string
+	DataTime      time.Time
+	AdvisoryCount int64
+	RejectedCount int64
+	// Ecosystems is sorted.
+	Ecosystems []string
+}
+
+// Distro is the distribution an image is made from, as its os-release says.
+type Distro struct {
+	ID      string
+	Version string
+}
+
+// Facts are the facts of an image's configuration that policies judge.
+type Facts struct {
+	User         string
+	Entrypoint   []string
+	Cmd          []string
+	ExposedPorts []string
+	EnvNames     []string
+	Labels       map[string]string
+	// Created is zero when the configuration does not say.
+	Created time.Time
+	Distro  Distro
+	// Layers are the digests of the layers, lowest first.
+	Layers []string
+}
+
+// Inventory is what was found in the layers of one manifest.
+type Inventory struct {
+	Packages []Package
+	Distro   Distro
+	// Problems name what could not be read, sorted. Any problem makes the report
+	// incomplete.
+	Problems []string
+}
+
+// Report is what was found in one platform manifest. The same manifest and the
+// same snapshot give an equal report.
+type Report struct {
+	ImageDigest    string
+	Platform       Platform
+	Facts          Facts
+	Packages       []Package
+	Findings       []Finding
+	Snapshot       SnapshotInfo
+	ScannerURI     string
+	ScannerVersion string
+	Problems       []string
+}
+
+// Sort brings packages, findings and problems into the order that reports are
+// made in.
+func (r *Report) Sort() {
+	SortPackages(r.Packages)
+	slices.SortFunc(r.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.PURL, b.PURL), cmp.Compare(a.Location, b.Location), cmp.Compare(a.ID, b.ID))
+	})
+	slices.Sort(r.Problems)
+	r.Problems = slices.Compact(r.Problems)
+}
+
+// SortPackages orders packages by purl and location.
+func SortPackages(ps []Package) {
+	slices.SortFunc(ps, func(a, b Package) int {
+		return cmp.Or(cmp.Compare(a.PURL, b.PURL), cmp.Compare(a.Location, b.Location), cmp.Compare(a.LayerDigest, b.LayerDigest))
+	})
+}

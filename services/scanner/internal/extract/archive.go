@@ -1,0 +1,112 @@
+package extract
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/google/osv-scalibr/extractor"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
+)
+
+const (
+	// maxArchiveDepth is how deep archives within archives are followed.
+	maxArchiveDepth = 8
+	// maxArchiveEntries is the number of files in an archive and those within it.
+	maxArchiveEntries = 1_000_000
+	// maxArchiveText is the size of a manifest or pom.properties in an archive.
+	maxArchiveText = 16 << 20
+)
+
+// boundedArchive measures an archive before the extractor opens it. The
+// extractor believes the sizes that the archive declares; here the members it
+// would open are really decompressed, within the limits. A file that is called
+// an archive and is none cannot be loaded by Java either and holds no packages.
+func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
+	return func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error) {
+		left := archiveBudget{bytes: maxBytes, entries: maxArchiveEntries}
+		err := left.measure(ctx, content, 1)
+		if errors.Is(err, zip.ErrFormat) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return next(ctx, path, info, content)
+	}
+}
+
+type archiveBudget struct {
+	bytes   int64
+	entries int
+}
+
+func (b *archiveBudget) measure(ctx context.Context, content []byte, depth int) error {
+	if depth > maxArchiveDepth {
+		return fmt.Errorf("archives nested deeper than %d", maxArchiveDepth)
+	}
+	zr, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return err
+	}
+	if b.entries -= len(zr.File); b.entries < 0 {
+		return fmt.Errorf("archive has more than %d files", maxArchiveEntries)
+	}
+	for _, f := range zr.File {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if archive.IsArchive(f.Name) {
+			if err := b.nested(ctx, f, depth); err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+			continue
+		}
+		if isArchiveText(f.Name) {
+			if _, err := b.open(f, maxArchiveText); err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *archiveBudget) nested(ctx context.Context, f *zip.File, depth int) error {
+	inner, err := b.open(f, b.bytes)
+	if err != nil {
+		return err
+	}
+	if err := b.measure(ctx, inner, depth+1); !errors.Is(err, zip.ErrFormat) {
+		return err
+	}
+	return nil
+}
+
+func (b *archiveBudget) open(f *zip.File, limit int64) ([]byte, error) {
+	rc, err := f.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	defer rc.Close()
+	limit = min(limit, b.bytes)
+	content, err := io.ReadAll(io.LimitReader(rc, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	if int64(len(content)) > limit {
+		return nil, errors.New("archive decompresses to more than is allowed")
+	}
+	b.bytes -= int64(len(content))
+	return content, nil
+}
+
+func isArchiveText(name string) bool {
+	base := strings.ToLower(path.Base(name))
+	return base == "manifest.mf" || base == "pom.properties"
+}

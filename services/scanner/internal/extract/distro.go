@@ -1,0 +1,94 @@
+package extract
+
+import (
+	"strings"
+)
+
+// maxOSRelease is how much of an os-release file is read.
+const maxOSRelease = 64 << 10
+
+// distro is the distribution of an image.
+type distro struct {
+	id      string
+	version string
+}
+
+// distro reads the first os-release file in the order of os-release(5); links
+// such as /etc/os-release → ../usr/lib/os-release are followed.
+func (m *merger) distro() distro {
+	for _, p := range []string{"etc/os-release", "usr/lib/os-release"} {
+		if n := m.tree.follow(p); n != nil && n.file != nil && n.file.osRelease != nil {
+			return parseOSRelease(string(n.file.osRelease))
+		}
+	}
+	return distro{}
+}
+
+func parseOSRelease(content string) distro {
+	var d distro
+	for line := range strings.Lines(content) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok || strings.HasPrefix(key, "#") {
+			continue
+		}
+		value = strings.ToValidUTF8(strings.Trim(strings.TrimSpace(value), `"'`), "")
+		if len(value) > 128 {
+			continue
+		}
+		switch key {
+		case "ID":
+			d.id = strings.ToLower(value)
+		case "VERSION_ID":
+			d.version = value
+		}
+	}
+	return d
+}
+
+func (d distro) title() string {
+	if d.id == "" {
+		return "(no os-release)"
+	}
+	return strings.TrimSpace(d.id + " " + d.version)
+}
+
+// debEcosystem is the OSV ecosystem of the distribution's dpkg packages.
+func (d distro) debEcosystem() string {
+	major, minor, _ := strings.Cut(d.version, ".")
+	switch d.id {
+	case "debian":
+		if major == "" {
+			// Testing and unstable have no version.
+			return "Debian"
+		}
+		return "Debian:" + major
+	case "ubuntu":
+		if d.version == "" {
+			return ""
+		}
+		if minor == "04" && len(major) == 2 && (major[1]-'0')%2 == 0 {
+			return "Ubuntu:" + d.version + ":LTS"
+		}
+		return "Ubuntu:" + d.version
+	}
+	return ""
+}
+
+// apkEcosystem is the OSV ecosystem of the distribution's apk packages.
+func (d distro) apkEcosystem() string {
+	switch d.id {
+	case "alpine":
+		major, rest, ok := strings.Cut(d.version, ".")
+		if !ok {
+			return ""
+		}
+		minor, _, _ := strings.Cut(rest, ".")
+		minor, _, _ = strings.Cut(minor, "_")
+		return "Alpine:v" + major + "." + minor
+	case "wolfi":
+		return "Wolfi"
+	case "chainguard":
+		return "Chainguard"
+	}
+	return ""
+}

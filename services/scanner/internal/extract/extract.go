@@ -1,0 +1,129 @@
+package extract
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// Opener opens a layer of an image in the registry. The reader verifies the
+// digest and fails at the end if the content does not have it.
+type Opener interface {
+	Layer(ctx context.Context, ref imageref.Ref, d core.Descriptor) (io.ReadCloser, error)
+}
+
+// Extractor takes inventories. It is safe for use by several goroutines.
+type Extractor struct {
+	opener  Opener
+	limits  Limits
+	layers  int
+	plugins *plugins
+	memory  *semaphore.Weighted
+}
+
+// New returns an extractor that reads as many layers of an image at once as
+// layers says.
+func New(opener Opener, limits Limits, layers int) (*Extractor, error) {
+	ps, err := newPlugins(limits)
+	if err != nil {
+		return nil, err
+	}
+	return &Extractor{
+		opener: opener, limits: limits, layers: max(layers, 1), plugins: ps,
+		memory: semaphore.NewWeighted(int64(limits.MaxBuffered)),
+	}, nil
+}
+
+// Extract returns the inventory of an image with the given layers, lowest first.
+// Errors are faults: LAYER_CORRUPT and LIMIT_EXCEEDED of the image, others of the
+// registry.
+func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core.Descriptor) (core.Inventory, error) {
+	results, err := x.readLayers(ctx, ref, layers)
+	if err != nil {
+		return core.Inventory{}, err
+	}
+	m := newMerger()
+	for i, r := range results {
+		if r == nil {
+			m.problems = append(m.problems, fmt.Sprintf("layer %d has the unsupported media type %q", i, layers[i].MediaType))
+			r = &layerResult{digest: layers[i].Digest}
+		}
+		m.add(r)
+	}
+	inv := m.inventory()
+	if len(inv.Packages) > x.limits.MaxPackages {
+		return core.Inventory{}, exceeded("the image has more than %d packages", x.limits.MaxPackages)
+	}
+	if len(inv.Problems) > maxProblems {
+		rest := len(inv.Problems) - maxProblems
+		inv.Problems = append(inv.Problems[:maxProblems:maxProblems], fmt.Sprintf("~ and %d more problems", rest))
+	}
+	return inv, nil
+}
+
+// maxProblems is how many problems a report names one by one.
+const maxProblems = 100
+
+// readLayers returns one result a layer; nil for a layer of a foreign kind.
+func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []core.Descriptor) ([]*layerResult, error) {
+	b := &budget{limits: x.limits}
+	results := make([]*layerResult, len(layers))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(x.layers)
+	for i, l := range layers {
+		if !supported(l.MediaType) {
+			continue
+		}
+		g.Go(func() error {
+			r := &layerReader{plugins: x.plugins, budget: b, memory: x.memory}
+			res, err := r.read(gctx, l.Digest, func() (io.ReadCloser, error) { return x.opener.Layer(gctx, ref, l) })
+			if err != nil {
+				return x.explain(err, l.Digest)
+			}
+			results[i] = res
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// explain names the layer in the fault that people see.
+func (x *Extractor) explain(err error, digest string) error {
+	var f *core.Fault
+	if errors.As(err, &f) {
+		named := *f
+		named.Message = fmt.Sprintf("layer %s: %s", digest, f.Message)
+		return &named
+	}
+	return fmt.Errorf("layer %s: %w", digest, err)
+}
+
+// supported tells whether a layer is a tar archive. Encrypted layers and layers
+// of artifacts are not.
+func supported(mediaType string) bool {
+	for _, prefix := range []string{
+		"application/vnd.oci.image.layer.v1.tar",
+		"application/vnd.oci.image.layer.nondistributable.v1.tar",
+		"application/vnd.docker.image.rootfs.diff.tar",
+		"application/vnd.docker.image.rootfs.foreign.diff.tar",
+	} {
+		if rest, ok := strings.CutPrefix(mediaType, prefix); ok {
+			switch rest {
+			case "", "+gzip", ".gzip", "+zstd", ".zstd":
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,91 @@
+package extract
+
+import (
+	"strings"
+
+	"github.com/google/osv-scalibr/extractor"
+	apkmeta "github.com/google/osv-scalibr/extractor/filesystem/os/apk/metadata"
+	dpkgmeta "github.com/google/osv-scalibr/extractor/filesystem/os/dpkg/metadata"
+	"github.com/google/osv-scalibr/purl"
+)
+
+// found is a package as one file tells it, before the distribution is known.
+type found struct {
+	// purlType is the type of its package URL.
+	purlType      string
+	name          string
+	version       string
+	sourceName    string
+	sourceVersion string
+	arch          string
+	licenses      []string
+	// as is the name of the hard link the package was found under; empty for the
+	// file's own name.
+	as string
+}
+
+// identity tells versions of a package apart within a package database.
+func (f *found) identity() string {
+	return strings.Join([]string{f.purlType, f.name, f.version, f.arch}, "\x00")
+}
+
+// goStdlib is the name that advisories use for Go's standard library.
+const goStdlib = "stdlib"
+
+func convert(p *extractor.Package) (found, bool) {
+	f := found{purlType: p.PURLType, name: p.Name, version: p.Version}
+	for _, l := range p.Licenses {
+		if l != "" {
+			f.licenses = append(f.licenses, l)
+		}
+	}
+	switch m := p.Metadata.(type) {
+	case *dpkgmeta.Metadata:
+		f.arch, f.sourceName, f.sourceVersion = m.Architecture, m.SourceName, m.SourceVersion
+	case *apkmeta.Metadata:
+		f.arch, f.sourceName = m.Architecture, m.OriginName
+	}
+	switch p.PURLType {
+	case purl.TypeGolang:
+		// scalibr calls the standard library `go`.
+		if f.name == "go" {
+			f.name, f.version = goStdlib, goVersion(f.version)
+		}
+		if f.version == "(devel)" {
+			f.version = ""
+		}
+	case purl.TypeMaven:
+		if f.name == "unknown" {
+			return found{}, false
+		}
+	}
+	if f.sourceName == f.name {
+		f.sourceName = ""
+	}
+	if f.sourceVersion == f.version {
+		f.sourceVersion = ""
+	}
+	return f, f.name != ""
+}
+
+// goVersion makes a semantic version of a Go release's: `1.22rc1` is `1.22.0-rc.1`.
+// A development build has no version that could be compared.
+func goVersion(v string) string {
+	if strings.HasPrefix(v, "devel") {
+		return ""
+	}
+	v, _, _ = strings.Cut(v, "-")
+	for i := range len(v) {
+		if v[i] != '.' && (v[i] < '0' || v[i] > '9') {
+			number, pre := v[:i], v[i:]
+			if strings.Count(number, ".") == 1 {
+				number += ".0"
+			}
+			if j := strings.IndexAny(pre, "0123456789"); j > 0 {
+				pre = pre[:j] + "." + pre[j:]
+			}
+			return number + "-" + pre
+		}
+	}
+	return v
+}

@@ -1,0 +1,300 @@
+package extract
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// kind is what a tar entry does to the tree.
+type kind uint8
+
+const (
+	kindDir kind = iota
+	kindFile
+	kindSymlink
+	kindHardLink
+	kindWhiteout
+	kindOpaque
+)
+
+// event is one tar entry, reduced to what the merge needs.
+type event struct {
+	path   string
+	target string
+	kind   kind
+	// file is set for files that an extractor looked into.
+	file *file
+	// wanted are the extractors that want a hard link under its own name.
+	wanted []*plugin
+}
+
+// file is what extractors found in one file.
+type file struct {
+	packages []found
+	// considered are the extractors that wanted the file.
+	considered []*plugin
+	// osRelease is the content of an os-release file.
+	osRelease []byte
+	// database tells that the packages are the state of a package manager: the
+	// next layer's version of the file repeats them.
+	database bool
+	problem  string
+}
+
+// layerResult is the outcome of one layer.
+type layerResult struct {
+	digest string
+	events []event
+}
+
+// layerReader walks one layer.
+type layerReader struct {
+	plugins *plugins
+	budget  *budget
+	memory  *semaphore.Weighted
+	// aliases maps the target of a hard link to the names it is linked under whose
+	// extractors want it. Set for the second walk only.
+	aliases map[string][]string
+}
+
+// read walks a layer once, and a second time in the rare case that a hard link's
+// name is wanted but its target's name was not: package managers that keep a
+// content-addressed store, such as pnpm, make such layers.
+func (l *layerReader) read(ctx context.Context, digest string, open func() (io.ReadCloser, error)) (*layerResult, error) {
+	res, err := l.walk(ctx, digest, open)
+	if err != nil {
+		return nil, err
+	}
+	aliases := unresolvedLinks(res.events)
+	if len(aliases) == 0 {
+		return res, nil
+	}
+	again := *l
+	again.aliases = aliases
+	again.budget = &budget{limits: l.budget.limits}
+	return again.walk(ctx, digest, open)
+}
+
+// unresolvedLinks returns the targets of hard links that exist in the same layer
+// but were not looked into by an extractor that wants the link.
+func unresolvedLinks(events []event) map[string][]string {
+	type entry struct {
+		root string
+		file *file
+	}
+	files := map[string]entry{}
+	var out map[string][]string
+	for i := range events {
+		e := &events[i]
+		switch e.kind {
+		case kindFile:
+			files[e.path] = entry{root: e.path, file: e.file}
+		case kindHardLink:
+			t, ok := files[e.target]
+			if !ok {
+				continue
+			}
+			files[e.path] = t
+			if !t.file.considers(e.wanted) {
+				if out == nil {
+					out = map[string][]string{}
+				}
+				out[t.root] = append(out[t.root], e.path)
+			}
+		default:
+			delete(files, e.path)
+		}
+	}
+	return out
+}
+
+// considers tells whether every one of the extractors wanted the file.
+func (f *file) considers(ps []*plugin) bool {
+	for _, p := range ps {
+		if f == nil || !slices.Contains(f.considered, p) {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.ReadCloser, error)) (*layerResult, error) {
+	blob, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("open layer: %w", err)
+	}
+	defer blob.Close()
+	s, err := openStream(blob, l.budget)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	res := &layerResult{digest: digest}
+	tr := tar.NewReader(s)
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("read layer: %w", err)
+		}
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, s.classify(err)
+		}
+		e, ok, err := l.entry(ctx, h, tr)
+		if err != nil {
+			return nil, s.classify(err)
+		}
+		if ok {
+			res.events = append(res.events, e)
+		}
+	}
+	if err := s.drain(); err != nil {
+		return nil, s.classify(err)
+	}
+	return res, nil
+}
+
+const (
+	whiteoutPrefix = ".wh."
+	whiteoutMeta   = ".wh..wh."
+	whiteoutOpaque = ".wh..wh..opq"
+)
+
+func (l *layerReader) entry(ctx context.Context, h *tar.Header, r io.Reader) (event, bool, error) {
+	if err := l.budget.spendEntry(h.Name); err != nil {
+		return event{}, false, err
+	}
+	name, err := l.clean(h.Name)
+	if err != nil || name == "" {
+		return event{}, false, err
+	}
+	dir, base := path.Split(name)
+	if strings.HasPrefix(base, whiteoutPrefix) {
+		switch hidden := base[len(whiteoutPrefix):]; {
+		case base == whiteoutOpaque:
+			return event{kind: kindOpaque, path: strings.TrimSuffix(dir, "/")}, true, nil
+		case strings.HasPrefix(base, whiteoutMeta), hidden == "", hidden == ".", hidden == "..":
+			// AUFS bookkeeping, or a whiteout of nothing.
+			return event{}, false, nil
+		default:
+			return event{kind: kindWhiteout, path: dir + hidden}, true, nil
+		}
+	}
+	e := event{path: name, kind: kindFile}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		e.kind = kindDir
+	case tar.TypeSymlink:
+		e.kind, e.target = kindSymlink, h.Linkname
+		if len(h.Linkname) > maxPath {
+			return event{}, false, exceeded("the target of a symbolic link is longer than %d bytes", maxPath)
+		}
+	case tar.TypeLink:
+		e.kind = kindHardLink
+		if e.target, err = l.clean(h.Linkname); err != nil {
+			return event{}, false, err
+		}
+		e.wanted = l.plugins.wants(name, h.FileInfo())
+	case tar.TypeReg, tar.TypeGNUSparse:
+		e.file, err = l.file(ctx, name, h, r)
+		if err != nil {
+			return event{}, false, err
+		}
+	case tar.TypeXGlobalHeader:
+		return event{}, false, nil
+	}
+	return e, true, nil
+}
+
+// clean brings a path into the form of fs.FS: no leading slash, no dots. A path
+// that climbs out of the image is held at its root, as runtimes do.
+func (l *layerReader) clean(name string) (string, error) {
+	if len(name) > maxPath {
+		return "", exceeded("a path is longer than %d bytes", maxPath)
+	}
+	p := strings.TrimPrefix(path.Clean("/"+name), "/")
+	if strings.Count(p, "/") >= l.budget.limits.MaxDepth {
+		return "", exceeded("a path is deeper than %d directories", l.budget.limits.MaxDepth)
+	}
+	return p, nil
+}
+
+// file runs the extractors that want a file. It returns nil if none does.
+func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io.Reader) (*file, error) {
+	info := h.FileInfo()
+	names := append([]string{name}, l.aliases[name]...)
+	var jobs []job
+	for _, n := range names {
+		if ps := l.plugins.wants(n, info); ps != nil {
+			jobs = append(jobs, job{path: n, plugins: ps})
+		}
+	}
+	if len(jobs) == 0 {
+		return nil, nil //nolint:nilnil // no extractor wants the file; that is no error
+	}
+	head := make([]byte, min(h.Size, magicSize))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, err
+	}
+	out := &file{}
+	for _, j := range jobs {
+		out.considered = append(out.considered, j.plugins...)
+	}
+	if jobs = dropNonExecutables(jobs, head); len(jobs) == 0 {
+		return out, nil
+	}
+	if h.Size > int64(l.budget.limits.MaxFile) {
+		out.problem = fmt.Sprintf("%s: larger than %d bytes", name, l.budget.limits.MaxFile)
+		return out, nil
+	}
+	if err := l.memory.Acquire(ctx, h.Size); err != nil {
+		return nil, fmt.Errorf("wait for memory: %w", err)
+	}
+	defer l.memory.Release(h.Size)
+	content, err := readContent(head, h.Size, r)
+	if err != nil {
+		return nil, err
+	}
+	for _, j := range jobs {
+		l.plugins.run(ctx, out, j, name, info, content)
+	}
+	return out, nil
+}
+
+// trusted is the size up to which a header's word is taken for the size of a
+// file; larger buffers grow as bytes really come.
+const trusted = 4 << 20
+
+func readContent(head []byte, size int64, r io.Reader) ([]byte, error) {
+	buf := make([]byte, len(head), min(size, trusted))
+	copy(buf, head)
+	for int64(len(buf)) < size {
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(size, int64(2*cap(buf))))
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):min(int64(cap(buf)), size)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			if errors.Is(err, io.EOF) && int64(len(buf)) == size {
+				break
+			}
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return buf, nil
+}

@@ -1,0 +1,162 @@
+package extract
+
+import (
+	"slices"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// merger stacks the outcomes of layers, lowest first.
+type merger struct {
+	tree    *tree
+	digests []string
+	// origins tells for each package of a package database which layer's version of
+	// the database was the first to have it: by path, then by identity.
+	origins  map[string]map[string]int
+	problems []string
+}
+
+func newMerger() *merger {
+	return &merger{tree: newTree(), origins: map[string]map[string]int{}}
+}
+
+// add puts a layer on top. Whiteouts hide what lower layers have, wherever in the
+// layer they stand, so they are applied first.
+func (m *merger) add(l *layerResult) {
+	index := len(m.digests)
+	m.digests = append(m.digests, l.digest)
+	for i := range l.events {
+		m.hide(&l.events[i])
+	}
+	for i := range l.events {
+		m.apply(&l.events[i], index)
+	}
+}
+
+func (m *merger) hide(e *event) {
+	switch e.kind {
+	case kindWhiteout:
+		if cs, ok := m.tree.resolve(e.path); ok {
+			m.tree.remove(cs)
+		}
+	case kindOpaque:
+		if e.path == "" {
+			m.tree.root.children = nil
+			return
+		}
+		if cs, ok := m.tree.resolve(e.path); ok {
+			m.tree.clear(cs)
+		}
+	default:
+	}
+}
+
+func (m *merger) apply(e *event, layer int) {
+	if e.kind == kindWhiteout || e.kind == kindOpaque {
+		return
+	}
+	cs, ok := m.tree.resolve(e.path)
+	if !ok {
+		m.problems = append(m.problems, "a path leads through a cycle of symbolic links")
+		return
+	}
+	switch e.kind {
+	case kindDir:
+		m.tree.mkdir(cs)
+	case kindSymlink:
+		m.tree.put(cs, &node{target: e.target, layer: layer})
+	case kindHardLink:
+		m.link(e, cs, layer)
+	default:
+		if e.file == nil {
+			m.tree.hide(cs)
+			return
+		}
+		m.place(cs, &node{file: e.file, name: e.path, layer: layer})
+	}
+}
+
+// link makes another name for a file. A wanted name whose content was not looked
+// into leaves the report incomplete.
+func (m *merger) link(e *event, cs []string, layer int) {
+	var target *node
+	if ts, ok := m.tree.resolve(e.target); ok {
+		target = m.tree.at(ts)
+	}
+	switch {
+	case target != nil && target.file.considers(e.wanted):
+		m.place(cs, &node{file: target.file, name: e.path, layer: layer})
+	case len(e.wanted) > 0 && !onlyExecutable(e.wanted):
+		m.place(cs, &node{file: &file{problem: e.path + ": a hard link to a file that was not read"}, name: e.path, layer: layer})
+	default:
+		m.tree.hide(cs)
+	}
+}
+
+// onlyExecutable: every file with an execute bit is wanted by the extractor of
+// executables, so that alone says nothing about the link.
+func onlyExecutable(ps []*plugin) bool {
+	return !slices.ContainsFunc(ps, func(p *plugin) bool { return !p.executable })
+}
+
+func (m *merger) place(cs []string, n *node) {
+	m.tree.put(cs, n)
+	if !n.file.database {
+		return
+	}
+	path := joinPath(cs)
+	before, now := m.origins[path], make(map[string]int, len(n.file.packages))
+	for i := range n.file.packages {
+		id := n.file.packages[i].identity()
+		if first, ok := before[id]; ok {
+			now[id] = first
+		} else {
+			now[id] = n.layer
+		}
+	}
+	m.origins[path] = now
+}
+
+// inventory tells what is in the image now that all layers are merged.
+func (m *merger) inventory() core.Inventory {
+	inv := core.Inventory{Problems: m.problems}
+	d := m.distro()
+	inv.Distro = core.Distro{ID: d.id, Version: d.version}
+	m.tree.walk(func(path string, n *node) {
+		if n.file.problem != "" {
+			inv.Problems = append(inv.Problems, n.file.problem)
+		}
+		for i := range n.file.packages {
+			f := &n.file.packages[i]
+			if f.as != "" && f.as != n.name {
+				continue
+			}
+			layer := n.layer
+			if n.file.database {
+				layer = m.origins[path][f.identity()]
+			}
+			inv.Packages = append(inv.Packages, f.pkg(d, path, m.digests[layer]))
+		}
+	})
+	core.SortPackages(inv.Packages)
+	inv.Packages = slices.CompactFunc(inv.Packages, func(a, b core.Package) bool {
+		return a.PURL == b.PURL && a.Location == b.Location
+	})
+	for i := range inv.Packages {
+		if inv.Packages[i].Ecosystem == "" {
+			inv.Problems = append(inv.Problems, "no advisories are known for packages of the distribution "+d.title())
+			break
+		}
+	}
+	slices.Sort(inv.Problems)
+	inv.Problems = slices.Compact(inv.Problems)
+	return inv
+}
+
+func joinPath(cs []string) string {
+	out := cs[0]
+	for _, c := range cs[1:] {
+		out += "/" + c
+	}
+	return out
+}

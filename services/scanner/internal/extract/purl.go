@@ -1,0 +1,104 @@
+package extract
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/google/osv-scalibr/purl"
+	"github.com/package-url/packageurl-go"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// pkg makes a package of a found one, now that its distribution is known.
+func (f *found) pkg(d distro, location, layer string) core.Package {
+	p := core.Package{
+		Name: f.name, Version: f.version,
+		SourceName: f.sourceName, SourceVersion: f.sourceVersion,
+		Location: location, LayerDigest: layer, Licenses: f.licenses,
+	}
+	switch f.purlType {
+	case purl.TypeDebian:
+		p.Ecosystem = d.debEcosystem()
+		p.PURL = f.osPURL(d, "debian")
+	case purl.TypeApk:
+		p.Ecosystem = d.apkEcosystem()
+		p.PURL = f.osPURL(d, "alpine")
+	case purl.TypeGolang:
+		p.Ecosystem = "Go"
+		p.PURL = f.goPURL()
+	case purl.TypeNPM:
+		p.Ecosystem = "npm"
+		namespace, name := splitLast(f.name, "/")
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeNPM, strings.ToLower(namespace), strings.ToLower(name), f.version, nil, "").ToString()
+	case purl.TypePyPi:
+		p.Ecosystem = "PyPI"
+		p.PURL = packageurl.NewPackageURL(packageurl.TypePyPi, "", normalizePyPI(f.name), f.version, nil, "").ToString()
+	case purl.TypeMaven:
+		p.Ecosystem = "Maven"
+		group, artifact, _ := strings.Cut(f.name, ":")
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, f.version, nil, "").ToString()
+	default:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeGeneric, "", f.name, f.version, nil, "").ToString()
+	}
+	return p
+}
+
+// osPURL follows the purl specification for deb and apk; `upstream` is what syft
+// and grype call the source package.
+func (f *found) osPURL(d distro, fallback string) string {
+	namespace := d.id
+	if namespace == "" {
+		namespace = fallback
+	}
+	var q packageurl.Qualifiers
+	add := func(key, value string) {
+		if value != "" {
+			q = append(q, packageurl.Qualifier{Key: key, Value: value})
+		}
+	}
+	add("arch", f.arch)
+	if d.id != "" && d.version != "" {
+		add("distro", d.id+"-"+d.version)
+	}
+	switch {
+	case f.sourceName != "" && f.sourceVersion != "":
+		add("upstream", f.sourceName+"@"+f.sourceVersion)
+	case f.sourceName != "":
+		add("upstream", f.sourceName)
+	case f.sourceVersion != "":
+		add("upstream", f.name+"@"+f.sourceVersion)
+	}
+	kind := packageurl.TypeDebian
+	if f.purlType == purl.TypeApk {
+		kind = packageurl.TypeApk
+	}
+	return packageurl.NewPackageURL(kind, namespace, f.name, f.version, q, "").ToString()
+}
+
+// goPURL gives module versions their `v`, as the module has it; the standard
+// library is no module and has none.
+func (f *found) goPURL() string {
+	if f.name == goStdlib {
+		return packageurl.NewPackageURL(packageurl.TypeGolang, "", f.name, f.version, nil, "").ToString()
+	}
+	version := f.version
+	if version != "" && version[0] >= '0' && version[0] <= '9' {
+		version = "v" + version
+	}
+	namespace, name := splitLast(f.name, "/")
+	return packageurl.NewPackageURL(packageurl.TypeGolang, namespace, name, version, nil, "").ToString()
+}
+
+func splitLast(s, sep string) (before, after string) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):]
+	}
+	return "", s
+}
+
+var pypiSeparators = regexp.MustCompile(`[-_.]+`)
+
+func normalizePyPI(name string) string {
+	return strings.ToLower(pypiSeparators.ReplaceAllString(name, "-"))
+}
