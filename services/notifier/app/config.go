@@ -1,0 +1,229 @@
+package app
+
+import (
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/webhook"
+)
+
+// Config is the configuration of the notifier.
+type Config struct {
+	service.Config `yaml:",inline"`
+
+	// Delivery times and bounds the deliveries.
+	Delivery DeliveryConfig `yaml:"delivery"`
+	// Subscriptions say who is told what.
+	Subscriptions []SubscriptionConfig `yaml:"subscriptions"`
+}
+
+// DeliveryConfig times and bounds the deliveries.
+type DeliveryConfig struct {
+	// Schedule holds the wait before each attempt; as many attempts are made as it
+	// has entries.
+	Schedule []time.Duration `yaml:"schedule"`
+	// Timeout bounds one attempt.
+	Timeout time.Duration `yaml:"timeout"`
+	// Lease is how long an attempt belongs to one replica; at least twice the timeout.
+	Lease time.Duration `yaml:"lease"`
+	// Poll is how often the store is asked for what became due.
+	Poll time.Duration `yaml:"poll"`
+	// Workers and PerSubscription bound the attempts at once.
+	Workers         int `yaml:"workers"`
+	PerSubscription int `yaml:"per_subscription"`
+	// Retention is how long deliveries are kept after they ended.
+	Retention time.Duration `yaml:"retention"`
+	// OrphanAge is how long deliveries of a subscription that is no longer configured
+	// wait for it to come back.
+	OrphanAge time.Duration `yaml:"orphan_age"`
+}
+
+// SubscriptionConfig says who is told what.
+type SubscriptionConfig struct {
+	// Name is unique: lower-case letters, digits, `-`.
+	Name string `yaml:"name"`
+	// URL is where notifications are posted: https, or http.
+	URL string `yaml:"url"`
+	// Secret is a shared secret `whsec_…`; it signs `v1`.
+	Secret config.Secret `yaml:"secret"`
+	// Ed25519Key is a private key `whsk_…`; it signs `v1a`. At least one of the two.
+	Ed25519Key config.Secret `yaml:"ed25519_key"`
+	// Repositories are globs of `registry/repository`; empty means all.
+	Repositories []string `yaml:"repositories"`
+	// States are `PASS`, `FAIL`, `UNKNOWN`; empty means all.
+	States []string `yaml:"states"`
+	// AllowPrivateNetworks lets the URL lead to loopback or a private network.
+	AllowPrivateNetworks bool `yaml:"allow_private_networks"`
+}
+
+const drain = 5 * time.Second
+
+// Default returns the configuration without subscriptions.
+func Default() Config {
+	return Config{
+		Config: service.DefaultConfig("notifier"),
+		Delivery: DeliveryConfig{
+			Schedule: core.DefaultSchedule(), Timeout: 15 * time.Second, Lease: time.Minute, Poll: time.Second,
+			Workers: 16, PerSubscription: 4,
+			Retention: 30 * 24 * time.Hour, OrphanAge: 24 * time.Hour,
+		},
+	}
+}
+
+// Validate reports what is wrong.
+func (c *Config) Validate(p *config.Problems) {
+	c.Delivery.validate(p.In("delivery"))
+	if len(c.Subscriptions) == 0 {
+		p.Warnf("subscriptions", "is empty: nobody is told anything")
+	}
+	names, secrets := map[string]bool{}, map[string]string{}
+	for i, s := range c.Subscriptions {
+		path := "subscriptions[" + strconv.Itoa(i) + "]"
+		s.validate(p.In(path))
+		if names[s.Name] {
+			p.Errorf(path+".name", "%q is used twice", s.Name)
+		}
+		names[s.Name] = true
+		if secret, err := s.Secret.Resolve(); err == nil && secret != "" {
+			if secrets[secret] != "" {
+				p.Warnf(path+".secret", "is the same as that of %s: a subscriber could sign for the other", secrets[secret])
+			}
+			secrets[secret] = path
+		}
+	}
+}
+
+func (c DeliveryConfig) validate(p *config.Problems) {
+	if len(c.Schedule) == 0 || len(c.Schedule) > 100 {
+		p.Errorf("schedule", "must have 1 to 100 entries")
+	}
+	for i, d := range c.Schedule {
+		if d < 0 || d > 7*24*time.Hour {
+			p.Errorf("schedule["+strconv.Itoa(i)+"]", "must be 0 to 168h")
+		}
+	}
+	if c.Timeout <= 0 || c.Timeout > 5*time.Minute {
+		p.Errorf("timeout", "must be more than 0 and at most 5m")
+	}
+	if c.Lease < 2*c.Timeout {
+		p.Errorf("lease", "must be at least twice the timeout: two replicas would send at once")
+	}
+	if c.Poll < 10*time.Millisecond || c.Poll > time.Minute {
+		p.Errorf("poll", "must be 10ms to 1m")
+	}
+	if c.Workers < 1 || c.Workers > 1000 {
+		p.Errorf("workers", "must be 1 to 1000")
+	}
+	if c.PerSubscription < 1 {
+		p.Errorf("per_subscription", "must be at least 1")
+	}
+	if c.Retention < time.Hour {
+		p.Errorf("retention", "must be at least 1h: redelivered events are recognised by the deliveries kept")
+	}
+	if c.OrphanAge < 0 {
+		p.Errorf("orphan_age", "must not be negative")
+	}
+}
+
+var subscriptionName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+
+func (s SubscriptionConfig) validate(p *config.Problems) {
+	if !subscriptionName.MatchString(s.Name) {
+		p.Errorf("name", "must be 1 to 63 lower-case letters, digits or -")
+	}
+	s.validateURL(p)
+	if _, err := s.signers(); err != nil {
+		p.Errorf(err.field, "%v", err.cause)
+	}
+	for i, glob := range s.Repositories {
+		if err := core.CheckGlob(glob); err != nil {
+			p.Errorf("repositories["+strconv.Itoa(i)+"]", "%v", err)
+		}
+	}
+	for i, state := range s.States {
+		if !slices.Contains(core.States(), state) {
+			p.Errorf("states["+strconv.Itoa(i)+"]", "%q is not one of %s", state, strings.Join(core.States(), ", "))
+		}
+	}
+}
+
+func (s SubscriptionConfig) validateURL(p *config.Problems) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		p.Errorf("url", "cannot be parsed") // the error would show the URL, which may hold a token
+		return
+	}
+	if (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" {
+		p.Errorf("url", "must be an http or https URL with a host")
+		return
+	}
+	if u.User != nil || u.Fragment != "" {
+		p.Errorf("url", "must have neither user information nor a fragment")
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	literal := err == nil
+	if literal {
+		if err := webhook.CheckAddress(addr, s.AllowPrivateNetworks); err != nil {
+			p.Errorf("url", "%v; allow_private_networks lets it be on loopback or in a private network", err)
+		}
+	}
+	if u.Scheme == "http" && (!literal || !addr.IsLoopback()) {
+		p.Warnf("url", "is http: notifications are signed but can be read on the way")
+	}
+}
+
+// keyError says which key of a subscription cannot be used.
+type keyError struct {
+	field string
+	cause error
+}
+
+// signers returns what signs the notifications of the subscription.
+func (s SubscriptionConfig) signers() ([]webhook.Signer, *keyError) {
+	var out []webhook.Signer
+	for _, key := range []struct {
+		field string
+		value config.Secret
+		parse func(string) (webhook.Signer, error)
+	}{
+		{"secret", s.Secret, webhook.ParseSecret},
+		{"ed25519_key", s.Ed25519Key, webhook.ParsePrivateKey},
+	} {
+		if key.value.IsZero() {
+			continue
+		}
+		text, err := key.value.Resolve()
+		if err != nil {
+			return nil, &keyError{key.field, err}
+		}
+		signer, err := key.parse(text)
+		if err != nil {
+			return nil, &keyError{key.field, err}
+		}
+		out = append(out, signer)
+	}
+	if len(out) == 0 {
+		return nil, &keyError{"secret", errUnsigned}
+	}
+	return out, nil
+}
+
+// shownURL is the URL without its query, which may hold a token.
+func (s SubscriptionConfig) shownURL() string {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return ""
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "…"
+	}
+	return u.String()
+}
