@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -59,4 +60,26 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
+}
+
+// retryAfterNote carries a Retry-After header past the library that signs in,
+// whose errors do not have it.
+type retryAfterNote struct{ header atomic.Value }
+
+type retryAfterKey struct{}
+
+func withRetryAfterNote(ctx context.Context) (context.Context, *retryAfterNote) {
+	note := new(retryAfterNote)
+	return context.WithValue(ctx, retryAfterKey{}, note), note
+}
+
+func noteRetryAfter(ctx context.Context, header string) {
+	if note, ok := ctx.Value(retryAfterKey{}).(*retryAfterNote); ok && header != "" {
+		note.header.Store(header)
+	}
+}
+
+func (n *retryAfterNote) duration(now time.Time) time.Duration {
+	header, _ := n.header.Load().(string)
+	return parseRetryAfter(header, now)
 }

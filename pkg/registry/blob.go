@@ -32,7 +32,7 @@ func (c *Client) Blob(ctx context.Context, ref imageref.Ref, d Descriptor) (io.R
 		return nil, &Error{Op: op, Where: where, kind: ErrInvalidReference, cause: fmt.Errorf("size %d", d.Size)}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	resp, err := c.send(ctx, t, request{
+	resp, err := c.send(ctx, t, request{ //nolint:bodyclose // blobReader closes it
 		op: op, method: http.MethodGet, path: "blobs/" + d.Digest, want: []int{http.StatusOK}, stream: true,
 	})
 	if err != nil {

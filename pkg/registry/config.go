@@ -121,21 +121,22 @@ func isLoopback(host string) bool {
 		host == "localhost" || strings.HasPrefix(host, "localhost:")
 }
 
-func (c Config) withDefaults() Config {
-	if c.MaxManifest == 0 {
-		c.MaxManifest = DefaultMaxManifest
+func (c *Config) withDefaults() Config {
+	d := *c
+	if d.MaxManifest == 0 {
+		d.MaxManifest = DefaultMaxManifest
 	}
-	if c.MaxReferrers == 0 {
-		c.MaxReferrers = DefaultMaxReferrers
+	if d.MaxReferrers == 0 {
+		d.MaxReferrers = DefaultMaxReferrers
 	}
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
+	if d.Timeout == 0 {
+		d.Timeout = DefaultTimeout
 	}
-	if c.StallTimeout == 0 {
-		c.StallTimeout = DefaultStallTimeout
+	if d.StallTimeout == 0 {
+		d.StallTimeout = DefaultStallTimeout
 	}
-	if c.MaxAttempts == 0 {
-		c.MaxAttempts = DefaultMaxAttempts
+	if d.MaxAttempts == 0 {
+		d.MaxAttempts = DefaultMaxAttempts
 	}
-	return c
+	return d
 }

@@ -129,17 +129,14 @@ func statusError(op, where string, resp *http.Response, now time.Time) *Error {
 
 // transportError makes an Error of a request that got no answer of its own:
 // the network failed, or signing in did.
-func transportError(op, where string, err error) *Error {
-	e := &Error{Op: op, Where: where, kind: ErrUnavailable, cause: err}
-	if kind := new(Error); errors.As(err, &kind) {
-		e.kind = kind.kind
-	}
+func transportError(op, where string, err error, retryAfter time.Duration) *Error {
+	e := &Error{Op: op, Where: where, RetryAfter: retryAfter, kind: ErrUnavailable, cause: err}
 	if signIn := new(transport.Error); errors.As(err, &signIn) {
 		e.StatusCode, e.kind, e.cause = signIn.StatusCode, kindOfStatus(signIn.StatusCode), errSignIn
 		if len(signIn.Errors) > 0 {
 			e.Code, e.Message = clean(string(signIn.Errors[0].Code)), clean(signIn.Errors[0].Message)
 		}
-		if e.kind == ErrNotFound || e.kind == ErrRejected {
+		if errors.Is(e, ErrNotFound) || errors.Is(e, ErrRejected) {
 			// A token service or /v2/ that answers so is not one we can sign in to.
 			e.kind = ErrUnauthorized
 		}

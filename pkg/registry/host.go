@@ -123,10 +123,17 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme == "https" && g.insecure && r.URL.Path == "/v2/" {
 		return nil, errInsecure
 	}
-	return g.inner.RoundTrip(r)
+	resp, err := g.inner.RoundTrip(r)
+	if err == nil {
+		noteRetryAfter(r.Context(), resp.Header.Get("Retry-After"))
+	}
+	return resp, err
 }
 
 var errInsecure = errors.New("registry is configured as insecure: https is not tried")
+
+// errNoTurn: our own limits leave no room before the deadline.
+var errNoTurn = errors.New("no turn at the registry in time")
 
 // limiter bounds rate and number of requests. A slot is held until the body of
 // the answer is closed.
@@ -138,10 +145,10 @@ type limiter struct {
 
 func (l *limiter) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := l.rate.Wait(r.Context()); err != nil {
-		return nil, fmt.Errorf("wait for the rate limit of the registry: %w", errors.Join(err, context.Cause(r.Context())))
+		return nil, fmt.Errorf("%w: rate limit: %w", errNoTurn, errors.Join(err, context.Cause(r.Context())))
 	}
 	if err := l.slots.Acquire(r.Context(), 1); err != nil {
-		return nil, fmt.Errorf("wait for a free connection to the registry: %w", err)
+		return nil, fmt.Errorf("%w: concurrent requests: %w", errNoTurn, err)
 	}
 	release := sync.OnceFunc(func() { l.slots.Release(1) })
 	resp, err := l.inner.RoundTrip(r)

@@ -85,12 +85,6 @@ func (c *Client) PutReferrer(ctx context.Context, repo imageref.Ref, subject Des
 			return Descriptor{}, err
 		}
 	}
-
-	unlock, err := c.subjects.lock(ctx, repo.Name()+"@"+subject.Digest)
-	if err != nil {
-		return Descriptor{}, &Error{Op: op, Where: repo.String(), kind: ErrUnavailable, cause: err}
-	}
-	defer unlock()
 	header, err := c.putManifest(ctx, t, d.Digest, MediaTypeOCIManifest, raw)
 	if err != nil {
 		return Descriptor{}, err
@@ -98,7 +92,7 @@ func (c *Client) PutReferrer(ctx context.Context, repo imageref.Ref, subject Des
 	if header.Get("OCI-Subject") == subject.Digest {
 		return d, nil
 	}
-	if err := c.addToReferrersTag(ctx, t, d); err != nil {
+	if err := c.listInTag(ctx, t, d); err != nil {
 		return Descriptor{}, err
 	}
 	return d, nil

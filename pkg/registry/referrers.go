@@ -188,7 +188,7 @@ func parseReferrersIndex(raw []byte, limit int) (referrersIndex, error) {
 }
 
 // descriptors are the entries that can be manifests, each digest once.
-func (x referrersIndex) descriptors() []Descriptor {
+func (x *referrersIndex) descriptors() []Descriptor {
 	out := make([]Descriptor, 0, len(x.entries))
 	seen := make(map[string]bool, len(x.entries))
 	for _, e := range x.entries {
@@ -202,7 +202,7 @@ func (x referrersIndex) descriptors() []Descriptor {
 	return out
 }
 
-func (x referrersIndex) has(digest string) bool {
+func (x *referrersIndex) has(digest string) bool {
 	for _, e := range x.entries {
 		if e.Digest == digest {
 			return true
@@ -211,7 +211,7 @@ func (x referrersIndex) has(digest string) bool {
 	return false
 }
 
-func (x referrersIndex) marshal() ([]byte, error) {
+func (x *referrersIndex) marshal() ([]byte, error) {
 	doc := struct {
 		SchemaVersion int               `json:"schemaVersion"`
 		MediaType     string            `json:"mediaType"`

@@ -43,45 +43,59 @@ func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (re
 	return index, nil
 }
 
-// addToReferrersTag makes the referrers tag of subject list d, and whatever else
-// this process put there before and somebody overwrote. The registry has no
+// listInTag makes the referrers tag of t's digest list d. The registry has no
 // compare-and-swap, so a write is read back, at once and after a while, and
-// repeated until it stands. The caller holds the subject's lock.
-func (c *Client) addToReferrersTag(ctx context.Context, t target, d Descriptor) error {
+// repeated until it stands. Writers of this process take turns, but do not wait
+// for each other's second look.
+func (c *Client) listInTag(ctx context.Context, t target, d Descriptor) error {
 	const op = "write referrers tag"
 	key := t.ref.Name() + "@" + t.ref.Digest
 	c.written.add(key, d)
-	changed := false
 	for try := 1; try <= maxRepairs; try++ {
-		index, err := c.readReferrersTag(ctx, t.ref)
+		written, err := c.mergeIntoTag(ctx, t, key, d)
 		if err != nil {
 			return err
 		}
+		if !written {
+			return nil
+		}
+		// The spread keeps two processes from overwriting each other in step.
+		wait := settleTime + rand.N(settleTime*time.Duration(try)) //nolint:gosec // jitter needs no secrecy
+		if err := c.sleep(ctx, wait); err != nil {
+			return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
+		}
+	}
+	return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
+}
+
+// mergeIntoTag adds to the tag's index what this process put there and is not
+// listed, and reads it back. It says whether it had to write.
+func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descriptor) (bool, error) {
+	const op = "write referrers tag"
+	unlock, err := c.subjects.lock(ctx, key)
+	if err != nil {
+		return false, &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
+	}
+	defer unlock()
+	written := false
+	for range maxRepairs {
+		index, err := c.readReferrersTag(ctx, t.ref)
+		if err != nil {
+			return false, err
+		}
 		missing, err := index.add(c.written.of(key))
 		if err != nil {
-			return &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+			return false, &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
 		}
 		if missing == 0 {
-			if !changed {
-				return nil
-			}
-			changed = false
-			if err := c.sleep(ctx, settleTime); err != nil {
-				return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
-			}
-			continue
-		}
-		if try > 1 {
-			if err := c.sleep(ctx, rand.N(settleTime*time.Duration(try))); err != nil { //nolint:gosec // jitter needs no secrecy
-				return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
-			}
+			return written, nil
 		}
 		if len(index.entries) > c.cfg.MaxReferrers {
-			return &Error{Op: op, Where: key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
+			return false, &Error{Op: op, Where: key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
 		}
 		raw, err := index.marshal()
 		if err != nil {
-			return &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+			return false, &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
 		}
 		_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
@@ -89,11 +103,11 @@ func (c *Client) addToReferrersTag(ctx context.Context, t target, d Descriptor) 
 			err = c.putWithoutDangling(ctx, t, index, err)
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
-		changed = true
+		written = true
 	}
-	return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
+	return written, nil
 }
 
 // putWithoutDangling writes index without the entries whose manifests are gone:

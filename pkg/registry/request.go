@@ -71,7 +71,7 @@ func retryable(e *Error) bool {
 	case 0:
 		certificate := new(tls.CertificateVerificationError)
 		return errors.Is(e.kind, ErrUnavailable) && !errors.As(e.cause, &certificate) &&
-			!errors.Is(e.cause, errPlainHTTP) && !errors.Is(e.cause, errRedirect)
+			!errors.Is(e.cause, errPlainHTTP) && !errors.Is(e.cause, errRedirect) && !errors.Is(e.cause, errNoTurn)
 	default:
 		return false
 	}
@@ -91,10 +91,11 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 	if !r.stream {
 		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)
 	}
+	ctx, note := withRetryAfterNote(ctx)
 	signed, err := t.host.transport(ctx, t.scope(r.push))
 	if err != nil {
 		cancel()
-		return nil, transportError(r.op, where, err)
+		return nil, transportError(r.op, where, err, note.duration(c.now()))
 	}
 	req, err := r.build(ctx, t)
 	if err != nil {
@@ -105,7 +106,7 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 	resp, err := client.Do(req)
 	if err != nil {
 		cancel()
-		return nil, transportError(r.op, where, err)
+		return nil, transportError(r.op, where, err, note.duration(c.now()))
 	}
 	if !slices.Contains(r.want, resp.StatusCode) {
 		failure := statusError(r.op, where, resp, c.now())
