@@ -1,0 +1,169 @@
+// Package app puts the signer together. It is the only package of the service
+// that others may import.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/consumer"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/server"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
+)
+
+const name = events.Signer
+
+// Definition is the signer, for service.Main and service.Run.
+var Definition = service.Definition[Config]{
+	Name:          name,
+	Summary:       "attaches signed evidence and verdicts to images",
+	Default:       Default,
+	Common:        func(c *Config) *service.Config { return &c.Config },
+	New:           New,
+	NeedsDatabase: true,
+}
+
+// clockSkew is how far the verifier's clock may be behind when it sees a new key.
+const clockSkew = 5 * time.Minute
+
+type app struct {
+	deps   service.Deps
+	server *grpcx.Server
+	conns  []*grpc.ClientConn
+	reg    *registry.Client
+	attest consumer.Attest
+	vsa    consumer.VSA
+	cfg    Config
+}
+
+// New opens the key store and the signing log and prepares all connections. It
+// waits for nobody.
+func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
+	key, err := openKey(cfg.Keystore)
+	if err != nil {
+		return nil, fmt.Errorf("key store: %w", err)
+	}
+	log, err := store.New(ctx, d.DB)
+	if err != nil {
+		return nil, err
+	}
+	keyID := attest.KeyID(key.Public())
+	if err := rememberKey(ctx, log, key, keyID, d.Now()); err != nil {
+		return nil, err
+	}
+	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", keyID, "generated", key.Generated())
+	a := &app{deps: d, cfg: cfg}
+	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	writer, err := evidence.New(log, a.reg, key, d.Telemetry, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.connect(writer); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	a.server, err = grpcx.NewServer(d.Config.Server, grpcx.ServerDeps{
+		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+	})
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	server.Register(a.server, log, keyID)
+	return a, nil
+}
+
+func openKey(cfg KeystoreConfig) (*keystore.Key, error) {
+	password, err := cfg.Password.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("keystore.password: %w", err)
+	}
+	return keystore.Open(cfg.Dir, []byte(password), cfg.Generate)
+}
+
+// rememberKey keeps the public key in the trust bundle for as long as the
+// database lives. Of a key that was brought along nobody knows since when it has
+// been signing, so it gets no start.
+func rememberKey(ctx context.Context, s store.Store, key *keystore.Key, id string, now time.Time) error {
+	k := store.SigningKey{ID: id, PublicPEM: key.PublicPEM(), SeenTime: now}
+	if key.Generated() {
+		k.StartTime = now.Add(-clockSkew)
+	}
+	return s.AddKey(ctx, k)
+}
+
+// connect prepares the clients of the scanner and the verifier and the handlers.
+func (a *app) connect(writer *evidence.Writer) error {
+	scanner, err := a.dial(a.cfg.ScannerAddress, events.Scanner, a.cfg.MaxReport)
+	if err != nil {
+		return err
+	}
+	verifier, err := a.dial(a.cfg.VerifierAddress, events.Verifier, 0)
+	if err != nil {
+		return err
+	}
+	log := a.deps.Telemetry.Logger
+	a.attest = consumer.Attest{
+		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, MaxSBOM: int64(a.cfg.MaxSBOM), Log: log,
+		Publish: func(ctx context.Context, id string, e proto.Message) error {
+			return events.Publish(ctx, a.deps.Bus, id, e)
+		},
+	}
+	a.vsa = consumer.VSA{
+		Verdicts: verifierv1.NewVerdictServiceClient(verifier), Evidence: writer, VerifierID: a.cfg.VerifierID, Log: log,
+	}
+	return nil
+}
+
+func (a *app) dial(address, peer string, maxMessage config.Bytes) (*grpc.ClientConn, error) {
+	conn, err := grpcx.Dial(address, tlsx.ServiceID(a.deps.TLS.TrustDomain(), peer), grpcx.ClientDeps{
+		TLS: a.deps.TLS, Telemetry: a.deps.Telemetry, MaxMessage: maxMessage,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.conns = append(a.conns, conn)
+	return conn, nil
+}
+
+// Run serves until ctx ends: the consumers stop first, then the server, then the
+// connections they use are closed.
+func (a *app) Run(ctx context.Context) error {
+	err := lifecycle.Run(ctx, a.deps.Telemetry.Logger, a.deps.Config.StopTimeout,
+		lifecycle.Component{Name: "grpc", Run: a.server.Run},
+		lifecycle.Component{Name: events.ConsumerSignerAttest, Run: func(ctx context.Context) error {
+			return events.Consume[*eventv1.ImageScannedEvent](ctx, a.deps.Bus, events.ConsumerSignerAttest, a.cfg.Concurrency, a.attest.Handle)
+		}},
+		lifecycle.Component{Name: events.ConsumerSignerVSA, Run: func(ctx context.Context) error {
+			return events.Consume[*eventv1.VerdictReachedEvent](ctx, a.deps.Bus, events.ConsumerSignerVSA, a.cfg.Concurrency, a.vsa.Handle)
+		}},
+	)
+	return errors.Join(err, a.close())
+}
+
+func (a *app) close() error {
+	var errs []error
+	for _, c := range a.conns {
+		errs = append(errs, c.Close())
+	}
+	a.reg.Close()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,105 @@
+package app
+
+import (
+	"net"
+	"net/url"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+)
+
+// Config is the configuration of the signer.
+type Config struct {
+	service.Config `yaml:",inline"`
+	// ScannerAddress is host:port of the scanner's gRPC server.
+	ScannerAddress string `yaml:"scanner_address"`
+	// VerifierAddress is host:port of the verifier's gRPC server.
+	VerifierAddress string `yaml:"verifier_address"`
+	// Registry names the registries that may be written to.
+	Registry registry.Config `yaml:"registry"`
+	// Keystore is where the signing key is.
+	Keystore KeystoreConfig `yaml:"keystore"`
+	// VerifierID is the URI that names the verifier in verification summaries.
+	// Consumers accept summaries of known pairs of key and verifier only.
+	VerifierID string `yaml:"verifier_id"`
+	// Concurrency is how many events of each kind are handled at a time.
+	Concurrency int `yaml:"concurrency"`
+	// MaxReport is the largest scan, with all its reports, that is fetched.
+	MaxReport config.Bytes `yaml:"max_report"`
+	// MaxSBOM is the largest bill of materials that is fetched.
+	MaxSBOM config.Bytes `yaml:"max_sbom"`
+}
+
+// KeystoreConfig names the signing key.
+type KeystoreConfig struct {
+	// Dir holds cosign.key and cosign.pub.
+	Dir string `yaml:"dir"`
+	// Password encrypts cosign.key.
+	Password config.Secret `yaml:"password"`
+	// Generate makes a key at the first start if there is none.
+	Generate bool `yaml:"generate"`
+}
+
+const (
+	defaultVerifierID  = "https://seaworthy.dev/verifier"
+	defaultConcurrency = 4
+	maxConcurrency     = 256
+	maxReport          = 256 << 20
+)
+
+// Default is the configuration before any file, variable or flag.
+func Default() Config {
+	return Config{
+		Config:          service.DefaultConfig(name),
+		ScannerAddress:  "127.0.0.1:9101",
+		VerifierAddress: "127.0.0.1:9103",
+		Keystore:        KeystoreConfig{Dir: "seaworthy-signer-keys"},
+		VerifierID:      defaultVerifierID,
+		Concurrency:     defaultConcurrency,
+		MaxReport:       64 << 20,
+		MaxSBOM:         48 << 20,
+	}
+}
+
+// Validate reports what is wrong with the signer's own part.
+func (c *Config) Validate(p *config.Problems) {
+	for _, a := range []struct{ key, address string }{
+		{"scanner_address", c.ScannerAddress}, {"verifier_address", c.VerifierAddress},
+	} {
+		if _, _, err := net.SplitHostPort(a.address); err != nil {
+			p.Errorf(a.key, "%q is not host:port", a.address)
+		}
+	}
+	c.Registry.Validate(p.In("registry"))
+	c.Keystore.validate(p.In("keystore"))
+	if c.Keystore.Generate && c.Database.Driver == sqldb.Postgres {
+		p.Warnf("keystore.generate", "each replica without a shared keystore.dir makes a key of its own")
+	}
+	if u, err := url.Parse(c.VerifierID); err != nil || u.Scheme == "" {
+		p.Errorf("verifier_id", "%q is not a URI", c.VerifierID)
+	}
+	if c.Concurrency < 1 || c.Concurrency > maxConcurrency {
+		p.Errorf("concurrency", "must be between 1 and %d", maxConcurrency)
+	}
+	if c.MaxReport < 1<<20 || c.MaxReport > maxReport {
+		p.Errorf("max_report", "must be between 1MiB and 256MiB")
+	}
+	if c.MaxSBOM < 1<<20 || c.MaxSBOM > attest.MaxStatement {
+		p.Errorf("max_sbom", "must be between 1MiB and %v, the largest statement", config.Bytes(attest.MaxStatement))
+	}
+}
+
+func (c *KeystoreConfig) validate(p *config.Problems) {
+	if c.Dir == "" {
+		p.Errorf("dir", "must be given")
+	}
+	if c.Password.IsZero() {
+		p.Errorf("password", "must be given: the key is always encrypted")
+	}
+	if c.Password.Value != "" {
+		p.Warnf("password.value", "stands in the configuration: better name a file or an environment variable")
+	}
+}

@@ -1,0 +1,157 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
+)
+
+// maxPlatforms is the limit of ImageScannedEvent.
+const maxPlatforms = 64
+
+// fetchTimeout bounds a call to the scanner or the verifier.
+const fetchTimeout = 2 * time.Minute
+
+// Attacher attaches claims to the manifest that ref names by digest.
+type Attacher interface {
+	Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]evidence.Attached, error)
+}
+
+// PublishFunc publishes an event under an id.
+type PublishFunc func(ctx context.Context, id string, e proto.Message) error
+
+// Scans is what the signer asks the scanner.
+type Scans = scannerv1.ScannerServiceClient
+
+// Attest turns ImageScanned events into attestations and ImageAttested events.
+type Attest struct {
+	Scans    Scans
+	Evidence Attacher
+	Publish  PublishFunc
+	// MaxSBOM is the largest SPDX document that is read, in bytes.
+	MaxSBOM int64
+	Log     *slog.Logger
+}
+
+// Handle handles one event. Errors that no retry cures are Permanent.
+func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *eventbus.Delivery) error {
+	image, err := checkScanned(e)
+	if err != nil {
+		return eventbus.Permanent(ReasonInvalidEvent, err)
+	}
+	scan, reports, err := h.fetch(ctx, e)
+	if err != nil {
+		return fault(err)
+	}
+	out := &eventv1.ImageAttestedEvent{Image: e.GetImage(), ScanId: e.GetScanId()}
+	id := []string{"attested", e.GetScanId()}
+	for i, r := range reports {
+		platform := e.GetPlatforms()[i]
+		attached, err := h.platform(ctx, image.WithDigest(platform.GetDigest()), scan, r)
+		if err != nil {
+			return fault(fmt.Errorf("attest %s: %w", platform.GetDigest(), err))
+		}
+		pe := &eventv1.ImageAttestedEvent_PlatformEvidence{Digest: platform.GetDigest(), Platform: platform.GetPlatform()}
+		for _, a := range attached {
+			pe.Attestations = append(pe.Attestations, &eventv1.ImageAttestedEvent_Attestation{
+				PredicateType: a.PredicateType, ManifestDigest: a.ManifestDigest,
+			})
+			id = append(id, a.ManifestDigest)
+		}
+		out.Platforms = append(out.Platforms, pe)
+	}
+	if err := h.Publish(ctx, events.ID(id...), out); err != nil {
+		return fmt.Errorf("publish that the image is attested: %w", err)
+	}
+	h.Log.InfoContext(ctx, "image attested", slog.String("image", image.String()),
+		slog.String("scan_id", e.GetScanId()), slog.Int("platforms", len(out.GetPlatforms())))
+	return nil
+}
+
+func (h *Attest) platform(ctx context.Context, ref imageref.Ref, scan core.Scan, r core.Report) ([]evidence.Attached, error) {
+	spdx, err := h.sbom(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := core.Evidence(scan, r, spdx)
+	if err != nil {
+		return nil, &permanent{reason: ReasonReportInvalid, err: err}
+	}
+	return h.Evidence.Attach(ctx, ref, claims)
+}
+
+// checkScanned checks the event alone.
+func checkScanned(e *eventv1.ImageScannedEvent) (imageref.Ref, error) {
+	image, err := imageOf(e.GetImage())
+	if err != nil {
+		return imageref.Ref{}, err
+	}
+	if e.GetScanId() == "" {
+		return imageref.Ref{}, errors.New("the event names no scan")
+	}
+	if n := len(e.GetPlatforms()); n == 0 || n > maxPlatforms {
+		return imageref.Ref{}, fmt.Errorf("the event names %d platforms, want 1 to %d", n, maxPlatforms)
+	}
+	for _, p := range e.GetPlatforms() {
+		if err := imageref.CheckDigest(p.GetDigest()); err != nil {
+			return imageref.Ref{}, fmt.Errorf("platform: %w", err)
+		}
+		if err := imageref.CheckDigest(p.GetReportDigest()); err != nil {
+			return imageref.Ref{}, fmt.Errorf("report of %s: %w", p.GetDigest(), err)
+		}
+	}
+	return image, nil
+}
+
+func imageOf(m *typev1.ImageRef) (imageref.Ref, error) {
+	r := imageref.Ref{Registry: m.GetRegistry(), Repository: m.GetRepository(), Tag: m.GetTag(), Digest: m.GetDigest()}
+	if err := r.Validate(); err != nil {
+		return imageref.Ref{}, fmt.Errorf("image of the event: %w", err)
+	}
+	if r.Digest == "" {
+		return imageref.Ref{}, errors.New("image of the event has no digest")
+	}
+	return r, nil
+}
+
+// sbom reads the SPDX document of one platform manifest.
+func (h *Attest) sbom(ctx context.Context, ref imageref.Ref) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	stream, err := h.Scans.GetSbom(ctx, &scannerv1.GetSbomRequest{
+		Image:  &typev1.ImageRef{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest},
+		Format: scannerv1.SbomFormat_SBOM_FORMAT_SPDX_JSON,
+	})
+	if err != nil {
+		return nil, scannerFault("ask the scanner for the bill of materials", err)
+	}
+	var doc []byte
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return doc, nil
+		}
+		if err != nil {
+			return nil, scannerFault("read the bill of materials", err)
+		}
+		if int64(len(doc)+len(m.GetChunk())) > h.MaxSBOM {
+			return nil, &permanent{reason: ReasonTooLarge, err: fmt.Errorf(
+				"the bill of materials of %s has more than %d bytes: raise max_sbom if that is right", ref, h.MaxSBOM)}
+		}
+		doc = append(doc, m.GetChunk()...)
+	}
+}

@@ -1,0 +1,222 @@
+// Package evidence makes claims into attestations: signed once, written down
+// before anything is written to the registry, attached, and read back before
+// they count as done. However often it is asked, and wherever it was interrupted,
+// a subject ends with exactly one attestation for each predicate type and content.
+package evidence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
+)
+
+// Errors of this package, for errors.Is.
+var (
+	// ErrNotReadBack: the registry accepted an attestation but does not give it back.
+	ErrNotReadBack = errors.New("the registry does not give back what was written")
+	// ErrNoSubject: the manifest to attest is not in the registry.
+	ErrNoSubject = errors.New("the image is no longer in the registry")
+)
+
+// Attached is an attestation that is in the registry.
+type Attached struct {
+	PredicateType string
+	// ManifestDigest is the digest of the referrer's manifest.
+	ManifestDigest string
+}
+
+// Writer attaches claims. It is safe for concurrent use.
+type Writer struct {
+	store    store.Store
+	registry *registry.Client
+	key      *keystore.Key
+	keyID    string
+	log      *slog.Logger
+	now      func() time.Time
+	written  metric.Int64Counter
+}
+
+// New returns a writer that signs with key.
+func New(s store.Store, r *registry.Client, key *keystore.Key, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
+	written, err := t.Meter().Int64Counter("signer.attestations",
+		metric.WithDescription("Attestations asked for, by predicate type and what had to be done."))
+	if err != nil {
+		return nil, fmt.Errorf("make counter: %w", err)
+	}
+	return &Writer{
+		store: s, registry: r, key: key, keyID: attest.KeyID(key.Public()),
+		log: t.Logger, now: now, written: written,
+	}, nil
+}
+
+// What had to be done for a claim; the values of the counter's attribute.
+const (
+	outcomeSigned   = "signed"   // new
+	outcomeResumed  = "resumed"  // signed before, not known to be in the registry
+	outcomeAdopted  = "adopted"  // found in the registry, unknown to the log
+	outcomePresent  = "present"  // nothing
+	outcomeRestored = "restored" // attached again after somebody deleted it
+)
+
+// claim is one claim on its way.
+type claim struct {
+	entry   store.Entry
+	outcome string
+	attach  bool
+}
+
+// Attach makes sure that the manifest that ref names by digest carries an
+// attestation for each claim, and returns them in the order of the claims.
+// Errors are those of the registry, of the store, of attest, and ErrNotReadBack.
+func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
+	ref = imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest}
+	subject, err := w.registry.Resolve(ctx, ref)
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", ErrNoSubject, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the subject: %w", err)
+	}
+	listed, err := w.listed(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	work := make([]claim, len(claims))
+	for i, p := range claims {
+		if work[i], err = w.prepare(ctx, ref, p, listed); err != nil {
+			return nil, fmt.Errorf("%s: %w", p.Type, err)
+		}
+	}
+	if err := w.attach(ctx, ref, subject, work); err != nil {
+		return nil, err
+	}
+	out := make([]Attached, len(work))
+	for i, c := range work {
+		out[i] = Attached{PredicateType: c.entry.PredicateType, ManifestDigest: c.entry.ManifestDigest}
+		w.written.Add(ctx, 1, metric.WithAttributes(
+			attribute.String("predicate_type", c.entry.PredicateType), attribute.String("outcome", c.outcome)))
+	}
+	return out, nil
+}
+
+// prepare finds or makes the log entry of a claim and decides whether it has to
+// be attached. Nothing is written to the registry here.
+func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate, listed map[string]bool) (claim, error) {
+	key := store.Key{
+		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest,
+		PredicateType: p.Type, ContentKey: p.ContentKey,
+	}
+	e, err := w.store.Get(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return w.begin(ctx, ref, key, p)
+	case err != nil:
+		return claim{}, err
+	case !e.Done():
+		return claim{entry: e, outcome: outcomeResumed, attach: true}, nil
+	}
+	there, err := w.there(ctx, ref, e.ManifestDigest, listed)
+	if err != nil {
+		return claim{}, err
+	}
+	if there {
+		return claim{entry: e, outcome: outcomePresent}, nil
+	}
+	w.log.WarnContext(ctx, "attestation is gone from the registry: attaching it again",
+		slog.String("image", ref.String()), slog.String("predicate_type", p.Type), slog.String("manifest", e.ManifestDigest))
+	return claim{entry: e, outcome: outcomeRestored, attach: true}, nil
+}
+
+// begin takes over an attestation of ours that is in the registry but not in the
+// log, or signs a new one, and writes the intent down.
+func (w *Writer) begin(ctx context.Context, ref imageref.Ref, key store.Key, p core.Predicate) (claim, error) {
+	e, outcome, err := w.find(ctx, ref, key, p)
+	if err != nil {
+		return claim{}, err
+	}
+	if outcome == "" {
+		if e, err = w.sign(ctx, key, p); err != nil {
+			return claim{}, err
+		}
+		outcome = outcomeSigned
+	}
+	if e, err = w.store.Begin(ctx, e); err != nil {
+		return claim{}, err
+	}
+	return claim{entry: e, outcome: outcome, attach: !e.Done()}, nil
+}
+
+func (w *Writer) sign(ctx context.Context, key store.Key, p core.Predicate) (store.Entry, error) {
+	st := attest.Statement{
+		Subject:       []attest.Subject{{Name: key.Registry + "/" + key.Repository, SHA256: strings.TrimPrefix(key.SubjectDigest, "sha256:")}},
+		PredicateType: p.Type,
+		Predicate:     p.JSON,
+	}
+	payload, err := attest.MarshalStatement(st)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("build statement: %w", err)
+	}
+	bundle, err := attest.Sign(ctx, w.key.Signer(), w.key.Public(), st)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
+	}
+	return store.Entry{
+		Key: key, ContentDigest: core.Digest(payload), KeyID: w.keyID, Bundle: bundle,
+		// The manifest's annotation has whole seconds; the same bundle and time
+		// give the same manifest at every attempt.
+		SignTime: w.now().UTC().Truncate(time.Second), TraceID: obs.TraceID(ctx),
+	}, nil
+}
+
+// attach attaches what has to be, reads it back and marks it as done.
+func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.Descriptor, work []claim) error {
+	var wrote bool
+	for i := range work {
+		c := &work[i]
+		if !c.attach {
+			continue
+		}
+		d, err := attest.Attach(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
+		}
+		c.entry.ManifestDigest = d.Digest
+		wrote = true
+	}
+	if !wrote {
+		return nil
+	}
+	listed, err := w.listed(ctx, ref)
+	if err != nil {
+		return err
+	}
+	for _, c := range work {
+		if !c.attach {
+			continue
+		}
+		if err := w.readBack(ctx, ref, c.entry, listed); err != nil {
+			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
+		}
+		if err := w.store.Finish(ctx, c.entry.Key, c.entry.ManifestDigest, w.now()); err != nil {
+			return err
+		}
+		w.log.InfoContext(ctx, "attestation attached", slog.String("image", ref.String()),
+			slog.String("predicate_type", c.entry.PredicateType), slog.String("manifest", c.entry.ManifestDigest),
+			slog.String("outcome", c.outcome))
+	}
+	return nil
+}

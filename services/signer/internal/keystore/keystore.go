@@ -1,0 +1,140 @@
+// Package keystore holds the signing key on disk: an ECDSA P-256 key in the file
+// form that `cosign generate-key-pair` writes (PKCS #8, encrypted with scrypt and
+// NaCl secretbox, PEM), and beside it the public key. Either program reads what
+// the other wrote.
+package keystore
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+)
+
+const (
+	pemType = "ENCRYPTED SIGSTORE PRIVATE KEY"
+	// legacyPEMType is what cosign wrote before version 2.
+	legacyPEMType = "ENCRYPTED COSIGN PRIVATE KEY"
+	// MaxFile bounds a key file, in bytes. Real ones have less than 1 KiB.
+	MaxFile = 64 << 10
+)
+
+// Errors of this package, for errors.Is.
+var (
+	// ErrMissing: there is no key file and none may be generated.
+	ErrMissing = errors.New("no key file")
+	// ErrCorrupt: the file is not a key file of this form.
+	ErrCorrupt = errors.New("not a cosign key file")
+	// ErrPassword: the password is wrong, or the encrypted part was changed.
+	ErrPassword = errors.New("wrong password or damaged key file")
+	// ErrUnsupported: a key file, but of another kind of key.
+	ErrUnsupported = errors.New("unsupported kind of key")
+)
+
+// Encode makes the text of a key file.
+func Encode(key *ecdsa.PrivateKey, password []byte) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode private key: %w", err)
+	}
+	box, err := encrypted.Encrypt(der, password)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt private key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: box}), nil
+}
+
+// Decode reads the text of a key file. Errors wrap ErrCorrupt, ErrPassword or
+// ErrUnsupported and never contain anything of the file or the password.
+func Decode(text, password []byte) (*ecdsa.PrivateKey, error) {
+	if len(text) > MaxFile {
+		return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrCorrupt, len(text), MaxFile)
+	}
+	block, rest := pem.Decode(text)
+	switch {
+	case block == nil:
+		return nil, fmt.Errorf("%w: no PEM block", ErrCorrupt)
+	case block.Type == "PRIVATE KEY" || block.Type == "EC PRIVATE KEY":
+		return nil, fmt.Errorf("%w: the key is not encrypted; import it with `cosign import-key-pair`", ErrUnsupported)
+	case block.Type != pemType && block.Type != legacyPEMType:
+		return nil, fmt.Errorf("%w: PEM block is %q, want %q", ErrCorrupt, block.Type, pemType)
+	}
+	if next, _ := pem.Decode(rest); next != nil {
+		return nil, fmt.Errorf("%w: more than one PEM block", ErrCorrupt)
+	}
+	if err := checkBox(block.Bytes); err != nil {
+		return nil, err
+	}
+	der, err := encrypted.Decrypt(block.Bytes, password)
+	if err != nil {
+		// The form was checked, so what is left is the authentication of the box.
+		return nil, ErrPassword
+	}
+	return parse(der)
+}
+
+// checkBox tells a damaged file from a wrong password: only what has the right
+// form is worth a try with the password.
+func checkBox(box []byte) error {
+	var b struct {
+		KDF struct {
+			Name   string `json:"name"`
+			Params struct {
+				N, R, P int
+			} `json:"params"`
+			Salt []byte `json:"salt"`
+		} `json:"kdf"`
+		Cipher struct {
+			Name  string `json:"name"`
+			Nonce []byte `json:"nonce"`
+		} `json:"cipher"`
+		Ciphertext []byte `json:"ciphertext"`
+	}
+	if err := json.Unmarshal(box, &b); err != nil {
+		return fmt.Errorf("%w: the PEM block does not hold an encrypted box", ErrCorrupt)
+	}
+	switch {
+	case b.KDF.Name != "scrypt" || b.Cipher.Name != "nacl/secretbox":
+		return fmt.Errorf("%w: encrypted with %q and %q, want scrypt and nacl/secretbox",
+			ErrUnsupported, clip(b.KDF.Name), clip(b.Cipher.Name))
+	case b.KDF.Params.N > 1<<17 || b.KDF.Params.R != 8 || b.KDF.Params.P != 1:
+		return fmt.Errorf("%w: scrypt parameters that cosign never writes", ErrUnsupported)
+	case len(b.KDF.Salt) == 0 || len(b.Cipher.Nonce) != 24 || len(b.Ciphertext) == 0:
+		return fmt.Errorf("%w: salt, nonce or ciphertext is missing", ErrCorrupt)
+	}
+	return nil
+}
+
+func parse(der []byte) (*ecdsa.PrivateKey, error) {
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: what was decrypted is not a PKCS #8 key", ErrCorrupt)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("%w: want ECDSA P-256", ErrUnsupported)
+	}
+	return key, nil
+}
+
+func generate() (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate key: %w", err)
+	}
+	return key, nil
+}
+
+func clip(s string) string {
+	const limit = 40
+	if len(s) > limit {
+		return s[:limit]
+	}
+	return s
+}

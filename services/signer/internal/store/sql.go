@@ -1,0 +1,185 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+)
+
+// Schema is the name of the signer's database schema.
+const Schema = "signer"
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrations are the changes that make the schema.
+func Migrations() fs.FS {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		// The directory is embedded above: this cannot fail in a program that compiled.
+		return migrations
+	}
+	return sub
+}
+
+// SQL is the Store in a SQL database.
+type SQL struct{ db *sqldb.DB }
+
+var _ Store = (*SQL)(nil)
+
+// New brings the schema up to date and returns the store.
+func New(ctx context.Context, db *sqldb.DB) (*SQL, error) {
+	if err := db.Migrate(ctx, Migrations()); err != nil {
+		return nil, fmt.Errorf("migrate the signing log: %w", err)
+	}
+	return &SQL{db: db}, nil
+}
+
+const columns = `registry, repository, subject_digest, predicate_type, content_key,
+	content_digest, key_id, sign_time, trace_id, manifest_digest, done_time`
+
+// Get implements Store.
+func (s *SQL) Get(ctx context.Context, k Key) (Entry, error) {
+	return get(ctx, s.db, k)
+}
+
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func get(ctx context.Context, q querier, k Key) (Entry, error) {
+	row := q.QueryRowContext(ctx, `SELECT `+columns+`, bundle FROM signing_log WHERE entry_id = $1`, k.ID())
+	var e Entry
+	err := scan(row.Scan, &e, &e.Bundle)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Entry{}, ErrNotFound
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("read signing log: %w", err)
+	}
+	return e, nil
+}
+
+func scan(row func(...any) error, e *Entry, more ...any) error {
+	var signed, done int64
+	dest := []any{
+		&e.Registry, &e.Repository, &e.SubjectDigest, &e.PredicateType, &e.ContentKey,
+		&e.ContentDigest, &e.KeyID, &signed, &e.TraceID, &e.ManifestDigest, &done,
+	}
+	if err := row(append(dest, more...)...); err != nil {
+		return err
+	}
+	e.SignTime, e.DoneTime = sqldb.FromTime(signed), sqldb.FromTime(done)
+	return nil
+}
+
+// Begin implements Store.
+func (s *SQL) Begin(ctx context.Context, e Entry) (Entry, error) {
+	var stored Entry
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO signing_log (entry_id, `+columns+`, bundle)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+			ON CONFLICT (entry_id) DO NOTHING`,
+			e.ID(), e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
+			e.ContentDigest, e.KeyID, sqldb.Time(e.SignTime), e.TraceID, e.ManifestDigest,
+			sqldb.Time(e.DoneTime), e.Bundle)
+		if err != nil {
+			return fmt.Errorf("write signing log: %w", err)
+		}
+		stored, err = get(ctx, tx, e.Key)
+		return err
+	})
+	return stored, err
+}
+
+// Finish implements Store.
+func (s *SQL) Finish(ctx context.Context, k Key, manifestDigest string, at time.Time) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2 WHERE entry_id = $3`,
+			manifestDigest, sqldb.Time(at), k.ID())
+		if err != nil {
+			return fmt.Errorf("finish signing log entry: %w", err)
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("finish signing log entry: %w", err)
+		}
+		if n == 0 {
+			return ErrNotFound
+		}
+		return nil
+	})
+}
+
+// List implements Store.
+func (s *SQL) List(ctx context.Context, q Query) ([]Entry, error) {
+	before, id := int64(math.MaxInt64), ""
+	if q.After != nil {
+		before, id = sqldb.Time(q.After.SignTime), q.After.ID
+	}
+	rows, err := s.db.QueryContext(ctx, `SELECT `+columns+` FROM signing_log
+		WHERE subject_digest = $1 AND ($2 = '' OR registry = $3) AND ($4 = '' OR repository = $5)
+		AND done_time > 0 AND (sign_time < $6 OR (sign_time = $7 AND entry_id < $8))
+		ORDER BY sign_time DESC, entry_id DESC LIMIT $9`,
+		q.SubjectDigest, q.Registry, q.Registry, q.Repository, q.Repository, before, before, id, q.Limit)
+	if err != nil {
+		return nil, fmt.Errorf("list signing log: %w", err)
+	}
+	defer rows.Close()
+	var out []Entry
+	for rows.Next() {
+		var e Entry
+		if err := scan(rows.Scan, &e); err != nil {
+			return nil, fmt.Errorf("list signing log: %w", err)
+		}
+		out = append(out, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list signing log: %w", err)
+	}
+	return out, nil
+}
+
+// AddKey implements Store.
+func (s *SQL) AddKey(ctx context.Context, k SigningKey) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO signing_keys (key_id, public_key_pem, start_time, end_time, seen_time)
+			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key_id) DO NOTHING`,
+			k.ID, k.PublicPEM, sqldb.Time(k.StartTime), sqldb.Time(k.EndTime), sqldb.Time(k.SeenTime))
+		if err != nil {
+			return fmt.Errorf("write signing key: %w", err)
+		}
+		return nil
+	})
+}
+
+// Keys implements Store.
+func (s *SQL) Keys(ctx context.Context) ([]SigningKey, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT key_id, public_key_pem, start_time, end_time, seen_time
+		FROM signing_keys ORDER BY seen_time DESC, key_id`)
+	if err != nil {
+		return nil, fmt.Errorf("list signing keys: %w", err)
+	}
+	defer rows.Close()
+	var out []SigningKey
+	for rows.Next() {
+		var k SigningKey
+		var start, end, seen int64
+		if err := rows.Scan(&k.ID, &k.PublicPEM, &start, &end, &seen); err != nil {
+			return nil, fmt.Errorf("list signing keys: %w", err)
+		}
+		k.StartTime, k.EndTime, k.SeenTime = sqldb.FromTime(start), sqldb.FromTime(end), sqldb.FromTime(seen)
+		out = append(out, k)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list signing keys: %w", err)
+	}
+	return out, nil
+}
