@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -270,3 +271,7 @@ func (r *recorder) ids() []string {
 }
 
 var errBroken = errors.New("broken")
+
+func containsLine(text, line string) bool {
+	return slices.Contains(strings.Split(strings.ReplaceAll(text, "\r", ""), "\n"), line)
+}

@@ -3,6 +3,7 @@
 package eventbustest
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -79,4 +80,15 @@ func (s *Server) TLS(id string) *tlsx.Source {
 		s.tb.Fatalf("load certificate: %v", err)
 	}
 	return src
+}
+
+// Wipe deletes the store of a stopped server.
+func (s *Server) Wipe() {
+	s.tb.Helper()
+	if s.running != nil {
+		s.tb.Fatal("wipe a running server")
+	}
+	if err := os.RemoveAll(s.cfg.StoreDir); err != nil {
+		s.tb.Fatalf("wipe store: %v", err)
+	}
 }

@@ -1,0 +1,286 @@
+package eventbus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+)
+
+func TestEnsure_CreatesWhatTheTopologySays(t *testing.T) {
+	e := newEnv(t)
+	e.cfg.MaxDeliver = 7
+	e.buses()
+	root := e.root()
+	s, err := root.Stream(e.ctx(), "JOBS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	if c.Retention != jetstream.InterestPolicy || c.Discard != jetstream.DiscardNew || c.Storage != jetstream.FileStorage ||
+		c.MaxBytes != 64<<10 || c.MaxMsgSize != 16<<10 || c.Duplicates != 2*time.Minute || c.Replicas != 1 {
+		t.Errorf("stream is %+v", c)
+	}
+	k, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kc := k.CachedInfo().Config
+	if kc.MaxDeliver != -1 {
+		t.Errorf("the server stops after %d deliveries; it must not, as it would drop the message", kc.MaxDeliver)
+	}
+	if kc.AckWait != ackWait || kc.AckPolicy != jetstream.AckExplicitPolicy || kc.MaxAckPending != 100 || kc.DeliverPolicy != jetstream.DeliverAllPolicy {
+		t.Errorf("consumer is %+v", kc)
+	}
+}
+
+func TestEnsure_ChangesAnExistingStream(t *testing.T) {
+	e := newEnv(t)
+	producer, worker, _ := e.buses()
+	e.publish(producer, "a")
+	e.top.Streams[0].MaxBytes *= 2
+	e.cfg.AckWait = 2 * ackWait
+	if err := e.bus("producer").Ensure(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	root := e.root()
+	s, err := root.Stream(e.ctx(), "JOBS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.CachedInfo().Config.MaxBytes; got != 128<<10 {
+		t.Errorf("MaxBytes is %d", got)
+	}
+	k, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := k.CachedInfo().Config.AckWait; got != 2*ackWait {
+		t.Errorf("AckWait is %v", got)
+	}
+	var seen recorder
+	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
+	eventually(t, "message from before the change handled", func() bool { return len(seen.ids()) == 1 })
+}
+
+// What is published while the owner creates the stream must not fall between the
+// stream's creation and its consumer's.
+func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
+	e := newEnv(t)
+	producer, worker, observer := e.bus("producer"), e.bus("worker"), e.bus("observer")
+	var mu sync.Mutex
+	var acked []string
+	publish, stop := context.WithCancel(e.ctx())
+	var publishers sync.WaitGroup
+	for p := range 4 {
+		publishers.Go(func() {
+			for i := 0; publish.Err() == nil; i++ {
+				id := fmt.Sprintf("p%d-%04d", p, i)
+				if producer.Publish(publish, job(id)) != nil {
+					continue
+				}
+				mu.Lock()
+				acked = append(acked, id)
+				mu.Unlock()
+				if i > 20 {
+					return
+				}
+			}
+		})
+	}
+	if err := producer.Ensure(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	publishers.Wait()
+	stop()
+	if err := observer.Ensure(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	var seen recorder
+	e.consume(worker, "worker-jobs", 8, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
+	eventually(t, "every acknowledged message handled", func() bool { return len(seen.ids()) >= len(acked) })
+	root := e.root()
+	eventually(t, "stream is empty", func() bool { return e.stored(root, "JOBS") == 0 })
+}
+
+// Any order of starts: a service waits, visibly not ready, for streams of others.
+func TestEnsure_WaitsForOwners(t *testing.T) {
+	e := newEnv(t)
+	worker := e.bus("worker")
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := worker.Ensure(short); !errors.Is(err, eventbus.ErrUnavailable) {
+		t.Fatalf("error is %v, want ErrUnavailable", err)
+	}
+	if worker.Ready() == nil {
+		t.Error("ready without streams")
+	}
+	ensured := make(chan error, 1)
+	go func() { ensured <- worker.Ensure(e.ctx()) }()
+	var seen recorder
+	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
+	producer, observer := e.bus("producer"), e.bus("observer")
+	for _, b := range []*eventbus.Bus{observer, producer} {
+		if err := b.Ensure(e.ctx()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := receive(t, ensured, "ensure"); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Ready(); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	e.publish(producer, "a")
+	eventually(t, "handled", func() bool { return len(seen.ids()) == 1 })
+}
+
+func TestEnsure_StreamsThatVanishedComeBack(t *testing.T) {
+	e := newEnv(t)
+	producer, worker, _ := e.buses()
+	var seen recorder
+	e.consume(worker, "worker-jobs", 2, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
+	e.publish(producer, "a")
+	eventually(t, "handled", func() bool { return len(seen.ids()) == 1 })
+	if err := e.root().DeleteStream(e.ctx(), "JOBS"); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.Publish(e.ctx(), job("b")); err != nil {
+		t.Errorf("publish does not bring the stream back: %v", err)
+	}
+	eventually(t, "the consumer found the new stream", func() bool {
+		return cmp.Diff([]string{"a", "b"}, seen.ids()) == ""
+	})
+}
+
+func TestEnsure_NewStoreAfterRestart(t *testing.T) {
+	e := newEnv(t)
+	producer, _, _ := e.buses()
+	e.srv.Stop()
+	e.srv.Wipe()
+	e.srv.Start()
+	root := e.root()
+	eventually(t, "the owner created its stream again without being asked", func() bool {
+		_, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
+		return err == nil
+	})
+	e.publish(producer, "a")
+}
+
+func TestConnect_ServerComesLater(t *testing.T) {
+	e := newEnv(t)
+	e.srv.Stop()
+	began := time.Now()
+	producer, observer := e.bus("producer"), e.bus("observer")
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("Connect took %v without a server", took)
+	}
+	if producer.Ready() == nil {
+		t.Error("ready without a server")
+	}
+	e.srv.Start()
+	for _, b := range []*eventbus.Bus{producer, observer} {
+		if err := b.Ensure(e.ctx()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.publish(producer, "a")
+}
+
+func TestConnect_StrangersStayOut(t *testing.T) {
+	e := newEnv(t)
+	o := e.options("worker")
+	o.TLS = e.srv.TLS("spiffe://seaworthy.local/service/stranger") // of our CA, but no user
+	b := e.connect(o)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := b.Ensure(ctx); err == nil {
+		t.Error("a certificate without user got in")
+	}
+	t.Log(b.Ready())
+	// Without TLS the server does not talk at all.
+	var d net.Dialer
+	conn, err := d.DialContext(e.ctx(), "tcp", e.srv.URL()[len("nats://"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Write([]byte("CONNECT {\"verbose\":true}\r\nPING\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	reply := make([]byte, 64<<10)
+	for total := 0; ; {
+		n, err := conn.Read(reply[total:])
+		total += n
+		if err != nil {
+			for _, ok := range []string{"+OK", "PONG"} {
+				if containsLine(string(reply[:total]), ok) {
+					t.Errorf("the server answered %s to a client without TLS", ok)
+				}
+			}
+			return
+		}
+	}
+}
+
+func TestConnect_Refuses(t *testing.T) {
+	e := newEnv(t)
+	for name, change := range map[string]func(*eventbus.Options){
+		"no TLS":       func(o *eventbus.Options) { o.TLS = nil },
+		"no telemetry": func(o *eventbus.Options) { o.Telemetry = nil },
+		"no service":   func(o *eventbus.Options) { o.Service = "" },
+		"bad topology": func(o *eventbus.Options) { o.Topology.Streams[0].Owner = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e.top = topology()
+			o := e.options("producer")
+			change(&o)
+			if b, err := eventbus.Connect(t.Context(), e.cfg, o); err == nil {
+				_ = b.Close(t.Context())
+				t.Error("accepted")
+			}
+		})
+	}
+}
+
+func TestClose_EndsConsumersAndPublishers(t *testing.T) {
+	e := newEnv(t)
+	producer, worker, _ := e.buses()
+	ended := make(chan error, 1)
+	running := make(chan struct{})
+	go func() {
+		ended <- worker.Consume(context.WithoutCancel(t.Context()), "worker-jobs", 2, func(context.Context, *eventbus.Delivery) error {
+			close(running)
+			return nil
+		})
+	}()
+	e.publish(producer, "a")
+	receive(t, running, "handler")
+	if err := worker.Close(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, ended, "end of Consume"); err != nil {
+		t.Errorf("Consume: %v", err)
+	}
+	if err := worker.Consume(t.Context(), "worker-jobs", 1, nil); !errors.Is(err, eventbus.ErrUnavailable) {
+		t.Errorf("Consume on a closed bus: %v", err)
+	}
+	if err := producer.Close(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.Publish(t.Context(), job("b")); !errors.Is(err, eventbus.ErrUnavailable) {
+		t.Errorf("Publish on a closed bus: %v", err)
+	}
+	if producer.Ready() == nil {
+		t.Error("a closed bus is ready")
+	}
+}
