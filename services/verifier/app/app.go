@@ -1,0 +1,195 @@
+// Package app puts the verifier together. It is the service's only importable
+// package: its main and the all-in-one start the service through Definition.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/consumer"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/server"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
+)
+
+const name = events.Verifier
+
+// Definition is the verifier.
+var Definition = service.Definition[Config]{
+	Name:          name,
+	Summary:       "The verifier judges images by signed evidence and policies.",
+	Default:       Default,
+	Common:        func(c *Config) *service.Config { return &c.Config },
+	New:           New,
+	NeedsDatabase: true,
+}
+
+// pushesConcurrency is the number of pushes and of dead letters noted at a time.
+const pushesConcurrency = 4
+
+// App is the verifier, ready to run.
+type App struct {
+	deps       service.Deps
+	registry   *registry.Client
+	signer     *grpc.ClientConn
+	server     *grpcx.Server
+	components []lifecycle.Component
+}
+
+// New puts the verifier together: it migrates the database and loads policies
+// and keys. It does not wait for other services.
+func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
+	if err := d.DB.Migrate(ctx, store.Migrations()); err != nil {
+		return nil, fmt.Errorf("migrate database: %w", err)
+	}
+	policies, err := loadPolicies(cfg.Policies)
+	if err != nil {
+		return nil, fmt.Errorf("load policies: %w", err)
+	}
+	for _, p := range policies {
+		d.Telemetry.Logger.InfoContext(ctx, "policy in force", "policy", p.Name, "digest", p.Digest, "rules", len(p.Rules))
+	}
+	a := &App{deps: d}
+	if a.registry, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
+		return nil, fmt.Errorf("registry client: %w", err)
+	}
+	kept := store.New(d.DB)
+	roots, err := a.trust(ctx, cfg.Trust, kept)
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	hub := &wake.Hub{}
+	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{
+		TLS: d.TLS, Authz: rules(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+	}); err != nil {
+		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
+	}
+	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, d.Now))
+	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
+	verifierv1.RegisterExceptionServiceServer(a.server, server.Exceptions{})
+	a.wire(cfg, kept, hub, roots, policy.Core(policies))
+	return a, nil
+}
+
+// wire lists what runs, in the order of starting.
+func (a *App) wire(cfg Config, kept store.Store, hub *wake.Hub, roots *trust.Source, policies []core.Policy) {
+	d := a.deps
+	log := d.Telemetry.Logger
+	recorder := &consumer.Recorder{Store: kept, Propagator: d.Telemetry.Propagator, Hub: hub, Log: log}
+	evaluator := &consumer.Evaluator{
+		Recorder: recorder,
+		Evidence: evidence.NewCollector(a.registry, roots, evidence.Limits{
+			MaxAttestations: cfg.Limits.MaxAttestations,
+			MaxAttestation:  int64(cfg.Limits.MaxAttestation),
+			MaxTotal:        int64(cfg.Limits.MaxAttestationsTotal),
+			Cache:           int64(cfg.Limits.VerificationCache),
+		}, log, d.Now),
+		Policies: func() []core.Policy { return policies },
+		Now:      d.Now,
+	}
+	pushes := &consumer.Pushes{Store: kept, Hub: hub}
+	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
+	drain := &outbox.Drain{
+		Store: kept, Propagator: d.Telemetry.Propagator, Hub: hub, Log: log,
+		Publish: func(ctx context.Context, id string, e proto.Message) error { return events.Publish(ctx, d.Bus, id, e) },
+	}
+	a.components = []lifecycle.Component{
+		{Name: "trust", Run: roots.Run},
+		{Name: "server", Run: a.server.Run},
+		{Name: "outbox", Run: drain.Run},
+		{Name: events.ConsumerVerifierPushes, Run: consume(d.Bus, events.ConsumerVerifierPushes, pushesConcurrency, pushes.Handle)},
+		{Name: events.ConsumerVerifierEvaluate, Run: consume(d.Bus, events.ConsumerVerifierEvaluate, cfg.Concurrency, evaluator.Handle)},
+		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
+	}
+}
+
+func consume[T proto.Message](bus *eventbus.Bus, durable string, concurrency int, h func(context.Context, T, *eventbus.Delivery) error) func(context.Context) error {
+	return func(ctx context.Context) error { return events.Consume(ctx, bus, durable, concurrency, h) }
+}
+
+// Run serves until ctx ends.
+func (a *App) Run(ctx context.Context) error {
+	err := lifecycle.Run(ctx, a.deps.Telemetry.Logger, a.deps.Config.StopTimeout, a.components...)
+	return errors.Join(err, a.close())
+}
+
+func (a *App) close() error {
+	a.registry.Close()
+	if a.signer != nil {
+		return a.signer.Close()
+	}
+	return nil
+}
+
+func loadPolicies(cfg PoliciesConfig) ([]policy.Policy, error) {
+	loader, err := policy.NewLoader()
+	if err != nil {
+		return nil, err
+	}
+	var builtin []policy.Policy
+	for _, b := range cfg.Builtin {
+		data, err := policy.Pack(b)
+		if err != nil {
+			return nil, err
+		}
+		set, err := loader.Parse("built-in "+b, data)
+		if err != nil {
+			return nil, err
+		}
+		builtin = append(builtin, set...)
+	}
+	own, err := loader.Load(cfg.Dir, cfg.Files)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Merge(builtin, own)
+}
+
+// trust makes the source of trust roots; readiness shows whether any is known.
+func (a *App) trust(ctx context.Context, cfg TrustConfig, cache trust.Cache) (*trust.Source, error) {
+	keys, err := trust.ReadKeys(cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	o := trust.Options{
+		Static: keys, Cache: cache, Refresh: cfg.Refresh, Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
+		Report: func(err error) { a.deps.Readiness.Set("trust", err) },
+	}
+	if cfg.SignerAddress != "" {
+		a.signer, err = grpcx.Dial(cfg.SignerAddress, tlsx.ServiceID(a.deps.TLS.TrustDomain(), events.Signer),
+			grpcx.ClientDeps{TLS: a.deps.TLS, Telemetry: a.deps.Telemetry})
+		if err != nil {
+			return nil, fmt.Errorf("signer client: %w", err)
+		}
+		o.Bundles = signerBundles{signerv1.NewAttestationServiceClient(a.signer)}
+	}
+	return trust.New(ctx, o)
+}
+
+// signerBundles asks the signer for its trust bundle.
+type signerBundles struct {
+	client signerv1.AttestationServiceClient
+}
+
+// GetTrustBundle implements trust.Bundles.
+func (b signerBundles) GetTrustBundle(ctx context.Context) (*signerv1.GetTrustBundleResponse, error) {
+	return b.client.GetTrustBundle(ctx, &signerv1.GetTrustBundleRequest{})
+}

@@ -1,0 +1,116 @@
+package app
+
+import (
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+)
+
+// Config is the configuration of the verifier.
+type Config struct {
+	service.Config `yaml:",inline"`
+
+	// Registry says which registries evidence is read from. Reading is enough.
+	Registry registry.Config `yaml:"registry"`
+	Policies PoliciesConfig  `yaml:"policies"`
+	Trust    TrustConfig     `yaml:"trust"`
+	Limits   LimitsConfig    `yaml:"limits"`
+	// Concurrency is the number of images judged at a time.
+	Concurrency int `yaml:"concurrency"`
+}
+
+// PoliciesConfig says where policies come from. They are read at start; all of
+// them are in force together.
+type PoliciesConfig struct {
+	// Builtin names policy packs that come with the verifier.
+	Builtin []string `yaml:"builtin"`
+	// Dir is a directory; its .yaml and .yml files are read, not its
+	// subdirectories.
+	Dir string `yaml:"dir"`
+	// Files are single files.
+	Files []string `yaml:"files"`
+}
+
+// TrustConfig says whose signatures are evidence.
+type TrustConfig struct {
+	// Keys are PEM files of public keys that are always trusted.
+	Keys []string `yaml:"keys"`
+	// SignerAddress is the signer's gRPC address: its trust bundle is trusted too.
+	// Empty asks no signer.
+	SignerAddress string `yaml:"signer_address"`
+	// Refresh is the time between looks at the trust bundle.
+	Refresh time.Duration `yaml:"refresh"`
+}
+
+// LimitsConfig bounds what evidence may cost.
+type LimitsConfig struct {
+	// MaxAttestations attached to one platform manifest.
+	MaxAttestations int `yaml:"max_attestations"`
+	// MaxAttestation is the size of one attestation.
+	MaxAttestation config.Bytes `yaml:"max_attestation"`
+	// MaxAttestationsTotal is the size of all attestations of one platform manifest.
+	MaxAttestationsTotal config.Bytes `yaml:"max_attestations_total"`
+	// VerificationCache is the memory for attestations that were verified.
+	VerificationCache config.Bytes `yaml:"verification_cache"`
+}
+
+// Default returns the configuration before any file is read.
+func Default() Config {
+	return Config{
+		Config:   service.DefaultConfig(name),
+		Policies: PoliciesConfig{Builtin: []string{"baseline"}},
+		Trust:    TrustConfig{Refresh: 5 * time.Minute},
+		Limits: LimitsConfig{
+			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
+			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20,
+		},
+		Concurrency: 4,
+	}
+}
+
+// Validate reports what is wrong with the verifier's own part.
+func (c *Config) Validate(p *config.Problems) {
+	c.Registry.Validate(p.In("registry"))
+	c.validatePolicies(p.In("policies"))
+	t := p.In("trust")
+	if len(c.Trust.Keys) == 0 && c.Trust.SignerAddress == "" {
+		t.Errorf("signer_address", "without a signer or keys no evidence can be verified")
+	}
+	if c.Trust.Refresh < time.Second {
+		t.Errorf("refresh", "%s is less than 1s", c.Trust.Refresh)
+	}
+	l := p.In("limits")
+	for _, limit := range []struct {
+		key   string
+		value int64
+	}{
+		{"max_attestations", int64(c.Limits.MaxAttestations)},
+		{"max_attestation", int64(c.Limits.MaxAttestation)},
+		{"max_attestations_total", int64(c.Limits.MaxAttestationsTotal)},
+	} {
+		if limit.value <= 0 {
+			l.Errorf(limit.key, "must be more than zero")
+		}
+	}
+	if c.Limits.VerificationCache < 0 {
+		l.Errorf("verification_cache", "must not be negative")
+	}
+	if c.Concurrency < 1 || c.Concurrency > 256 {
+		p.Errorf("concurrency", "%d is not between 1 and 256", c.Concurrency)
+	}
+}
+
+func (c *Config) validatePolicies(p *config.Problems) {
+	if len(c.Policies.Builtin) == 0 && c.Policies.Dir == "" && len(c.Policies.Files) == 0 {
+		p.Warnf("builtin", "there is no policy: every verdict will be UNKNOWN")
+	}
+	for _, b := range c.Policies.Builtin {
+		if _, err := policy.Pack(b); err != nil {
+			p.Errorf("builtin", "%v", err)
+		}
+	}
+}

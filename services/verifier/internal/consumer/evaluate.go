@@ -1,0 +1,166 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
+)
+
+// Reasons of dead letters.
+const (
+	reasonMalformedEvent  = "MALFORMED_EVENT"
+	reasonImageNotFound   = "IMAGE_NOT_FOUND"
+	reasonNotAnImage      = "NOT_AN_IMAGE"
+	reasonRegistryRefused = "REGISTRY_REFUSED"
+)
+
+// missingAttempts is how often an event is tried again because an attestation
+// that it names is not in the registry's list yet.
+const missingAttempts = 4
+
+// Evaluator makes verdicts when an image was attested.
+type Evaluator struct {
+	Recorder *Recorder
+	Evidence *evidence.Collector
+	// Policies returns the policies in force.
+	Policies func() []core.Policy
+	Now      func() time.Time
+}
+
+// Handle judges the image of an event. The event only says that it is time to
+// look: what counts is what the registry has and verifies. An event can make a
+// verdict worse, by naming evidence that is gone, but never better.
+func (e *Evaluator) Handle(ctx context.Context, ev *eventv1.ImageAttestedEvent, d *eventbus.Delivery) error {
+	image := verdictpb.Ref(ev.GetImage())
+	if err := checkImage(image, true); err != nil {
+		return eventbus.Permanent(reasonMalformedEvent, err)
+	}
+	if err := e.Recorder.Store.RecordDigest(ctx, image); err != nil {
+		return err
+	}
+	for range maxConflicts {
+		err := e.evaluate(ctx, image, ev, d.Attempt)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("judge %s: %w", image.Digest, store.ErrConflict)
+}
+
+func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv1.ImageAttestedEvent, attempt int) error {
+	latest, err := e.Recorder.latest(ctx, image)
+	if err != nil {
+		return err
+	}
+	after := int64(0)
+	if latest != nil {
+		after = latest.Sequence
+	}
+	found, err := e.Evidence.Collect(ctx, image)
+	if err != nil {
+		return permanent(err)
+	}
+	if gone := reportsGone(ev, found); len(gone) > 0 {
+		if attempt < missingAttempts {
+			return fmt.Errorf("the registry does not list attestation %s yet", gone[0].manifest)
+		}
+		for _, g := range gone {
+			g.platform.Report = nil
+			g.platform.Rejected = append(g.platform.Rejected, core.Rejected{
+				PredicateType: core.PredicateReport, ManifestDigest: g.manifest,
+				Why: g.manifest + " was attached by the signer and is gone",
+			})
+		}
+	}
+	if err := e.notBefore(ctx, found); err != nil {
+		return err
+	}
+	v, err := core.Judge(ctx, core.Input{Image: image, Platforms: found.Platforms, Policies: e.Policies(), Now: e.Now()})
+	if err != nil {
+		return err
+	}
+	return e.Recorder.save(ctx, v, after, reportTimes(found))
+}
+
+// permanent marks what no retry will cure.
+func permanent(err error) error {
+	switch {
+	case errors.Is(err, evidence.ErrNotFound):
+		return eventbus.Permanent(reasonImageNotFound, err)
+	case errors.Is(err, evidence.ErrNotAnImage):
+		return eventbus.Permanent(reasonNotAnImage, err)
+	case errors.Is(err, evidence.ErrRefused):
+		return eventbus.Permanent(reasonRegistryRefused, err)
+	default:
+		return err
+	}
+}
+
+type goneReport struct {
+	platform *core.PlatformEvidence
+	manifest string
+}
+
+// reportsGone lists the scan reports that the event names and the registry does
+// not have.
+func reportsGone(ev *eventv1.ImageAttestedEvent, found evidence.Evidence) []goneReport {
+	var out []goneReport
+	for _, p := range ev.GetPlatforms() {
+		for i := range found.Platforms {
+			if found.Platforms[i].Digest != p.GetDigest() {
+				continue
+			}
+			for _, a := range p.GetAttestations() {
+				if a.GetPredicateType() == core.PredicateReport && !found.Present[a.GetManifestDigest()] {
+					out = append(out, goneReport{&found.Platforms[i], a.GetManifestDigest()})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (e *Evaluator) notBefore(ctx context.Context, found evidence.Evidence) error {
+	digests := make([]string, 0, len(found.Platforms))
+	for _, p := range found.Platforms {
+		digests = append(digests, p.Digest)
+	}
+	times, err := e.Recorder.Store.ReportTimes(ctx, digests)
+	if err != nil {
+		return err
+	}
+	for i := range found.Platforms {
+		found.Platforms[i].NotBefore = times[found.Platforms[i].Digest]
+	}
+	return nil
+}
+
+func reportTimes(found evidence.Evidence) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, p := range found.Platforms {
+		if p.Report != nil {
+			out[p.Digest] = p.Report.Source.SignTime
+		}
+	}
+	return out
+}
+
+// checkImage checks a reference of an event.
+func checkImage(image imageref.Ref, needsDigest bool) error {
+	if err := image.Validate(); err != nil {
+		return err
+	}
+	if needsDigest && image.Digest == "" {
+		return errors.New("the event names no digest")
+	}
+	return nil
+}

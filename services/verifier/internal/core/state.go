@@ -1,0 +1,143 @@
+package core
+
+import "strings"
+
+// State of a verdict. The zero value means that there is none.
+type State int
+
+// States, in the numbers of seaworthy.verifier.v1.Verdict.State.
+const (
+	StateUnspecified State = 0
+	StatePass        State = 1
+	StateFail        State = 2
+	StateUnknown     State = 3
+)
+
+// String gives the name used in messages and logs.
+func (s State) String() string {
+	switch s {
+	case StatePass:
+		return "PASS"
+	case StateFail:
+		return "FAIL"
+	case StateUnknown:
+		return "UNKNOWN"
+	default:
+		return "UNSPECIFIED"
+	}
+}
+
+// Worse returns the state that decides when both hold: FAIL over UNKNOWN over
+// PASS.
+func Worse(a, b State) State {
+	if badness(b) > badness(a) {
+		return b
+	}
+	return a
+}
+
+func badness(s State) int {
+	switch s {
+	case StateFail:
+		return 3
+	case StateUnknown:
+		return 2
+	case StatePass:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// Outcome of a rule. The zero value means that there is none.
+type Outcome int
+
+// Outcomes, in the numbers of seaworthy.verifier.v1.RuleResult.Outcome.
+const (
+	OutcomeUnspecified Outcome = 0
+	OutcomePassed      Outcome = 1
+	OutcomeDenied      Outcome = 2
+	OutcomeWarned      Outcome = 3
+	OutcomeError       Outcome = 4
+)
+
+// Severity ranks of findings, in the numbers of seaworthy.type.v1.Severity.
+const (
+	SeverityUnknown    int64 = 1
+	SeverityNegligible int64 = 2
+	SeverityLow        int64 = 3
+	SeverityMedium     int64 = 4
+	SeverityHigh       int64 = 5
+	SeverityCritical   int64 = 6
+)
+
+// SeverityName returns the name of a severity rank; a rank that has none is
+// UNKNOWN.
+func SeverityName(rank int64) string {
+	switch rank {
+	case SeverityNegligible:
+		return "NEGLIGIBLE"
+	case SeverityLow:
+		return "LOW"
+	case SeverityMedium:
+		return "MEDIUM"
+	case SeverityHigh:
+		return "HIGH"
+	case SeverityCritical:
+		return "CRITICAL"
+	default:
+		return "UNKNOWN"
+	}
+}
+
+// Code says why a verdict is what it is. The list is the contract of
+// seaworthy.verifier.v1.Reason.
+type Code string
+
+// Codes of reasons.
+const (
+	CodeRuleDenied      Code = "RULE_DENIED"
+	CodeRuleWarned      Code = "RULE_WARNED"
+	CodeRuleError       Code = "RULE_ERROR"
+	CodeNeverSeen       Code = "NEVER_SEEN"
+	CodePending         Code = "PENDING"
+	CodePipelineFailed  Code = "PIPELINE_FAILED"
+	CodeEvidenceMissing Code = "EVIDENCE_MISSING"
+	CodeEvidenceInvalid Code = "EVIDENCE_INVALID"
+	CodeEvidenceStale   Code = "EVIDENCE_STALE"
+	CodeAdvisoriesStale Code = "ADVISORIES_STALE"
+	CodeScanIncomplete  Code = "SCAN_INCOMPLETE"
+	CodeNoPolicy        Code = "NO_POLICY"
+	CodeExpired         Code = "EXPIRED"
+)
+
+// importance orders reasons: what refuses the image comes first, what makes the
+// verdict unsound next, warnings last.
+func (c Code) importance() int {
+	switch c {
+	case CodeRuleDenied:
+		return 0
+	case CodeRuleWarned:
+		return 2
+	default:
+		return 1
+	}
+}
+
+// Platform of one manifest.
+type Platform struct {
+	OS, Architecture, Variant string
+}
+
+// String gives `os/architecture` or `os/architecture/variant`, and nothing for
+// a platform that is not known.
+func (p Platform) String() string {
+	if p == (Platform{}) {
+		return ""
+	}
+	parts := []string{p.OS, p.Architecture}
+	if p.Variant != "" {
+		parts = append(parts, p.Variant)
+	}
+	return strings.Join(parts, "/")
+}

@@ -1,0 +1,283 @@
+package evidence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+// Failures that no retry will cure.
+var (
+	// ErrNotFound: the registry has no such image.
+	ErrNotFound = errors.New("the image is not in the registry")
+	// ErrNotAnImage: there is something else under the digest.
+	ErrNotAnImage = errors.New("not an image")
+	// ErrRefused: the registry does not let us read, or is not allowed by our
+	// configuration.
+	ErrRefused = errors.New("the registry cannot be read")
+)
+
+// Roots gives the trust roots in force and a number that changes with them. It
+// fails while none is known.
+type Roots interface {
+	Roots() (roots attest.TrustRoots, version uint64, err error)
+	// Refresh looks for new roots and tells whether there are.
+	Refresh(ctx context.Context) (changed bool)
+}
+
+// Limits bound what is read for one platform manifest. Zero values mean the
+// defaults of package attest.
+type Limits struct {
+	// MaxAttestations attached to one manifest.
+	MaxAttestations int
+	// MaxAttestation is the size of one in bytes, MaxTotal that of all of one
+	// manifest.
+	MaxAttestation, MaxTotal int64
+	// Cache is the memory for verified attestations, in bytes.
+	Cache int64
+}
+
+// Collector reads and verifies evidence. It is safe for concurrent use.
+type Collector struct {
+	client *registry.Client
+	roots  Roots
+	limits Limits
+	cache  *cache
+	log    *slog.Logger
+	now    func() time.Time
+}
+
+// NewCollector returns a collector.
+func NewCollector(client *registry.Client, roots Roots, limits Limits, log *slog.Logger, now func() time.Time) *Collector {
+	return &Collector{client: client, roots: roots, limits: limits, cache: newCache(limits.Cache), log: log, now: now}
+}
+
+// Evidence is what was found about an image.
+type Evidence struct {
+	// Platforms in the order of the index; one for a single image.
+	Platforms []core.PlatformEvidence
+	// Present holds the digests of all attestations in the registry, evidence or
+	// not.
+	Present map[string]bool
+}
+
+// finding is the result of one verification. Only lasting results are kept.
+type finding struct {
+	attestation core.Attestation
+	// report is set for an attestation that carries one.
+	report *core.Report
+	// rejected says why it is no evidence; empty if it is.
+	rejected string
+	// predicateType as verified, or as claimed if rejected.
+	predicateType string
+	// unknownKey is set if it was rejected because of who signed it.
+	unknownKey bool
+}
+
+// Collect returns the evidence of every platform manifest of an image, in the
+// order of its index. What was tampered with, signed by nobody we trust or about
+// something else is in the result as rejected. The error is for what kept us
+// from looking: ErrNotFound, ErrNotAnImage and ErrRefused last, others are worth
+// another try.
+func (c *Collector) Collect(ctx context.Context, image imageref.Ref) (Evidence, error) {
+	d, raw, err := c.client.Manifest(ctx, image)
+	if err != nil {
+		return Evidence{}, lasting(err)
+	}
+	all, err := targets(image, d, raw)
+	if err != nil {
+		return Evidence{}, err
+	}
+	out, unknown, err := c.platforms(ctx, image, all)
+	if err == nil && unknown && c.roots.Refresh(ctx) {
+		// The signer has a key that we had not heard of.
+		out, _, err = c.platforms(ctx, image, all)
+	}
+	return out, err
+}
+
+// platforms collects the evidence of each manifest. It also tells whether one
+// without a report has attestations by keys that are not known.
+func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []target) (out Evidence, unknown bool, err error) {
+	roots, version, err := c.roots.Roots()
+	if err != nil {
+		return Evidence{}, false, fmt.Errorf("trust roots: %w", err)
+	}
+	roots.At = c.now()
+	out.Present = map[string]bool{}
+	for _, t := range all {
+		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, roots, version, out.Present)
+		if err != nil {
+			return Evidence{}, false, err
+		}
+		unknown = unknown || foreign && e.Report == nil
+		out.Platforms = append(out.Platforms, e)
+	}
+	return out, unknown, nil
+}
+
+// lasting marks failures of the registry that no retry will cure.
+func lasting(err error) error {
+	switch {
+	case registry.Temporary(err):
+		return err
+	case errors.Is(err, registry.ErrNotFound):
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	case errors.Is(err, registry.ErrNotAllowed), errors.Is(err, registry.ErrUnauthorized), errors.Is(err, registry.ErrInvalidReference):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.Is(err, registry.ErrMalformed), errors.Is(err, registry.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrNotAnImage, err)
+	default:
+		return err
+	}
+}
+
+func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
+	e = core.PlatformEvidence{Digest: t.digest, Platform: t.platform}
+	referred, err := attest.Fetch(ctx, c.client, ref, attest.Limits{
+		MaxReferrers: c.limits.MaxAttestations, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal,
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, attest.ErrTooLarge), errors.Is(err, registry.ErrTooLarge), errors.Is(err, registry.ErrMalformed):
+		// Part of the list would look like all of it: then nothing is evidence.
+		e.Rejected = append(e.Rejected, core.Rejected{Why: err.Error()})
+		return e, false, nil
+	case errors.Is(err, registry.ErrNotFound):
+		return e, false, nil
+	default:
+		return e, false, lasting(err)
+	}
+	var found []*finding
+	for i := range referred {
+		f, err := c.verify(ctx, &referred[i], t.digest, roots, version)
+		if err != nil {
+			return e, false, err
+		}
+		foreign = foreign || f.unknownKey
+		present[referred[i].Digest] = true
+		found = append(found, f)
+	}
+	gather(&e, found)
+	return e, foreign, nil
+}
+
+// verify looks at one attestation. The error is for what may be cured by another
+// try; an attestation that is no evidence is a finding.
+func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject string, roots attest.TrustRoots, version uint64) (*finding, error) {
+	if r.Err != nil && registry.Temporary(r.Err) {
+		return nil, fmt.Errorf("read attestation %s: %w", r.Digest, r.Err)
+	}
+	key := cacheKey{manifest: r.Digest, subject: subject, roots: version}
+	if f, ok := c.cache.get(key); ok && (f.rejected != "" || trusted(roots, f.attestation.KeyID)) {
+		return f, nil
+	}
+	v, err := r.Verify(subject, roots)
+	if err != nil {
+		f := &finding{
+			predicateType: claimedType(r), rejected: fmt.Sprintf("%s: %v", short(r.Digest), err),
+			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey),
+		}
+		c.log.DebugContext(ctx, "attestation rejected", "manifest_digest", r.Digest, "subject", subject, "error", err)
+		// A key may become valid or known later; the other failures stay what they are.
+		if !f.unknownKey && r.Err == nil {
+			c.cache.put(key, f, 512)
+		}
+		return f, nil
+	}
+	f := &finding{
+		predicateType: v.PredicateType,
+		attestation: core.Attestation{
+			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
+			SignTime: signedTime(v.PredicateType, v.Predicate),
+		},
+	}
+	if v.PredicateType == attest.PredicateCosignVuln {
+		report, err := decodeReport(v.Predicate, subject)
+		switch {
+		case err != nil:
+			f.rejected = fmt.Sprintf("%s: %v", short(r.Digest), err)
+		default:
+			report.Source = f.attestation
+			f.report = report
+		}
+	}
+	c.cache.put(key, f, 512+int64(len(v.Predicate)))
+	return f, nil
+}
+
+// gather keeps the newest attestation of each type and key. Verdict summaries are
+// left out: they are what comes out of here, and taking them in would make every
+// verdict differ from the one before.
+func gather(e *core.PlatformEvidence, found []*finding) {
+	slices.SortFunc(found, func(a, b *finding) int {
+		if c := strings.Compare(a.predicateType, b.predicateType); c != 0 {
+			return c
+		}
+		if c := b.attestation.SignTime.Compare(a.attestation.SignTime); c != 0 {
+			return c
+		}
+		return strings.Compare(a.attestation.ManifestDigest, b.attestation.ManifestDigest)
+	})
+	type source struct{ predicateType, key string }
+	seen := map[source]bool{}
+	for _, f := range found {
+		if f.rejected != "" {
+			e.Rejected = append(e.Rejected, core.Rejected{
+				PredicateType: f.predicateType, ManifestDigest: f.attestation.ManifestDigest, Why: f.rejected,
+			})
+			continue
+		}
+		s := source{f.predicateType, f.attestation.KeyID}
+		if f.predicateType == attest.PredicateVSA || seen[s] {
+			continue
+		}
+		seen[s] = true
+		e.Attestations = append(e.Attestations, f.attestation)
+		if f.report != nil && e.Report == nil {
+			e.Report = f.report
+			if e.Platform == (core.Platform{}) {
+				e.Platform = f.report.Platform
+			}
+		}
+	}
+}
+
+// trusted tells whether a key is still in its time.
+func trusted(roots attest.TrustRoots, id string) bool {
+	for _, k := range roots.Keys {
+		kid := k.ID
+		if kid == "" {
+			kid = attest.KeyID(k.Key)
+		}
+		if kid == id && (k.NotBefore.IsZero() || !roots.At.Before(k.NotBefore)) && (k.NotAfter.IsZero() || !roots.At.After(k.NotAfter)) {
+			return true
+		}
+	}
+	return false
+}
+
+// claimedType is what an attestation that does not verify says it is.
+func claimedType(r *attest.Referred) string {
+	if st, err := attest.Untrusted(r.Bundle); err == nil {
+		return st.PredicateType
+	}
+	return r.Annotations[attest.AnnotationPredicateType]
+}
+
+// short is enough of a digest to find it.
+func short(digest string) string {
+	if len(digest) > 19 {
+		return digest[:19]
+	}
+	return digest
+}

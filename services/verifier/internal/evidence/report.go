@@ -1,0 +1,123 @@
+package evidence
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+)
+
+// signedTime returns the time that a predicate itself states, which is covered by
+// the signature; zero if it states none. The registry's own times are not used:
+// whoever may write to the repository sets them.
+func signedTime(predicateType string, predicate json.RawMessage) time.Time {
+	var stated struct {
+		Metadata struct {
+			ScanFinishedOn time.Time `json:"scanFinishedOn"`
+		} `json:"metadata"`
+		CreationInfo struct {
+			Created time.Time `json:"created"`
+		} `json:"creationInfo"`
+		Timestamp time.Time `json:"timestamp"`
+	}
+	if err := json.Unmarshal(predicate, &stated); err != nil {
+		return time.Time{}
+	}
+	switch predicateType {
+	case attest.PredicateCosignVuln, attest.PredicateVulnsV02:
+		return stated.Metadata.ScanFinishedOn.UTC()
+	case attest.PredicateSPDX:
+		return stated.CreationInfo.Created.UTC()
+	case attest.PredicateOpenVEX:
+		return stated.Timestamp.UTC()
+	default:
+		return time.Time{}
+	}
+}
+
+// decodeReport reads the scan report out of a verified cosign vuln predicate.
+func decodeReport(predicate json.RawMessage, digest string) (*core.Report, error) {
+	var p struct {
+		Scanner struct {
+			Result json.RawMessage `json:"result"`
+		} `json:"scanner"`
+	}
+	if err := json.Unmarshal(predicate, &p); err != nil {
+		return nil, fmt.Errorf("predicate: %w", err)
+	}
+	var m scannerv1.Report
+	// A newer scanner may say more than this release knows.
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(p.Scanner.Result, &m); err != nil {
+		return nil, fmt.Errorf("scanner.result is no report: %w", err)
+	}
+	if m.GetImageDigest() != digest {
+		return nil, fmt.Errorf("the report is about %.100q", m.GetImageDigest())
+	}
+	if len(m.GetPackages()) > policy.MaxPackages || len(m.GetFindings()) > policy.MaxFindings {
+		return nil, fmt.Errorf("the report has %d packages and %d findings, at most %d and %d are taken",
+			len(m.GetPackages()), len(m.GetFindings()), policy.MaxPackages, policy.MaxFindings)
+	}
+	// Counts and lists are in one signed document; a report without its lists, as
+	// SCAN_VIEW_BASIC gives it, must not look clean.
+	if int(m.GetPackageCount()) != len(m.GetPackages()) || int(m.GetFindingCount()) != len(m.GetFindings()) {
+		return nil, errors.New("the report does not hold as many packages and findings as it counts")
+	}
+	return fromReport(&m), nil
+}
+
+func fromReport(m *scannerv1.Report) *core.Report {
+	r := &core.Report{
+		Image:          facts(m.GetFacts()),
+		Platform:       platform(m.GetPlatform()),
+		AdvisoryDigest: m.GetSnapshot().GetDigest(),
+		Incomplete:     m.GetIncomplete(),
+		Problems:       m.GetProblems(),
+	}
+	if t := m.GetSnapshot().GetDataTime(); t != nil {
+		r.AdvisoryTime = t.AsTime()
+	}
+	for _, p := range m.GetPackages() {
+		r.Packages = append(r.Packages, core.Package{
+			Purl: p.GetPurl(), Name: p.GetName(), Version: p.GetVersion(), Ecosystem: p.GetEcosystem(),
+			SourceName: p.GetSourceName(), SourceVersion: p.GetSourceVersion(), Location: p.GetLocation(),
+			Licenses: p.GetLicenses(),
+		})
+	}
+	for _, f := range m.GetFindings() {
+		rank := int64(f.GetSeverity())
+		if rank == int64(typev1.Severity_SEVERITY_UNSPECIFIED) {
+			rank = core.SeverityUnknown
+		}
+		r.Findings = append(r.Findings, core.Finding{
+			ID: f.GetId(), Aliases: f.GetAliases(), Severity: core.SeverityName(rank), SeverityRank: rank,
+			CVSS: f.GetCvssScore(), EPSS: f.GetEpss(), KEV: f.GetKev(),
+			Package: f.GetPackageName(), Version: f.GetPackageVersion(), Purl: f.GetPurl(),
+			FixedVersions: f.GetFixedVersions(), Location: f.GetLocation(),
+		})
+	}
+	return r
+}
+
+func facts(f *scannerv1.ImageFacts) core.Image {
+	i := core.Image{
+		Labels: f.GetLabels(), User: f.GetUser(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(),
+		ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
+		Distro: core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()},
+	}
+	if t := f.GetCreateTime(); t != nil {
+		i.Created = t.AsTime()
+	}
+	return i
+}
+
+func platform(p *typev1.Platform) core.Platform {
+	return core.Platform{OS: p.GetOs(), Architecture: p.GetArchitecture(), Variant: p.GetVariant()}
+}

@@ -1,0 +1,104 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
+	"go.yaml.in/yaml/v3"
+)
+
+// compiler turns the expressions of one document into programs.
+type compiler struct {
+	env *cel.Env
+	// source is the document, line the number of lines before it in the file.
+	source []string
+	line   int
+}
+
+func newCompiler(env *cel.Env, r raw) *compiler {
+	return &compiler{env: env, source: strings.Split(string(r.text), "\n"), line: r.line}
+}
+
+// compile checks one expression: syntax, types, result type and cost.
+func (c *compiler) compile(t text, want *cel.Type) (cel.Program, error) {
+	if strings.TrimSpace(t.Value) == "" {
+		return nil, at(t, "an expression is needed")
+	}
+	ast, issues := c.env.Compile(t.Value)
+	if err := issues.Err(); err != nil {
+		return nil, c.issues(t, issues.Errors())
+	}
+	if !ast.OutputType().IsExactType(want) {
+		return nil, at(t, "the expression gives %s, it must give %s", ast.OutputType(), want)
+	}
+	estimate, err := c.env.EstimateCost(ast, sizes{})
+	if err != nil {
+		return nil, at(t, "the cost cannot be estimated: %v", err)
+	}
+	if estimate.Max > MaxCost {
+		return nil, at(t, "the expression can cost %d, more than %d; walk over findings or packages once, not nested", estimate.Max, MaxCost)
+	}
+	program, err := c.env.Program(ast,
+		cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost), cel.InterruptCheckFrequency(interruptEvery))
+	if err != nil {
+		return nil, at(t, "%v", err)
+	}
+	return program, nil
+}
+
+// at makes an error of a place in the file, `line:column: message`.
+func at(t text, format string, args ...any) error {
+	return fmt.Errorf("%d:%d: %s", t.Line, t.Column, fmt.Sprintf(format, args...))
+}
+
+// issues shows each fault of an expression with its line and a caret.
+func (c *compiler) issues(t text, faults []*common.Error) error {
+	lines := strings.Split(t.Value, "\n")
+	var b strings.Builder
+	for i, f := range faults[:min(len(faults), 10)] {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		row, col := max(f.Location.Line(), 1), max(f.Location.Column(), 0)
+		fileLine, fileCol := c.position(t, row, col)
+		fmt.Fprintf(&b, "%d:%d: %s", fileLine, fileCol, strings.ReplaceAll(f.Message, "\n", " "))
+		if row <= len(lines) {
+			fmt.Fprintf(&b, "\n    %s\n    %s^", printable(lines[row-1]), strings.Repeat(" ", col))
+		}
+	}
+	return fmt.Errorf("%s", b.String())
+}
+
+// position maps a place in an expression to a place in the file. Row counts
+// from 1, col from 0. Folded texts lose their lines, so there the place is that
+// of the text.
+func (c *compiler) position(t text, row, col int) (line, column int) {
+	switch {
+	case t.style&yaml.LiteralStyle != 0:
+		line = t.Line + row
+		if i := line - 1 - c.line; i >= 0 && i < len(c.source) {
+			// The indent of a literal is that of its first line.
+			first := c.source[min(max(t.Line-c.line, 0), len(c.source)-1)]
+			return line, len(first) - len(strings.TrimLeft(first, " ")) + col + 1
+		}
+		return line, col + 1
+	case t.style&yaml.FoldedStyle != 0 || row > 1:
+		return t.Line, t.Column
+	case t.style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+		return t.Line, t.Column + 1 + col
+	default:
+		return t.Line, t.Column + col
+	}
+}
+
+// printable keeps the caret under its character.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,141 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/ext"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+const (
+	// MaxCost bounds one expression, in CEL's units, when it is loaded (worst case
+	// over the sizes below) and again when it runs. A walk over all findings with a
+	// few comparisons each stays well below; a nested walk of findings over
+	// packages does not.
+	MaxCost = 50_000_000
+	// MaxPackages and MaxFindings of a report; more is no evidence.
+	MaxPackages = 50_000
+	MaxFindings = 50_000
+	// maxShortList bounds labels, ports, aliases and the like for the estimate.
+	maxShortList = 100
+	// maxString bounds texts for the estimate.
+	maxString = 256
+	// interruptEvery is the number of loop steps between looks at the context.
+	interruptEvery = 1000
+)
+
+// newEnv declares what expressions can see and call.
+func newEnv() (*cel.Env, error) {
+	object := func(v any) *cel.Type { return cel.ObjectType(reflect.TypeOf(v).String()) }
+	opts := []cel.EnvOption{
+		ext.NativeTypes(
+			reflect.TypeFor[core.Image](), reflect.TypeFor[core.Distro](), reflect.TypeFor[core.Package](),
+			reflect.TypeFor[core.Finding](), reflect.TypeFor[core.Attestation](), reflect.TypeFor[core.Advisories](),
+			ext.ParseStructTags(true),
+		),
+		ext.Strings(),
+		cel.ParserRecursionLimit(100),
+		cel.ParserExpressionSizeLimit(MaxExpression),
+		cel.Variable("image", object(core.Image{})),
+		cel.Variable("packages", cel.ListType(object(core.Package{}))),
+		cel.Variable("findings", cel.ListType(object(core.Finding{}))),
+		cel.Variable("attestations", cel.ListType(object(core.Attestation{}))),
+		cel.Variable("advisories", object(core.Advisories{})),
+		cel.Variable("now", cel.TimestampType),
+	}
+	// As constants a misspelt severity is an error at load; a misspelt text would
+	// be a rule that never fires.
+	for rank := core.SeverityUnknown; rank <= core.SeverityCritical; rank++ {
+		opts = append(opts, cel.Constant(core.SeverityName(rank), cel.IntType, types.Int(rank)))
+	}
+	env, err := cel.NewEnv(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("build CEL environment: %w", err)
+	}
+	return env, nil
+}
+
+// sizes tells the cost estimate how long lists and texts can be.
+type sizes struct{}
+
+// EstimateCallCost leaves the cost of calls to CEL.
+func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+	return nil
+}
+
+// EstimateSize bounds what can be reached from a variable.
+func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+	path := n.Path()
+	if len(path) == 1 {
+		switch path[0] {
+		case "packages":
+			return upTo(MaxPackages)
+		case "findings":
+			return upTo(MaxFindings)
+		}
+	}
+	if n.Type() != nil && n.Type().Kind() == types.StringKind {
+		return upTo(maxString)
+	}
+	return upTo(maxShortList)
+}
+
+func upTo(n uint64) *cost.SizeEstimate {
+	return &cost.SizeEstimate{Min: 0, Max: n}
+}
+
+// check evaluates one rule.
+type check struct {
+	holds cel.Program
+	// items is nil if the rule names none.
+	items cel.Program
+}
+
+// Evaluate runs the rule's expression and, if it does not hold, that of its
+// items.
+func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, error) {
+	vars := map[string]any{
+		"image":        f.Image,
+		"packages":     f.Packages,
+		"findings":     f.Findings,
+		"attestations": f.Attestations,
+		"advisories":   &f.Advisories,
+		"now":          f.Now,
+	}
+	out, _, err := c.holds.ContextEval(ctx, vars)
+	if err != nil {
+		return false, nil, fmt.Errorf("expression: %w", err)
+	}
+	holds, ok := out.Value().(bool)
+	if !ok {
+		return false, nil, fmt.Errorf("expression gave %s, not bool", out.Type())
+	}
+	if holds || c.items == nil {
+		return holds, nil, nil
+	}
+	out, _, err = c.items.ContextEval(ctx, vars)
+	if err != nil {
+		return false, nil, fmt.Errorf("items: %w", err)
+	}
+	items, err := texts(out)
+	return false, items, err
+}
+
+func texts(v ref.Val) ([]string, error) {
+	native, err := v.ConvertToNative(reflect.TypeFor[[]string]())
+	if err != nil {
+		return nil, fmt.Errorf("items: %w", err)
+	}
+	list, ok := native.([]string)
+	if !ok {
+		return nil, fmt.Errorf("items gave %T, not a list of texts", native)
+	}
+	return list, nil
+}

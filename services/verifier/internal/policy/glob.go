@@ -1,0 +1,53 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+var globPattern = regexp.MustCompile(`^[A-Za-z0-9._:/*?\[\]-]{1,512}$`)
+
+// compileGlobs returns a matcher of names given as registry/repository. `*` is
+// any text without a slash, `**` any text, `?` one character that is no slash.
+func compileGlobs(globs []string) (func(string) bool, error) {
+	if len(globs) == 0 {
+		return nil, errors.New("at least one glob is needed; ** matches every repository")
+	}
+	if len(globs) > MaxGlobs {
+		return nil, fmt.Errorf("%d globs, more than %d", len(globs), MaxGlobs)
+	}
+	alternatives := make([]string, 0, len(globs))
+	for _, g := range globs {
+		if !globPattern.MatchString(g) {
+			return nil, fmt.Errorf("%q is no glob of registry/repository", g)
+		}
+		alternatives = append(alternatives, globExpression(g))
+	}
+	re, err := regexp.Compile(`^(?:` + strings.Join(alternatives, "|") + `)$`)
+	if err != nil {
+		return nil, fmt.Errorf("compile globs: %w", err)
+	}
+	return re.MatchString, nil
+}
+
+func globExpression(glob string) string {
+	var b strings.Builder
+	for i := 0; i < len(glob); i++ {
+		switch c := glob[i]; {
+		case strings.HasPrefix(glob[i:], "**"):
+			b.WriteString(".*")
+			for i+1 < len(glob) && glob[i+1] == '*' {
+				i++
+			}
+		case c == '*':
+			b.WriteString("[^/]*")
+		case c == '?':
+			b.WriteString("[^/]")
+		default:
+			b.WriteString(regexp.QuoteMeta(string(c)))
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,294 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+// Policy is a policy with the document it was read from.
+type Policy struct {
+	core.Policy
+	// Document is the YAML as it is written.
+	Document string
+}
+
+// Loader compiles policies. It is safe for concurrent use.
+type Loader struct{ env *cel.Env }
+
+// NewLoader returns a loader.
+func NewLoader() (*Loader, error) {
+	env, err := newEnv()
+	if err != nil {
+		return nil, err
+	}
+	return &Loader{env: env}, nil
+}
+
+// Parse reads the policies of one file. The error joins every fault found, each
+// as `name:line:column: message` or `name: line N: message`.
+func (l *Loader) Parse(name string, data []byte) ([]Policy, error) {
+	parts, err := split(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("%s: the file holds no policy", name)
+	}
+	var (
+		out    []Policy
+		faults []error
+	)
+	for _, part := range parts {
+		p, errs := l.parseOne(part)
+		for _, e := range errs {
+			faults = append(faults, prefix(name, e))
+		}
+		if len(errs) == 0 {
+			out = append(out, *p)
+		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// prefix names the file in front of an error that begins with a place.
+func prefix(name string, err error) error {
+	if s := err.Error(); s != "" && s[0] >= '0' && s[0] <= '9' {
+		return fmt.Errorf("%s:%w", name, err)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+func (l *Loader) parseOne(r raw) (*Policy, []error) {
+	d, err := decode(r)
+	if err != nil {
+		return nil, []error{err}
+	}
+	b := builder{compiler: newCompiler(l.env, r), line: r.line + 1}
+	p := b.build(d)
+	sum := sha256.Sum256(r.text)
+	p.Digest = "sha256:" + hex.EncodeToString(sum[:])
+	return &Policy{Policy: p, Document: string(r.text)}, b.faults
+}
+
+// builder checks a document field by field and keeps every fault.
+type builder struct {
+	*compiler
+	line   int
+	faults []error
+}
+
+func (b *builder) fault(t text, format string, args ...any) {
+	if t.Line == 0 {
+		t.Line, t.Column = b.line, 1
+	}
+	b.faults = append(b.faults, at(t, format, args...))
+}
+
+func (b *builder) build(d *document) core.Policy {
+	if d.APIVersion.Value != apiVersion {
+		b.fault(d.APIVersion, "apiVersion must be %s", apiVersion)
+	}
+	if d.Kind.Value != kind {
+		b.fault(d.Kind, "kind must be %s", kind)
+	}
+	p := core.Policy{Name: d.Metadata.Name.Value}
+	if !namePattern.MatchString(p.Name) {
+		b.fault(d.Metadata.Name, "metadata.name must be 1 to 63 lower-case letters, digits and dashes")
+	}
+	b.match(&p, d.Spec.Match)
+	b.require(&p, d.Spec)
+	b.rules(&p, d.Spec.Rules)
+	return p
+}
+
+func (b *builder) match(p *core.Policy, m match) {
+	globs := make([]string, 0, len(m.Repositories))
+	var where text
+	for _, g := range m.Repositories {
+		globs = append(globs, g.Value)
+		where = m.Repositories[0]
+	}
+	var err error
+	if p.Matches, err = compileGlobs(globs); err != nil {
+		b.fault(where, "spec.match.repositories: %v", err)
+	}
+}
+
+func (b *builder) require(p *core.Policy, s spec) {
+	if len(s.Require) > MaxRequirements {
+		b.fault(s.Require[0].PredicateType, "spec.require has %d entries, more than %d", len(s.Require), MaxRequirements)
+		return
+	}
+	for _, r := range s.Require {
+		req := core.Requirement{PredicateType: r.PredicateType.Value}
+		if req.PredicateType == "" || len(req.PredicateType) > MaxMessage {
+			b.fault(r.PredicateType, "spec.require.predicate_type must be a URI of at most %d bytes", MaxMessage)
+		}
+		if r.MaxAge.Line > 0 {
+			d, err := duration(r.MaxAge.Value)
+			if err != nil {
+				b.fault(r.MaxAge, "spec.require.max_age: %v", err)
+			}
+			req.MaxAge = d
+		}
+		p.Require = append(p.Require, req)
+	}
+	if age := s.Advisories.MaxAge; age.Line > 0 {
+		d, err := duration(age.Value)
+		if err != nil {
+			b.fault(age, "spec.advisories.max_age: %v", err)
+		}
+		p.AdvisoryMaxAge = d
+	}
+}
+
+func (b *builder) rules(p *core.Policy, rules []rule) {
+	if len(rules) == 0 || len(rules) > MaxRules {
+		b.fault(text{}, "spec.rules must have 1 to %d rules", MaxRules)
+		return
+	}
+	seen := map[string]bool{}
+	for _, r := range rules {
+		if !namePattern.MatchString(r.Name.Value) {
+			b.fault(r.Name, "a rule's name must be 1 to 63 lower-case letters, digits and dashes")
+		} else if seen[r.Name.Value] {
+			b.fault(r.Name, "the name %q is used by another rule of this policy", r.Name.Value)
+		}
+		seen[r.Name.Value] = true
+		p.Rules = append(p.Rules, b.rule(r))
+	}
+}
+
+func (b *builder) rule(r rule) core.Rule {
+	out := core.Rule{Name: r.Name.Value, Message: r.Message.Value, Control: r.Control.Value}
+	if out.Message == "" || len(out.Message) > MaxMessage {
+		b.fault(orAt(r.Message, r.Name), "rule %q: message must have 1 to %d bytes", out.Name, MaxMessage)
+	}
+	if len(out.Control) > MaxMessage {
+		b.fault(r.Control, "rule %q: control must have at most %d bytes", out.Name, MaxMessage)
+	}
+	switch r.Severity.Value {
+	case "deny":
+	case "warn":
+		out.Warn = true
+	default:
+		b.fault(orAt(r.Severity, r.Name), "rule %q: severity must be deny or warn", out.Name)
+	}
+	c := &check{}
+	var err error
+	if c.holds, err = b.compile(orAt(r.Expression, r.Name), cel.BoolType); err != nil {
+		b.faults = append(b.faults, err)
+	}
+	if r.Items.Line > 0 {
+		if c.items, err = b.compile(r.Items, cel.ListType(cel.StringType)); err != nil {
+			b.faults = append(b.faults, err)
+		}
+	}
+	out.Check = c
+	return out
+}
+
+// orAt gives a text that is missing the place of another.
+func orAt(t, place text) text {
+	if t.Line == 0 {
+		t.Line, t.Column = place.Line, place.Column
+	}
+	return t
+}
+
+// Load reads files, and every .yaml and .yml file of a directory (empty for
+// none), into one set with unique names, ordered by name.
+func (l *Loader) Load(dir string, files []string) ([]Policy, error) {
+	files = slices.Clone(files)
+	if dir != "" {
+		found, err := policyFiles(dir)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, found...)
+	}
+	var (
+		sets   []Policy
+		faults []error
+	)
+	for _, file := range files {
+		data, err := readLimited(file)
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		set, err := l.Parse(file, data)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		sets = append(sets, set...)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	return Merge(sets)
+}
+
+// Merge orders policies by name and refuses a name that two of them have.
+func Merge(sets ...[]Policy) ([]Policy, error) {
+	all := slices.Concat(sets...)
+	slices.SortStableFunc(all, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(all); i++ {
+		if all[i].Name == all[i-1].Name {
+			return nil, fmt.Errorf("two policies have the name %q", all[i].Name)
+		}
+	}
+	return all, nil
+}
+
+// Core returns the evaluable part of policies.
+func Core(policies []Policy) []core.Policy {
+	out := make([]core.Policy, 0, len(policies))
+	for _, p := range policies {
+		out = append(out, p.Policy)
+	}
+	return out
+}
+
+func policyFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read policy directory: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if !e.IsDir() && (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(e.Name(), ".") {
+			out = append(out, filepath.Join(dir, e.Name()))
+		}
+	}
+	return out, nil
+}
+
+func readLimited(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	if info.Size() > MaxFile {
+		return nil, fmt.Errorf("%s: the file has %d bytes, more than %d", file, info.Size(), MaxFile)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read policy: %w", err)
+	}
+	return data, nil
+}

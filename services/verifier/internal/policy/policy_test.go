@@ -1,0 +1,339 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+func newLoader(t testing.TB) *Loader {
+	t.Helper()
+	l, err := NewLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+const head = `apiVersion: seaworthy.dev/v1
+kind: Policy
+metadata:
+  name: demo
+spec:
+  match:
+    repositories: ["**"]
+  rules:
+`
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	rule := func(expression string) string {
+		return head + "    - name: r\n      message: m\n      severity: deny\n      expression: " + expression + "\n"
+	}
+	tests := map[string]struct{ doc, want string }{
+		"unknown field": {
+			doc:  strings.Replace(rule("true"), "  match:", "  matches: 1\n  match:", 1),
+			want: "p.yaml: line 6: unknown field matches",
+		},
+		"duplicate field": {
+			doc:  strings.Replace(rule("true"), "kind: Policy", "kind: Policy\nkind: Policy", 1),
+			want: `p.yaml: line 3: mapping key "kind" already defined at line 2`,
+		},
+		"wrong kind":        {doc: strings.Replace(rule("true"), "kind: Policy", "kind: Pod", 1), want: "p.yaml:2:7: kind must be Policy"},
+		"wrong apiVersion":  {doc: strings.Replace(rule("true"), "dev/v1", "dev/v9", 1), want: "p.yaml:1:13: apiVersion must be seaworthy.dev/v1"},
+		"bad name":          {doc: strings.Replace(rule("true"), "name: demo", "name: De mo", 1), want: "p.yaml:4:9: metadata.name must be"},
+		"no rules":          {doc: strings.Replace(head, "  rules:\n", "", 1), want: "p.yaml:1:1: spec.rules must have 1 to 100 rules"},
+		"no globs":          {doc: strings.Replace(rule("true"), `["**"]`, "[]", 1), want: "spec.match.repositories: at least one glob"},
+		"bad glob":          {doc: strings.Replace(rule("true"), `"**"`, `"a b"`, 1), want: `p.yaml:7:20: spec.match.repositories: "a b" is no glob`},
+		"bad severity":      {doc: strings.Replace(rule("true"), "deny", "fatal", 1), want: `p.yaml:11:17: rule "r": severity must be deny or warn`},
+		"same rule name":    {doc: rule("true") + "    - {name: r, message: m, severity: deny, expression: 'true'}\n", want: `p.yaml:13:14: the name "r" is used by another rule`},
+		"list for a text":   {doc: strings.Replace(rule("true"), "message: m", "message: [m]", 1), want: "line 10: a text is expected here"},
+		"not bool":          {doc: rule("findings.size()"), want: "p.yaml:12:19: the expression gives int, it must give bool"},
+		"misspelt severity": {doc: rule("findings.all(f, f.severity_rank < CRITCAL)"), want: "undeclared reference to 'CRITCAL'"},
+		"unknown variable": {
+			doc: rule("findngs.all(f, !f.kev)"),
+			want: "p.yaml:12:19: undeclared reference to 'findngs' (did you mean 'findings'?)\n" +
+				"    findngs.all(f, !f.kev)\n" +
+				"    ^",
+		},
+		"unknown field of a finding": {
+			doc: rule("findings.all(f, !f.kevv)"),
+			want: "p.yaml:12:37: undefined field 'kevv'\n" +
+				"    findings.all(f, !f.kevv)\n" +
+				"                      ^",
+		},
+		"literal block": {
+			doc: rule("|\n        findings.all(f,\n          f.severity == 7)"),
+			want: "p.yaml:14:22: found no matching overload for '_==_' applied to '(string, int)'\n" +
+				"      f.severity == 7)\n" +
+				"                 ^",
+		},
+		"syntax":            {doc: rule("'findings.all(f, '"), want: "p.yaml:12:36: Syntax error"},
+		"too expensive":     {doc: rule("findings.all(f, packages.all(p, p.name != f.package))"), want: "more than 50000000; walk over findings or packages once"},
+		"items not a list":  {doc: rule("'true'\n      items: '\"x\"'"), want: "p.yaml:13:14: the expression gives string, it must give list(string)"},
+		"age of nothing":    {doc: strings.Replace(rule("true"), "  rules:", "  advisories: {max_age: 0s}\n  rules:", 1), want: "a maximum age is more than zero"},
+		"age without unit":  {doc: strings.Replace(rule("true"), "  rules:", "  require: [{predicate_type: x, max_age: 30}]\n  rules:", 1), want: `p.yaml:8:42: spec.require.max_age: "30" is no duration`},
+		"second document":   {doc: rule("true") + "---\n# two\nkind: Policy\nspecs: 1\n", want: "p.yaml: line 16: unknown field specs"},
+		"nothing":           {doc: "# only a comment\n---\n", want: "p.yaml: the file holds no policy"},
+		"too many":          {doc: strings.Repeat("---\na: b\n", MaxDocuments+1), want: "at most"},
+		"too large a file":  {doc: strings.Repeat(" ", MaxFile+1), want: "more than 1048576"},
+		"too large a doc":   {doc: "a: " + strings.Repeat("b", MaxDocument), want: "more than 262144"},
+		"no YAML":           {doc: "a: [\n", want: "p.yaml: line"},
+		"expression length": {doc: rule("'" + strings.Repeat(" ", MaxExpression) + "true'"), want: "expression code point size exceeds limit"},
+	}
+	l := newLoader(t)
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := l.Parse("p.yaml", []byte(tc.doc))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error:\n%v\nlacks:\n%s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseReportsEveryFault(t *testing.T) {
+	t.Parallel()
+	_, err := newLoader(t).Parse("p.yaml", []byte(head+`    - {name: one, message: m, severity: deny, expression: 'nope'}
+    - {name: two, severity: deny, expression: 'true'}
+`))
+	if err == nil || !strings.Contains(err.Error(), "'nope'") || !strings.Contains(err.Error(), `rule "two": message`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSeveralDocuments(t *testing.T) {
+	t.Parallel()
+	one := head + "    - {name: r, message: m, severity: warn, expression: 'true'}\n"
+	two := strings.Replace(one, "name: demo", "name: another", 1)
+	set, err := newLoader(t).Parse("p.yaml", []byte("---\n"+one+"---\n"+two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set) != 2 || set[0].Name != "demo" || set[1].Name != "another" || set[0].Document != one {
+		t.Errorf("got %+v", set)
+	}
+	if set[0].Digest == set[1].Digest || !strings.HasPrefix(set[0].Digest, "sha256:") {
+		t.Errorf("digests %s and %s", set[0].Digest, set[1].Digest)
+	}
+	if _, err := Merge(set, set); err == nil {
+		t.Error("Merge took the same name twice")
+	}
+}
+
+func TestGlobs(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		glob, name string
+		want       bool
+	}{
+		{"**", "registry.example:5000/team/app", true},
+		{"registry.example:5000/team/*", "registry.example:5000/team/app", true},
+		{"registry.example:5000/team/*", "registry.example:5000/team/sub/app", false},
+		{"*/team/**", "registry.example/team/sub/app", true},
+		{"registry.example/ap?", "registry.example/app", true},
+		{"registry.example/app", "registry-example/app", false},
+		{"registry.example/app", "xregistry.example/apps", false},
+		{"[::1]:5000/app", "[::1]:5000/app", true},
+	}
+	for _, tc := range tests {
+		match, err := compileGlobs([]string{"never/x", tc.glob})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := match(tc.name); got != tc.want {
+			t.Errorf("%s matches %s: %t", tc.glob, tc.name, got)
+		}
+	}
+}
+
+// facts of an image that keeps to every rule of the baseline.
+func facts() *core.Facts {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	return &core.Facts{
+		Image: &core.Image{
+			Reference: "r.example/app:1@sha256:aa", Registry: "r.example", Repository: "app", Tag: "1",
+			Platform: "linux/amd64", User: "65532", Labels: map[string]string{"team": "core"},
+			Created: now.Add(-time.Hour), EnvNames: []string{"PATH"}, ExposedPorts: []string{"8080/tcp"},
+			Entrypoint: []string{"/app"}, Distro: core.Distro{ID: "alpine", Version: "3.22.1"},
+		},
+		Packages: []core.Package{{Purl: "pkg:golang/golang.org/x/text@0.3.7", Name: "golang.org/x/text", Version: "0.3.7", Ecosystem: "Go", Licenses: []string{"BSD-3-Clause"}}},
+		Findings: []core.Finding{{ID: "CVE-1", Severity: "LOW", SeverityRank: core.SeverityLow, Package: "p", Version: "1", FixedVersions: []string{"2"}, Aliases: []string{"GHSA-1"}}},
+		Attestations: []core.Attestation{
+			{PredicateType: core.PredicateReport, KeyID: "k", ManifestDigest: "sha256:bb", SignTime: now.Add(-time.Minute)},
+		},
+		Advisories: core.Advisories{Digest: "sha256:cc", Age: time.Hour, DataTime: now.Add(-time.Hour)},
+		Now:        now,
+	}
+}
+
+// TestVariables holds every documented variable to its type and value.
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	expressions := []string{
+		`image.reference == "r.example/app:1@sha256:aa" && image.registry == "r.example" && image.repository == "app"`,
+		`image.tag == "1" && image.platform == "linux/amd64" && image.digest == ""`,
+		`image.created < now && now - image.created == duration("1h")`,
+		`image.labels["team"] == "core" && !("x" in image.labels)`,
+		`image.user == "65532" && image.entrypoint == ["/app"] && image.cmd.size() == 0`,
+		`"8080/tcp" in image.exposed_ports && image.env_names.exists(e, e == "PATH")`,
+		`image.distro.id == "alpine" && image.distro.version.startsWith("3.")`,
+		`packages.exists(p, p.purl.startsWith("pkg:golang/") && p.name == "golang.org/x/text" && p.version == "0.3.7" && p.ecosystem == "Go" && p.source_name == "" && p.source_version == "" && p.location == "" && "BSD-3-Clause" in p.licenses)`,
+		`findings.all(f, f.severity_rank < HIGH && f.severity == "LOW" && f.cvss == 0.0 && f.epss < 0.5 && !f.kev && f.id == "CVE-1" && "GHSA-1" in f.aliases && f.package == "p" && f.version == "1" && f.purl == "" && f.location == "")`,
+		`UNKNOWN < NEGLIGIBLE && NEGLIGIBLE < LOW && LOW < MEDIUM && MEDIUM < HIGH && HIGH < CRITICAL`,
+		`attestations.exists(a, a.predicate_type.endsWith("/vuln/v1") && a.key_id == "k" && a.manifest_digest == "sha256:bb" && a.sign_time < now)`,
+		`advisories.digest == "sha256:cc" && advisories.age <= duration("24h") && advisories.data_time < now`,
+		`now.getFullYear() == 2026`,
+	}
+	l := newLoader(t)
+	for _, e := range expressions {
+		set, err := l.Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: '"+e+"'}\n"))
+		if err != nil {
+			t.Errorf("%s: %v", e, err)
+			continue
+		}
+		holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), facts())
+		if err != nil || !holds {
+			t.Errorf("%s: %t, %v", e, holds, err)
+		}
+	}
+}
+
+func TestEvaluationErrorsAreErrors(t *testing.T) {
+	t.Parallel()
+	set, err := newLoader(t).Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: 'findings[7].kev'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), facts()); err == nil {
+		t.Error("an index out of range held")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	f := facts()
+	f.Findings = make([]core.Finding, 10*interruptEvery)
+	set, err = newLoader(t).Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: 'findings.all(f, !f.kev)'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := set[0].Rules[0].Check.Evaluate(ended, f); err == nil {
+		t.Error("an evaluation went on after its context ended")
+	}
+}
+
+func TestBaseline(t *testing.T) {
+	t.Parallel()
+	data, err := Pack("baseline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := newLoader(t).Parse("baseline.yaml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	critical := core.Finding{ID: "CVE-9", SeverityRank: core.SeverityCritical, Package: "p", Version: "1", FixedVersions: []string{"2"}}
+	tests := map[string]struct {
+		change func(*core.Facts)
+		want   map[string][]string
+	}{
+		"clean":            {func(*core.Facts) {}, map[string][]string{}},
+		"exploited":        {func(f *core.Facts) { f.Findings[0].KEV = true }, map[string][]string{"no-known-exploited": {"CVE-1 in p 1"}}},
+		"fixable critical": {func(f *core.Facts) { f.Findings = append(f.Findings, critical) }, map[string][]string{"no-fixable-critical": {"CVE-9 in p 1, fixed in 2"}}},
+		"critical without fix": {func(f *core.Facts) {
+			c := critical
+			c.FixedVersions = nil
+			f.Findings = append(f.Findings, c)
+		}, map[string][]string{}},
+		"fixable high": {func(f *core.Facts) { f.Findings[0].SeverityRank = core.SeverityHigh }, map[string][]string{"no-fixable-high": {"CVE-1 in p 1, fixed in 2"}}},
+		"root":         {func(f *core.Facts) { f.Image.User = "" }, map[string][]string{"not-root": nil}},
+		"root by id":   {func(f *core.Facts) { f.Image.User = "0:0" }, map[string][]string{"not-root": nil}},
+		"old debian":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "10"} }, map[string][]string{"supported-distribution": {"debian 10"}}},
+		"new debian":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "12"} }, map[string][]string{}},
+		"old ubuntu":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "ubuntu", Version: "18.04"} }, map[string][]string{"supported-distribution": {"ubuntu 18.04"}}},
+		"slackware":    {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "slackware", Version: "15"} }, map[string][]string{"supported-distribution": {"slackware 15"}}},
+		"scratch":      {func(f *core.Facts) { f.Image.Distro = core.Distro{} }, map[string][]string{}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := facts()
+			tc.change(f)
+			got := map[string][]string{}
+			for _, r := range set[0].Rules {
+				holds, items, err := r.Check.Evaluate(t.Context(), f)
+				if err != nil {
+					t.Errorf("%s: %v", r.Name, err)
+				}
+				if !holds {
+					got[r.Name] = items
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("broken rules (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestShippedCopy keeps deploy/policies equal to the built-in pack.
+func TestShippedCopy(t *testing.T) {
+	t.Parallel()
+	shipped, err := os.ReadFile("../../../../deploy/policies/baseline.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pack, err := Pack("baseline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(shipped, pack) {
+		t.Error("deploy/policies/baseline.yaml and internal/policy/packs/baseline.yaml differ; copy one over the other")
+	}
+	set, err := newLoader(t).Load("../../../../deploy/policies", nil)
+	if err != nil || len(set) == 0 {
+		t.Errorf("load deploy/policies: %d policies, %v", len(set), err)
+	}
+	if _, err := Pack("nope"); err == nil {
+		t.Error("a pack that does not exist was found")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	data, err := Pack("baseline")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(head + "    - {name: r, message: m, severity: deny, expression: 'findings.all(f, f.x)'}\n"))
+	f.Add([]byte("---\n---\na: &a [*a]\n"))
+	f.Add([]byte(head + "    - name: r\n      expression: |\n       a\n        b.\n"))
+	l := newLoader(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := l.Parse("f", data)
+		if err != nil {
+			if set != nil {
+				t.Error("policies and an error")
+			}
+			return
+		}
+		for _, p := range set {
+			if p.Name == "" || len(p.Rules) == 0 || p.Digest == "" {
+				t.Errorf("half a policy: %+v", p)
+			}
+			if again, err := l.Parse("f", []byte(p.Document)); err != nil || again[0].Digest != p.Digest {
+				t.Errorf("its own document is not accepted: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/page"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
+)
+
+const (
+	// MaxBatch is the number of images in one BatchGetVerdicts.
+	MaxBatch = 500
+	// answerMargin of the deadline is left for the way back.
+	answerMargin = 100 * time.Millisecond
+	// pollEvery finds what another replica stored.
+	pollEvery = 500 * time.Millisecond
+)
+
+// Verdicts implements VerdictService.
+type Verdicts struct {
+	verifierv1.UnimplementedVerdictServiceServer
+
+	store store.Store
+	hub   *wake.Hub
+	now   func() time.Time
+}
+
+// NewVerdicts returns the service.
+func NewVerdicts(s store.Store, hub *wake.Hub, now func() time.Time) *Verdicts {
+	return &Verdicts{store: s, hub: hub, now: now}
+}
+
+// GetVerdict implements VerdictService.
+func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictRequest) (*verifierv1.GetVerdictResponse, error) {
+	ref, err := checkRequest("image", req.GetImage())
+	if err != nil {
+		return nil, err
+	}
+	find := s.lookup
+	if req.GetWait() {
+		find = s.wait
+	}
+	v, err := find(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return &verifierv1.GetVerdictResponse{Verdict: v}, nil
+}
+
+// wait looks until the image has settled, or until shortly before the deadline.
+func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref) (*verifierv1.Verdict, error) {
+	waiting := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithDeadline(ctx, deadline.Add(-answerMargin))
+		defer cancel()
+	}
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for {
+		changed := s.hub.Changed()
+		v, err := s.lookup(ctx, ref)
+		if err != nil || settled(v) {
+			return v, err
+		}
+		select {
+		case <-changed:
+		case <-poll.C:
+		case <-waiting.Done():
+			return v, nil
+		}
+	}
+}
+
+// BatchGetVerdicts implements VerdictService.
+func (s *Verdicts) BatchGetVerdicts(ctx context.Context, req *verifierv1.BatchGetVerdictsRequest) (*verifierv1.BatchGetVerdictsResponse, error) {
+	if n := len(req.GetImages()); n > MaxBatch {
+		return nil, apierr.InvalidField("images", fmt.Sprintf("%d images, at most %d are answered at once", n, MaxBatch))
+	}
+	refs := make([]imageref.Ref, 0, len(req.GetImages()))
+	for i, m := range req.GetImages() {
+		ref, err := checkRequest(fmt.Sprintf("images[%d]", i), m)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	out := &verifierv1.BatchGetVerdictsResponse{Verdicts: make([]*verifierv1.Verdict, 0, len(refs))}
+	for _, ref := range refs {
+		v, err := s.lookup(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		out.Verdicts = append(out.Verdicts, v)
+	}
+	return out, nil
+}
+
+// ListVerdicts implements VerdictService.
+func (s *Verdicts) ListVerdicts(ctx context.Context, req *verifierv1.ListVerdictsRequest) (*verifierv1.ListVerdictsResponse, error) {
+	size, err := page.CheckSize(req.GetPageSize())
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := verifierv1.Verdict_State_name[int32(req.GetState())]; !ok {
+		return nil, apierr.InvalidField("state", "there is no such state")
+	}
+	if r := req.GetRepository(); r != "" && !strings.Contains(r, "/") {
+		return nil, apierr.InvalidField("repository", "must be registry/repository")
+	}
+	query := fmt.Sprintf("verdicts state=%d repository=%s", req.GetState(), req.GetRepository())
+	key, err := page.Decode(query, req.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	q := store.ListQuery{Limit: size + 1, State: core.State(req.GetState()), Repository: req.GetRepository(), Now: s.now()}
+	if key != "" {
+		if q.Before, err = strconv.ParseInt(key, 10, 64); err != nil {
+			return nil, apierr.InvalidField("page_token", "it is damaged")
+		}
+	}
+	records, err := s.store.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	out := &verifierv1.ListVerdictsResponse{}
+	if len(records) > size {
+		records = records[:size]
+		out.NextPageToken = page.Encode(query, strconv.FormatInt(records[size-1].Sequence, 10))
+	}
+	for i := range records {
+		v, err := s.served(&records[i])
+		if err != nil {
+			return nil, err
+		}
+		out.Verdicts = append(out.Verdicts, v)
+	}
+	return out, nil
+}

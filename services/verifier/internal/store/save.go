@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+// Save implements Store.
+func (s *SQL) Save(ctx context.Context, v NewVerdict) (Saved, error) {
+	var saved Saved
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		var err error
+		saved, err = save(ctx, tx, v)
+		return err
+	})
+	if err != nil {
+		return Saved{}, fmt.Errorf("save verdict: %w", err)
+	}
+	return saved, nil
+}
+
+func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
+	// Writing the row takes its lock: from here on verdicts are stored one after
+	// the other, and the number becomes visible with the verdict.
+	var last int64
+	err := tx.QueryRowContext(ctx, `UPDATE counters SET value = value WHERE name = 'verdict' RETURNING value`).Scan(&last)
+	if err != nil {
+		return Saved{}, fmt.Errorf("lock sequence: %w", err)
+	}
+	current, err := newest(ctx, tx, v)
+	if err != nil {
+		return Saved{}, err
+	}
+	if current.sequence != v.After {
+		return Saved{}, ErrConflict
+	}
+	if err := saveReportTimes(ctx, tx, v.ReportTimes); err != nil {
+		return Saved{}, err
+	}
+	if current.sequence > 0 && current.changeKey == v.ChangeKey {
+		_, err := tx.ExecContext(ctx, `
+			UPDATE images SET pending_time = 0 WHERE registry = $1 AND repository = $2 AND digest = $3`,
+			v.Image.Registry, v.Image.Repository, v.Image.Digest)
+		return Saved{Sequence: current.sequence, Previous: current.state}, err
+	}
+	next := last + 1
+	for _, stmt := range []struct {
+		query string
+		args  []any
+	}{
+		{`UPDATE counters SET value = $1 WHERE name = 'verdict'`, []any{next}},
+		{
+			`INSERT INTO verdicts (sequence, registry, repository, digest, state, previous_state,
+				verdict_digest, change_key, trace_id, create_time, body)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			[]any{
+				next, v.Image.Registry, v.Image.Repository, v.Image.Digest, int64(v.State), int64(current.state),
+				v.Digest, v.ChangeKey, v.TraceID, sqldb.Time(v.CreateTime), v.Body,
+			},
+		},
+		{
+			`INSERT INTO images (registry, repository, digest, sequence, state, verdict_time, expire_time, pending_time)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
+			ON CONFLICT (registry, repository, digest) DO UPDATE
+			SET sequence = excluded.sequence, state = excluded.state, verdict_time = excluded.verdict_time,
+				expire_time = excluded.expire_time, pending_time = 0`,
+			[]any{
+				v.Image.Registry, v.Image.Repository, v.Image.Digest, next, int64(v.State),
+				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime),
+			},
+		},
+		{`INSERT INTO outbox (sequence, headers) VALUES ($1, $2)`, []any{next, v.Headers}},
+	} {
+		if _, err := tx.ExecContext(ctx, stmt.query, stmt.args...); err != nil {
+			return Saved{}, err
+		}
+	}
+	return Saved{Changed: true, Sequence: next, Previous: current.state}, nil
+}
+
+type newestVerdict struct {
+	sequence  int64
+	state     core.State
+	changeKey string
+}
+
+func newest(ctx context.Context, tx *sql.Tx, v NewVerdict) (newestVerdict, error) {
+	var (
+		n     newestVerdict
+		state int64
+	)
+	err := tx.QueryRowContext(ctx, `
+		SELECT i.sequence, i.state, COALESCE(v.change_key, '')
+		FROM images i LEFT JOIN verdicts v ON v.sequence = i.sequence
+		WHERE i.registry = $1 AND i.repository = $2 AND i.digest = $3`,
+		v.Image.Registry, v.Image.Repository, v.Image.Digest).Scan(&n.sequence, &state, &n.changeKey)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return newestVerdict{}, fmt.Errorf("read newest verdict: %w", err)
+	}
+	n.state = core.State(state)
+	return n, nil
+}
+
+func saveReportTimes(ctx context.Context, tx *sql.Tx, times map[string]time.Time) error {
+	for digest, signed := range times {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO report_times (digest, sign_time) VALUES ($1, $2)
+			ON CONFLICT (digest) DO UPDATE SET sign_time = excluded.sign_time
+			WHERE report_times.sign_time < excluded.sign_time`, digest, sqldb.Time(signed))
+		if err != nil {
+			return fmt.Errorf("save report time: %w", err)
+		}
+	}
+	return nil
+}
+
+// Outbox implements Store.
+func (s *SQL) Outbox(ctx context.Context, limit int) ([]OutboxEntry, error) {
+	rows, err := s.db.QueryContext(ctx, `
+		SELECT `+recordColumns+`, o.headers FROM outbox o JOIN verdicts v ON v.sequence = o.sequence
+		ORDER BY o.sequence LIMIT $1`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	defer rows.Close()
+	var out []OutboxEntry
+	for rows.Next() {
+		var (
+			e   OutboxEntry
+			err error
+		)
+		if e.Record, err = scanRecord(rows, &e.Headers); err != nil {
+			return nil, fmt.Errorf("read outbox: %w", err)
+		}
+		out = append(out, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	return out, nil
+}
+
+// Published implements Store.
+func (s *SQL) Published(ctx context.Context, sequence int64) error {
+	if _, err := s.db.ExecContext(ctx, `DELETE FROM outbox WHERE sequence = $1`, sequence); err != nil {
+		return fmt.Errorf("clear outbox: %w", err)
+	}
+	return nil
+}
+
+// SaveTrust implements Store.
+func (s *SQL) SaveTrust(ctx context.Context, source string, body []byte, fetched time.Time) error {
+	_, err := s.db.ExecContext(ctx, `
+		INSERT INTO trust_bundles (source, body, fetch_time) VALUES ($1, $2, $3)
+		ON CONFLICT (source) DO UPDATE SET body = excluded.body, fetch_time = excluded.fetch_time`,
+		source, body, sqldb.Time(fetched))
+	if err != nil {
+		return fmt.Errorf("save trust bundle: %w", err)
+	}
+	return nil
+}
+
+// LoadTrust implements Store.
+func (s *SQL) LoadTrust(ctx context.Context, source string) ([]byte, time.Time, error) {
+	var (
+		body    []byte
+		fetched int64
+	)
+	err := s.db.QueryRowContext(ctx,
+		`SELECT body, fetch_time FROM trust_bundles WHERE source = $1`, source).Scan(&body, &fetched)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, time.Time{}, ErrNotFound
+	}
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("load trust bundle: %w", err)
+	}
+	return body, sqldb.FromTime(fetched), nil
+}

@@ -1,0 +1,266 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+// SQL is the Store over database/sql.
+type SQL struct{ db *sqldb.DB }
+
+var _ Store = (*SQL)(nil)
+
+// New returns the store of a migrated database.
+func New(db *sqldb.DB) *SQL { return &SQL{db: db} }
+
+// RecordPush implements Store.
+func (s *SQL) RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error {
+	at := sqldb.Time(pushed)
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if image.Tag != "" {
+			_, err := tx.ExecContext(ctx, `
+				INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, $4, $5, '')
+				ON CONFLICT (registry, repository, tag) DO UPDATE
+				SET digest = excluded.digest, push_time = excluded.push_time, problem = ''
+				WHERE tags.push_time < excluded.push_time`,
+				image.Registry, image.Repository, image.Tag, image.Digest, at)
+			if err != nil {
+				return err
+			}
+		}
+		if image.Digest == "" {
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO images (registry, repository, digest, sequence, state, verdict_time, expire_time, pending_time)
+			VALUES ($1, $2, $3, 0, 0, 0, 0, $4)
+			ON CONFLICT (registry, repository, digest) DO UPDATE SET pending_time = excluded.pending_time
+			WHERE images.verdict_time < excluded.pending_time AND images.pending_time < excluded.pending_time`,
+			image.Registry, image.Repository, image.Digest, at)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record push: %w", err)
+	}
+	return nil
+}
+
+// RecordDigest implements Store.
+func (s *SQL) RecordDigest(ctx context.Context, image imageref.Ref) error {
+	if image.Tag == "" {
+		return nil
+	}
+	_, err := s.db.ExecContext(ctx, `
+		INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, $4, 0, '')
+		ON CONFLICT (registry, repository, tag) DO UPDATE SET digest = excluded.digest, problem = ''
+		WHERE tags.digest = ''`,
+		image.Registry, image.Repository, image.Tag, image.Digest)
+	if err != nil {
+		return fmt.Errorf("record digest of a tag: %w", err)
+	}
+	return nil
+}
+
+// FailTag implements Store.
+func (s *SQL) FailTag(ctx context.Context, image imageref.Ref, problem string) error {
+	_, err := s.db.ExecContext(ctx, `
+		INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, '', 0, $4)
+		ON CONFLICT (registry, repository, tag) DO UPDATE SET problem = excluded.problem
+		WHERE tags.digest = ''`,
+		image.Registry, image.Repository, image.Tag, problem)
+	if err != nil {
+		return fmt.Errorf("record problem of a tag: %w", err)
+	}
+	return nil
+}
+
+// ResolveTag implements Store.
+func (s *SQL) ResolveTag(ctx context.Context, image imageref.Ref) (digest, problem string, err error) {
+	err = s.db.QueryRowContext(ctx, `
+		SELECT digest, problem FROM tags WHERE registry = $1 AND repository = $2 AND tag = $3`,
+		image.Registry, image.Repository, image.Tag).Scan(&digest, &problem)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", "", ErrNotFound
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("resolve tag: %w", err)
+	}
+	return digest, problem, nil
+}
+
+// recordColumns are the columns that scanRecord reads, of verdicts as v.
+const recordColumns = `v.sequence, v.registry, v.repository, v.digest, v.state, v.previous_state,
+	v.verdict_digest, v.trace_id, v.create_time, v.body`
+
+type row interface{ Scan(dest ...any) error }
+
+func scanRecord(r row, more ...any) (Record, error) {
+	var (
+		rec         Record
+		created     int64
+		state, prev int64
+	)
+	dest := []any{
+		&rec.Sequence, &rec.Image.Registry, &rec.Image.Repository, &rec.Image.Digest,
+		&state, &prev, &rec.Digest, &rec.TraceID, &created, &rec.Body,
+	}
+	if err := r.Scan(append(dest, more...)...); err != nil {
+		return Record{}, err
+	}
+	rec.State, rec.PreviousState = core.State(state), core.State(prev)
+	rec.CreateTime = sqldb.FromTime(created)
+	return rec, nil
+}
+
+// Images implements Store.
+func (s *SQL) Images(ctx context.Context, image imageref.Ref) ([]Image, error) {
+	where, args := `digest = $1`, []any{image.Digest}
+	if image.Registry != "" || image.Repository != "" {
+		where += ` AND registry = $2 AND repository = $3`
+		args = append(args, image.Registry, image.Repository)
+	}
+	images, sequences, err := s.images(ctx, where, args)
+	if err != nil {
+		return nil, err
+	}
+	for i, sequence := range sequences {
+		if sequence == 0 {
+			continue
+		}
+		rec, err := scanRecord(s.db.QueryRowContext(ctx,
+			`SELECT `+recordColumns+` FROM verdicts v WHERE v.sequence = $1`, sequence))
+		if err != nil {
+			return nil, fmt.Errorf("read verdict %d: %w", sequence, err)
+		}
+		images[i].Latest = &rec
+	}
+	return images, nil
+}
+
+func (s *SQL) images(ctx context.Context, where string, args []any) ([]Image, []int64, error) {
+	rows, err := s.db.QueryContext(ctx, `
+		SELECT registry, repository, digest, sequence, pending_time FROM images WHERE `+where+`
+		ORDER BY CASE state WHEN 2 THEN 0 WHEN 1 THEN 2 ELSE 1 END, registry, repository
+		LIMIT 1000`, args...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read images: %w", err)
+	}
+	defer rows.Close()
+	var (
+		images    []Image
+		sequences []int64
+	)
+	for rows.Next() {
+		var (
+			i                 Image
+			sequence, pending int64
+		)
+		if err := rows.Scan(&i.Registry, &i.Repository, &i.Digest, &sequence, &pending); err != nil {
+			return nil, nil, fmt.Errorf("read images: %w", err)
+		}
+		i.Pending = sqldb.FromTime(pending)
+		images, sequences = append(images, i), append(sequences, sequence)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, nil, fmt.Errorf("read images: %w", err)
+	}
+	return images, sequences, nil
+}
+
+// Settle implements Store.
+func (s *SQL) Settle(ctx context.Context, image imageref.Ref) error {
+	_, err := s.db.ExecContext(ctx, `
+		UPDATE images SET pending_time = 0 WHERE registry = $1 AND repository = $2 AND digest = $3`,
+		image.Registry, image.Repository, image.Digest)
+	if err != nil {
+		return fmt.Errorf("settle image: %w", err)
+	}
+	return nil
+}
+
+// List implements Store.
+func (s *SQL) List(ctx context.Context, q ListQuery) ([]Record, error) {
+	var (
+		where strings.Builder
+		args  []any
+	)
+	arg := func(v any) string {
+		args = append(args, v)
+		return fmt.Sprintf("$%d", len(args))
+	}
+	where.WriteString(`i.sequence > 0`)
+	if q.Before > 0 {
+		where.WriteString(` AND i.sequence < ` + arg(q.Before))
+	}
+	if q.State != core.StateUnspecified {
+		where.WriteString(` AND CASE WHEN i.expire_time > 0 AND i.expire_time <= ` + arg(sqldb.Time(q.Now)) +
+			` THEN 3 ELSE i.state END = ` + arg(int64(q.State)))
+	}
+	if q.Repository != "" {
+		registry, repository, _ := strings.Cut(q.Repository, "/")
+		where.WriteString(` AND i.registry = ` + arg(registry) + ` AND i.repository = ` + arg(repository))
+	}
+	return s.records(ctx, `
+		SELECT `+recordColumns+` FROM images i JOIN verdicts v ON v.sequence = i.sequence
+		WHERE `+where.String()+` ORDER BY i.sequence DESC LIMIT `+arg(q.Limit), args...)
+}
+
+// Changes implements Store.
+func (s *SQL) Changes(ctx context.Context, after int64, limit int) ([]Record, error) {
+	return s.records(ctx, `
+		SELECT `+recordColumns+` FROM verdicts v WHERE v.sequence > $1 ORDER BY v.sequence LIMIT $2`, after, limit)
+}
+
+func (s *SQL) records(ctx context.Context, query string, args ...any) ([]Record, error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read verdicts: %w", err)
+	}
+	defer rows.Close()
+	var out []Record
+	for rows.Next() {
+		rec, err := scanRecord(rows)
+		if err != nil {
+			return nil, fmt.Errorf("read verdicts: %w", err)
+		}
+		out = append(out, rec)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read verdicts: %w", err)
+	}
+	return out, nil
+}
+
+// LastSequence implements Store.
+func (s *SQL) LastSequence(ctx context.Context) (int64, error) {
+	var n int64
+	if err := s.db.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'verdict'`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("read sequence: %w", err)
+	}
+	return n, nil
+}
+
+// ReportTimes implements Store.
+func (s *SQL) ReportTimes(ctx context.Context, digests []string) (map[string]time.Time, error) {
+	out := make(map[string]time.Time, len(digests))
+	for _, d := range digests {
+		var signed int64
+		err := s.db.QueryRowContext(ctx, `SELECT sign_time FROM report_times WHERE digest = $1`, d).Scan(&signed)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read report times: %w", err)
+		}
+		out[d] = sqldb.FromTime(signed)
+	}
+	return out, nil
+}

@@ -1,0 +1,211 @@
+package trust
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+)
+
+// ErrNoTrust says that no trusted key is known yet.
+var ErrNoTrust = errors.New("no trusted key is known yet")
+
+const (
+	// sourceSigner names the signer's bundle in the cache.
+	sourceSigner = "signer"
+	// retryFirst and retryLast are the waits after failed fetches.
+	retryFirst = time.Second
+	retryLast  = 30 * time.Second
+	// askAgain is the least time between fetches that unknown signatures ask for.
+	askAgain = 10 * time.Second
+	// fetchTimeout bounds one fetch.
+	fetchTimeout = 10 * time.Second
+)
+
+// Bundles fetches the signer's trust bundle.
+type Bundles interface {
+	GetTrustBundle(ctx context.Context) (*signerv1.GetTrustBundleResponse, error)
+}
+
+// Cache keeps the last good bundle.
+type Cache interface {
+	SaveTrust(ctx context.Context, source string, body []byte, fetched time.Time) error
+	LoadTrust(ctx context.Context, source string) (body []byte, fetched time.Time, err error)
+}
+
+// Source is the trust roots in force. It is safe for concurrent use.
+type Source struct {
+	static  []attest.TrustedKey
+	bundles Bundles
+	cache   Cache
+	refresh time.Duration
+	log     *slog.Logger
+	now     func() time.Time
+	// report is told whether trust roots are known.
+	report func(error)
+
+	// fetching admits one fetch at a time and guards asked.
+	fetching sync.Mutex
+	asked    time.Time
+
+	mu      sync.Mutex
+	body    []byte
+	keys    []attest.TrustedKey
+	version uint64
+}
+
+// Options make a Source.
+type Options struct {
+	// Static keys are always trusted.
+	Static []attest.TrustedKey
+	// Bundles may be nil: then only static keys are trusted.
+	Bundles Bundles
+	Cache   Cache
+	// Refresh is the time between fetches.
+	Refresh time.Duration
+	Log     *slog.Logger
+	Now     func() time.Time
+	// Report is told whether trust roots are known, whenever that was looked at.
+	Report func(error)
+}
+
+// New returns a source that starts with the static keys and the cached bundle.
+func New(ctx context.Context, o Options) (*Source, error) {
+	s := &Source{
+		static: o.Static, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
+		log: o.Log, now: o.Now, report: o.Report, keys: o.Static, version: 1,
+	}
+	if o.Bundles != nil {
+		body, fetched, err := o.Cache.LoadTrust(ctx, sourceSigner)
+		if err == nil {
+			err = s.use(body)
+		}
+		switch {
+		case err == nil:
+			s.log.InfoContext(ctx, "trust bundle taken from the database", "fetch_time", fetched)
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("load trust bundle: %w", err)
+		default:
+			s.log.InfoContext(ctx, "no trust bundle in the database yet", "reason", err.Error())
+		}
+	}
+	s.tell()
+	return s, nil
+}
+
+// Roots returns the keys in force and a number that changes with them.
+func (s *Source) Roots() (attest.TrustRoots, uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.keys) == 0 {
+		return attest.TrustRoots{}, s.version, ErrNoTrust
+	}
+	return attest.TrustRoots{Keys: s.keys}, s.version, nil
+}
+
+// Run refreshes the signer's bundle until ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	wait := time.Duration(0)
+	failures := 0
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		if s.bundles == nil {
+			<-ctx.Done()
+			return nil
+		}
+		if err := s.fetch(ctx); err != nil {
+			wait = min(retryFirst<<min(failures, 10), retryLast)
+			failures++
+			s.log.WarnContext(ctx, "trust bundle not fetched", "error", err, "retry_in", wait)
+		} else {
+			wait, failures = s.refresh, 0
+		}
+		s.tell()
+	}
+}
+
+// Refresh fetches the bundle now, because a signature by an unknown key was seen,
+// and tells whether the keys changed. It does nothing if somebody asked within
+// the last seconds.
+func (s *Source) Refresh(ctx context.Context) bool {
+	if s.bundles == nil {
+		return false
+	}
+	before := s.current()
+	s.fetching.Lock()
+	recently := s.now().Sub(s.asked) < askAgain
+	if !recently {
+		s.asked = s.now()
+	}
+	s.fetching.Unlock()
+	if !recently {
+		if err := s.fetch(ctx); err != nil {
+			s.log.WarnContext(ctx, "trust bundle not fetched", "error", err)
+		}
+		s.tell()
+	}
+	return s.current() != before
+}
+
+func (s *Source) current() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
+}
+
+func (s *Source) fetch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	m, err := s.bundles.GetTrustBundle(ctx)
+	if err != nil {
+		return fmt.Errorf("ask the signer: %w", err)
+	}
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode trust bundle: %w", err)
+	}
+	if err := s.use(body); err != nil {
+		return err
+	}
+	if err := s.cache.SaveTrust(ctx, sourceSigner, body, s.now()); err != nil {
+		return fmt.Errorf("keep trust bundle: %w", err)
+	}
+	return nil
+}
+
+// use puts a bundle in force if it is sound.
+func (s *Source) use(body []byte) error {
+	keys, err := parseBundle(body)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if bytes.Equal(body, s.body) {
+		return nil
+	}
+	s.body = body
+	s.keys = slices.Concat(s.static, keys)
+	s.version++
+	return nil
+}
+
+func (s *Source) tell() {
+	_, _, err := s.Roots()
+	s.report(err)
+}
