@@ -92,6 +92,9 @@ func NewSource(cfg Config, opts ...Option) (*Source, error) {
 // ID returns the SPIFFE ID of the process.
 func (s *Source) ID() string { return s.material().identity.String() }
 
+// NotAfter returns when the certificate in use ends.
+func (s *Source) NotAfter() time.Time { return s.material().cert.Leaf.NotAfter }
+
 // TrustDomain returns the trust domain of the process's own identity; peers of
 // another trust domain are refused.
 func (s *Source) TrustDomain() string { return s.material().identity.TrustDomain }

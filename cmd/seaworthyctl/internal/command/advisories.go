@@ -1,0 +1,188 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/osvfiles"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+)
+
+const (
+	// A message of an import carries at most so many records and, unless a
+	// single one is larger, bytes.
+	batchRecords = 500
+	batchBytes   = 1 << 20
+	// progressEvery is how often an import says how far it is.
+	progressEvery = 2 * time.Second
+)
+
+func (s *session) advisories() *cobra.Command {
+	return group("advisories", "See and replace the advisories that scans are matched with", s.advisoriesImport(), s.advisoriesStatus())
+}
+
+func (s *session) advisoriesStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:     "status",
+		Short:   "Tell which advisory snapshot is in use and how old it is",
+		Example: "  seaworthyctl advisories status",
+		Args:    cobra.NoArgs,
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			f, err := s.open()
+			if err != nil {
+				return err
+			}
+			client, err := f.Advisories()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := s.limit(ctx, defaultTimeout)
+			defer cancel()
+			resp, err := client.GetSnapshot(ctx, &scannerv1.GetSnapshotRequest{})
+			if err != nil {
+				return err
+			}
+			if s.json() {
+				return output.JSON(s.env.Out, resp.GetSnapshot())
+			}
+			return s.printSnapshot(resp.GetSnapshot())
+		}),
+	}
+}
+
+func (s *session) printSnapshot(i *scannerv1.SnapshotInfo) error {
+	t := output.NewTable(s.env.Out)
+	t.Row("SNAPSHOT", i.GetDigest())
+	newest := output.Timestamp(i.GetDataTime())
+	if i.GetDataTime() != nil {
+		newest += fmt.Sprintf(" (%d days ago)", int(s.env.Now().Sub(i.GetDataTime().AsTime()).Hours()/24))
+	}
+	t.Row("NEWEST", newest)
+	t.Row("ADVISORIES", strconv.FormatInt(i.GetAdvisoryCount(), 10))
+	t.Row("REJECTED", strconv.FormatInt(i.GetRejectedCount(), 10))
+	t.Row("ECOSYSTEMS", strings.Join(i.GetEcosystems(), ", "))
+	return t.Flush()
+}
+
+func (s *session) advisoriesImport() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "import PATH…",
+		Short: "Replace the advisory snapshot by records in the OSV format",
+		Long: `Import builds a new advisory snapshot out of all records in the paths and puts it
+in place of the one in use. A path is a *.json file with one record, a *.zip
+archive with one per entry (such as osv.dev's all.zip), or a directory that is
+searched for both. Records that cannot be used are listed and do not stop the
+import.`,
+		Example: `  seaworthyctl advisories import advisories/
+  seaworthyctl advisories import Go/all.zip Debian/all.zip CVE-2024-1.json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: s.run(func(ctx context.Context, args []string) error { return s.runImport(ctx, args, force) }),
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "accept a snapshot that is much smaller than the one in use")
+	return cmd
+}
+
+func (s *session) runImport(ctx context.Context, paths []string, force bool) error {
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	client, err := f.Advisories()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.limit(ctx, 0)
+	defer cancel() // an import that fails here must not end as a whole one there
+	stream, err := client.ImportSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	i := &importer{session: s, stream: stream, force: force, start: s.env.Now()}
+	i.reported = i.start
+	if err := i.send(paths); err != nil {
+		return err
+	}
+	s.notef("sent %d records (%d MiB), the snapshot is being built", i.records, i.bytes>>20)
+	resp, err := stream.CloseAndRecv()
+	if err != nil {
+		return err
+	}
+	resp.Rejected = append(i.unreadable, resp.GetRejected()...)
+	if s.json() {
+		return output.JSON(s.env.Out, resp)
+	}
+	if err := s.printSnapshot(resp.GetSnapshot()); err != nil || len(resp.GetRejected()) == 0 {
+		return err
+	}
+	t := s.section("REJECTED RECORD", "WHY")
+	for _, r := range resp.GetRejected() {
+		t.Row(r.GetName(), r.GetMessage())
+	}
+	return t.Flush()
+}
+
+// importer sends records in messages of a bounded size.
+type importer struct {
+	*session
+	stream grpc.ClientStreamingClient[scannerv1.ImportSnapshotRequest, scannerv1.ImportSnapshotResponse]
+	force  bool
+
+	batch      []*scannerv1.AdvisoryRecord
+	batchBytes int
+	records    int
+	bytes      int64
+	unreadable []*scannerv1.RejectedRecord
+
+	start, reported time.Time
+}
+
+func (i *importer) send(paths []string) error {
+	for r, err := range osvfiles.Records(paths) {
+		if err != nil {
+			return &usageError{err}
+		}
+		if r.Err != nil {
+			i.unreadable = append(i.unreadable, &scannerv1.RejectedRecord{Name: r.Name, Message: r.Err.Error()})
+			continue
+		}
+		if len(i.batch) == batchRecords || len(i.batch) > 0 && i.batchBytes+len(r.JSON) > batchBytes {
+			if err := i.flush(); err != nil {
+				return err
+			}
+		}
+		i.batch = append(i.batch, &scannerv1.AdvisoryRecord{Name: r.Name, Json: r.JSON})
+		i.batchBytes += len(r.JSON)
+	}
+	if i.records == 0 && len(i.batch) == 0 {
+		return usagef("no record could be read in %s", strings.Join(paths, ", "))
+	}
+	return i.flush()
+}
+
+func (i *importer) flush() error {
+	err := i.stream.Send(&scannerv1.ImportSnapshotRequest{Force: i.force, Records: i.batch})
+	if errors.Is(err, io.EOF) {
+		_, err = i.stream.CloseAndRecv() // the reason comes with the answer
+	}
+	if err != nil {
+		return err
+	}
+	i.records += len(i.batch)
+	i.bytes += int64(i.batchBytes)
+	i.batch, i.batchBytes = nil, 0
+	if now := i.env.Now(); now.Sub(i.reported) >= progressEvery {
+		i.reported = now
+		i.notef("sent %d records (%d MiB) in %s", i.records, i.bytes>>20, now.Sub(i.start).Round(time.Second))
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+)
+
+// Exit codes. 1 and 2 are answers of `verdict`, not errors.
+const (
+	exitOK          = 0
+	exitFail        = 1
+	exitUnknown     = 2
+	exitError       = 3
+	exitUsage       = 4
+	exitNotFound    = 5
+	exitUnavailable = 6
+	exitPermission  = 7
+)
+
+const exitCodes = `Exit codes:
+  0  done; for verdict: PASS
+  1  verdict: FAIL
+  2  verdict: UNKNOWN
+  3  another error
+  4  wrong usage
+  5  not found
+  6  the fleet, the registry or the event bus does not answer, or not in time
+  7  not permitted`
+
+// actionError is an error of a command that was used rightly.
+type actionError struct {
+	command string
+	err     error
+}
+
+func (e *actionError) Error() string { return e.err.Error() }
+func (e *actionError) Unwrap() error { return e.err }
+
+// answerError ends a command with a code that is its answer; what there is to say
+// was printed.
+type answerError struct{ code int }
+
+func (e *answerError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// usageError is a mistake in the arguments that a command finds itself.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// end reports err to the user and returns the exit code.
+func (s *session) end(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if answer, ok := errors.AsType[*answerError](err); ok {
+		return answer.code
+	}
+	action, ok := errors.AsType[*actionError](err)
+	if !ok { // cobra's: flags, arguments, unknown commands
+		s.notef("error: %s\nnext:  seaworthyctl --help lists the commands, and --help after one of them its flags", output.Clean(err.Error()))
+		return exitUsage
+	}
+	s.notef("error: %s", output.Clean(err.Error()))
+	if next := s.next(action); next != "" {
+		s.notef("next:  %s", next)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	if api, ok := errors.AsType[*apierr.Error](err); ok {
+		return exitOf(api.Code())
+	}
+	switch {
+	case errors.Is(err, registry.ErrNotFound), errors.Is(err, eventbus.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, registry.ErrUnauthorized), errors.Is(err, eventbus.ErrNotAllowed), errors.Is(err, fleet.ErrNotOperator):
+		return exitPermission
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, registry.ErrUnavailable),
+		errors.Is(err, eventbus.ErrUnavailable), errors.Is(err, fleetcontext.ErrNoFleet):
+		return exitUnavailable
+	default:
+		return exitError
+	}
+}
+
+func exitOf(c codes.Code) int {
+	switch c {
+	case codes.InvalidArgument:
+		return exitUsage
+	case codes.NotFound:
+		return exitNotFound
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return exitUnavailable
+	case codes.PermissionDenied, codes.Unauthenticated:
+		return exitPermission
+	default:
+		return exitError
+	}
+}
+
+// next is what the user can do about the error; empty if that is plain.
+func (s *session) next(e *actionError) string {
+	if api, ok := errors.AsType[*apierr.Error](e.err); ok {
+		if hint := s.nextOf(api); hint != "" {
+			return hint
+		}
+	}
+	switch {
+	case errors.Is(e.err, fleetcontext.ErrNoFleet):
+		return "run `make run` to start a fleet here, or name the context file of another with --context FILE or $" + fleetcontext.EnvFile
+	case errors.Is(e.err, fleet.ErrNoAddress):
+		return "add the address to the context file " + s.fleet.File
+	case errors.Is(e.err, fleet.ErrNotOperator):
+		return "use a context with an operator's certificate; `seaworthyctl certs init` makes one"
+	}
+	switch exitCode(e) {
+	case exitUsage:
+		return e.command + " --help shows an example"
+	case exitUnavailable:
+		return s.nextUnavailable()
+	default:
+		return ""
+	}
+}
+
+func (s *session) nextOf(api *apierr.Error) string {
+	switch api.Reason() {
+	case "SCAN_NOT_FOUND":
+		return "scan the image first: seaworthyctl scan IMAGE --wait"
+	case "NO_SNAPSHOT", "NO_ADVISORIES":
+		return "import advisories in the OSV format: seaworthyctl advisories import PATH…"
+	case "SNAPSHOT_TOO_SMALL":
+		return "check that the import is complete; if it is meant to be smaller, add --force"
+	case "REGISTRY_NOT_ALLOWED":
+		return "add the registry to the scanner's configuration, key registry.registries"
+	}
+	if exitOf(api.Code()) == exitPermission && s.fleet != nil {
+		return fmt.Sprintf("you are %s by the context file %s; use one with another certificate", s.fleet.ID(), s.fleet.File)
+	}
+	return ""
+}
+
+func (s *session) nextUnavailable() string {
+	if s.fleet == nil {
+		return ""
+	}
+	return fmt.Sprintf("is the fleet running? `make run` starts one; the addresses come from %s, and --timeout gives it more time", s.fleet.File)
+}

@@ -1,0 +1,175 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+)
+
+// Formats of the output.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
+	formatPEM   = "pem"
+)
+
+// outputAnnotation names, in a command's annotations, a format it knows besides
+// table and json.
+const outputAnnotation = "output"
+
+// Env is what a run takes from its surroundings.
+type Env struct {
+	Out, Err io.Writer
+	// Places says where to look for the context file that --context may name.
+	Places func(flag string) fleetcontext.Places
+	Now    func() time.Time
+}
+
+// DefaultEnv is that of the process.
+func DefaultEnv() Env {
+	return Env{Out: os.Stdout, Err: os.Stderr, Places: fleetcontext.DefaultPlaces, Now: time.Now}
+}
+
+// Run runs the command that the arguments name and returns its exit code. ctx
+// ends it, for example at an interrupt.
+func Run(ctx context.Context, args []string, env Env) int {
+	s := &session{env: env}
+	root := s.root()
+	root.SetArgs(args)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	err := root.ExecuteContext(ctx)
+	return s.end(err)
+}
+
+// session is one run.
+type session struct {
+	env     Env
+	file    string
+	format  string
+	timeout time.Duration
+	fleet   *fleet.Fleet
+}
+
+func (s *session) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "seaworthyctl",
+		Short: "Ask a Seaworthy fleet about container images",
+		Long: `seaworthyctl asks a Seaworthy fleet about container images: what is in them,
+what was signed about them, and whether they may run.
+
+It finds the fleet by a context file: --context, $` + fleetcontext.EnvFile + `,
+./.seaworthy/context.yaml, then seaworthy/context.yaml in your configuration
+directory. An IMAGE without a registry is of the fleet's own registry, if the
+context names one.
+
+` + exitCodes,
+		Example: `  seaworthyctl verdict shop/ledger:1.5.0 --wait 60s
+  seaworthyctl findings shop/ledger:1.5.0 --min-severity high
+  seaworthyctl context show`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&s.file, "context", "", "context `FILE` of the fleet")
+	flags.StringVarP(&s.format, "output", "o", formatTable, "output `FORMAT`: table or json")
+	flags.DurationVar(&s.timeout, "timeout", 0, "give up after this `TIME` (default 30s; none for watch and import, 10m for scan --wait)")
+	root.AddCommand(
+		s.scan(), s.verdict(), s.findings(), s.sbom(), s.attestations(), s.advisories(), s.trustBundle(),
+		s.deadLetter(), s.deliveries(), s.certs(), s.context(), s.version(),
+	)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
+	return root
+}
+
+// action is what a command does. It may use the session, and the fleet through
+// s.open.
+type action func(ctx context.Context, args []string) error
+
+// run makes an action what cobra runs: it checks the common flags before and
+// marks the action's errors, so that all others are mistakes in the usage.
+func (s *session) run(a action) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		formats := []string{formatTable, formatJSON}
+		if more := cmd.Annotations[outputAnnotation]; more != "" {
+			formats = append(formats, more)
+		}
+		if !slices.Contains(formats, s.format) {
+			return fmt.Errorf("unknown output format %q, want %s", s.format, strings.Join(formats, " or "))
+		}
+		if s.timeout < 0 {
+			return fmt.Errorf("--timeout %s is negative", s.timeout)
+		}
+		err := a(cmd.Context(), args)
+		if s.fleet != nil {
+			s.fleet.Close()
+		}
+		if err != nil {
+			return &actionError{command: cmd.CommandPath(), err: err}
+		}
+		return nil
+	}
+}
+
+// open finds the fleet.
+func (s *session) open() (*fleet.Fleet, error) {
+	if s.fleet != nil {
+		return s.fleet, nil
+	}
+	file, err := fleetcontext.Find(s.env.Places(s.file))
+	if err != nil {
+		return nil, err
+	}
+	s.fleet, err = fleet.Open(file)
+	return s.fleet, err
+}
+
+// limit bounds ctx by --timeout, or by fallback if it is not set; 0 is no bound.
+func (s *session) limit(ctx context.Context, fallback time.Duration) (context.Context, context.CancelFunc) {
+	d := s.timeout
+	if d == 0 {
+		d = fallback
+	}
+	if d == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// defaultTimeout is that of most commands.
+const defaultTimeout = 30 * time.Second
+
+func (s *session) json() bool { return s.format == formatJSON }
+
+// notef tells the user something that is not the result.
+func (s *session) notef(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.env.Err, format+"\n", args...) // nothing to do about a closed terminal
+}
+
+// group is a command that only has commands below it.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	g.AddCommand(commands...)
+	return g
+}
+
+// section begins a table that follows another one.
+func (s *session) section(headings ...string) *output.Table {
+	_, _ = fmt.Fprintln(s.env.Out) // the table's own writing reports a broken pipe
+	return output.NewTable(s.env.Out, headings...)
+}

@@ -1,0 +1,192 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+)
+
+const (
+	// waitSlice is the longest single call of a wait: shorter than what servers
+	// and proxies allow.
+	waitSlice = 60 * time.Second
+	// waitPoll is how often an image that was never seen is asked for.
+	waitPoll = 500 * time.Millisecond
+)
+
+func (s *session) verdict() *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "verdict IMAGE",
+		Short: "Tell whether an image may run, and why",
+		Long: `Verdict prints the verdict of an image and its reasons. The exit code is the
+verdict: 0 PASS, 1 FAIL, 2 UNKNOWN; treat UNKNOWN as a refusal. Errors end with
+3 and up. With --wait an image that is on its way, or whose push has not arrived
+yet, is waited for.`,
+		Example: `  seaworthyctl verdict shop/ledger:1.5.0 --wait 60s
+  seaworthyctl verdict sha256:… -o json
+  seaworthyctl verdict watch --cursor 0`,
+		Args: oneImage,
+		RunE: s.run(func(ctx context.Context, args []string) error { return s.runVerdict(ctx, args[0], wait) }),
+	}
+	cmd.Flags().DurationVarP(&wait, "wait", "w", 0, "wait up to this `TIME` for the verdict, for example 60s")
+	cmd.AddCommand(s.verdictWatch())
+	return cmd
+}
+
+func (s *session) runVerdict(ctx context.Context, arg string, wait time.Duration) error {
+	if wait < 0 {
+		return usagef("--wait %s is negative", wait)
+	}
+	f, err := s.open()
+	if err != nil {
+		return err
+	}
+	img, err := imageMessage(f, arg)
+	if err != nil {
+		return err
+	}
+	client, err := f.Verdicts()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.limit(ctx, wait+defaultTimeout)
+	defer cancel()
+	v, err := awaitVerdict(ctx, client, img, wait)
+	if err != nil {
+		return err
+	}
+	if err := s.printVerdict(v); err != nil {
+		return err
+	}
+	switch v.GetState() {
+	case verifierv1.Verdict_STATE_PASS:
+		return nil
+	case verifierv1.Verdict_STATE_FAIL:
+		return &answerError{exitFail}
+	default:
+		return &answerError{exitUnknown}
+	}
+}
+
+// awaitVerdict asks until the verdict is final or wait is over; then the answer
+// so far is the answer.
+func awaitVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, img *typev1.ImageRef, wait time.Duration) (*verifierv1.Verdict, error) {
+	end := time.Now().Add(wait)
+	for {
+		left := time.Until(end)
+		v, err := getVerdict(ctx, client, img, min(left, waitSlice))
+		if err != nil {
+			return nil, err
+		}
+		unseen := hasReason(v, "NEVER_SEEN")
+		if left = time.Until(end); !v.GetPending() && !unseen || left <= 0 {
+			return v, nil
+		}
+		if err := pause(ctx, min(left, waitPoll)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func getVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, img *typev1.ImageRef, wait time.Duration) (*verifierv1.Verdict, error) {
+	if wait > 0 {
+		// The service waits until shortly before the deadline.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait+time.Second)
+		defer cancel()
+	}
+	resp, err := client.GetVerdict(ctx, &verifierv1.GetVerdictRequest{Image: img, Wait: wait > 0})
+	if err != nil {
+		return nil, err
+	}
+	return resp.GetVerdict(), nil
+}
+
+func hasReason(v *verifierv1.Verdict, code string) bool {
+	for _, r := range v.GetReasons() {
+		if r.GetCode() == code {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *session) printVerdict(v *verifierv1.Verdict) error {
+	if s.json() {
+		return output.JSON(s.env.Out, v)
+	}
+	state := output.Enum(v.GetState(), "STATE_")
+	if v.GetPending() {
+		state += " (pending)"
+	}
+	t := output.NewTable(s.env.Out)
+	t.Row("IMAGE", imageName(v.GetImage()))
+	t.Row("DIGEST", v.GetImage().GetDigest())
+	t.Row("VERDICT", state)
+	t.Row("EVALUATED", output.Timestamp(v.GetEvaluateTime()))
+	t.Row("EXPIRES", output.Timestamp(v.GetExpireTime()))
+	t.Row("TRACE", v.GetTraceId())
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(v.GetReasons()) > 0 {
+		t = s.section("REASON", "POLICY", "RULE", "MESSAGE")
+		for _, r := range v.GetReasons() {
+			t.Row(r.GetCode(), r.GetPolicy(), r.GetRule(), r.GetMessage())
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return s.printPlatforms(v.GetPlatforms())
+}
+
+func (s *session) printPlatforms(platforms []*verifierv1.PlatformVerdict) error {
+	if len(platforms) == 0 {
+		return nil
+	}
+	t := s.section("PLATFORM", "DIGEST", "VERDICT", "POLICIES", "EVIDENCE")
+	for _, p := range platforms {
+		t.Row(platformName(p.GetPlatform()), output.ShortDigest(p.GetDigest()), output.Enum(p.GetState(), "STATE_"),
+			fmt.Sprint(len(p.GetPolicies())), fmt.Sprintf("%d attestations", len(p.GetInputs().GetAttestations())))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return brokenRules(s.env.Out, platforms)
+}
+
+// brokenRules lists the items that broke rules, which the reasons only count.
+func brokenRules(w io.Writer, platforms []*verifierv1.PlatformVerdict) error {
+	for _, p := range platforms {
+		for _, policy := range p.GetPolicies() {
+			for _, rule := range policy.GetRules() {
+				if len(rule.GetItems()) == 0 {
+					continue
+				}
+				if _, err := fmt.Fprintf(w, "\n%s/%s on %s:\n", output.Clean(policy.GetPolicy()), output.Clean(rule.GetRule()), output.ShortDigest(p.GetDigest())); err != nil {
+					return err
+				}
+				for _, item := range rule.GetItems() {
+					if _, err := fmt.Fprintf(w, "  %s\n", output.Clean(item)); err != nil {
+						return err
+					}
+				}
+				if more := int(rule.GetItemCount()) - len(rule.GetItems()); more > 0 {
+					if _, err := fmt.Fprintf(w, "  and %d more\n", more); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+// Package output writes what the commands found: tables for people and JSON for
+// programs. Much of it comes out of images and registries, so text in tables is
+// made harmless for a terminal first.
+package output
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Table is a table whose columns are aligned when it is flushed.
+type Table struct {
+	w   *tabwriter.Writer
+	err error
+}
+
+// NewTable begins a table with its headings; without any it has none.
+func NewTable(w io.Writer, headings ...string) *Table {
+	t := &Table{w: tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)}
+	if len(headings) > 0 {
+		t.Row(headings...)
+	}
+	return t
+}
+
+// Row adds a row. Cells are cleaned; an empty one is shown as a dash.
+func (t *Table) Row(cells ...string) {
+	clean := make([]string, len(cells))
+	for i, c := range cells {
+		if clean[i] = Clean(c); clean[i] == "" {
+			clean[i] = "-"
+		}
+	}
+	if _, err := fmt.Fprintln(t.w, strings.Join(clean, "\t")); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+// Flush writes the table.
+func (t *Table) Flush() error {
+	if t.err != nil {
+		return t.err
+	}
+	return t.w.Flush()
+}
+
+// Clean replaces what could steer a terminal or reorder its text: control
+// characters, invisible ones and broken UTF-8. White space becomes a blank.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == utf8.RuneError, !unicode.IsPrint(r):
+			return '\uFFFD'
+		default:
+			return r
+		}
+	}, s)
+}
+
+// Cut shortens s to at most n characters.
+func Cut(s string, n int) string {
+	runes := []rune(s)
+	if len(runes) <= n {
+		return s
+	}
+	return string(runes[:n-1]) + "…"
+}
+
+// ShortDigest shortens a digest to the first 12 hex digits.
+func ShortDigest(d string) string {
+	hex, ok := strings.CutPrefix(d, "sha256:")
+	if !ok || len(hex) < 12 {
+		return d
+	}
+	return "sha256:" + hex[:12]
+}
+
+// Time is t in UTC, to the second; empty for the zero time.
+func Time(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// Timestamp is Time of a message's field; empty if it is not set.
+func Timestamp(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return Time(t.AsTime())
+}
+
+// JSON writes v, a proto.Message or anything encoding/json knows, indented.
+func JSON(w io.Writer, v any) error {
+	raw, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	_, err = w.Write(b.Bytes())
+	return err
+}
+
+// JSONLine writes v on one line, for streams.
+func JSONLine(w io.Writer, v any) error {
+	raw, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	// protojson varies its white space on purpose.
+	if err := json.Compact(&b, raw); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	_, err = w.Write(b.Bytes())
+	return err
+}
+
+func marshal(v any) ([]byte, error) {
+	if m, ok := v.(proto.Message); ok {
+		return protojson.Marshal(m)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // purls and URLs stay readable
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// Enum is the name of an enum value without its prefix, for example "PASS" of
+// STATE_PASS.
+func Enum(name fmt.Stringer, prefix string) string {
+	return strings.TrimPrefix(name.String(), prefix)
+}
