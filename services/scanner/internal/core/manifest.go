@@ -66,6 +66,7 @@ type jsonManifest struct {
 
 // Manifest is a parsed manifest: of one image, or of an index of several.
 type Manifest struct {
+	MediaType string
 	// Index tells which of the two it is.
 	Index bool
 	// Config and Layers are those of a single image, lowest layer first.
@@ -92,15 +93,15 @@ func ParseManifest(mediaType string, content []byte) (*Manifest, error) {
 	}
 	switch mediaType {
 	case mediaOCIIndex, mediaDockerList:
-		return parseIndex(j)
+		return parseIndex(mediaType, j)
 	case mediaOCIManifest, mediaDockerManifest:
-		return parseImage(j)
+		return parseImage(mediaType, j)
 	default:
 		return nil, NewFault(ReasonNotAnImage, "media type %q is not an image", clip(mediaType))
 	}
 }
 
-func parseIndex(j jsonManifest) (*Manifest, error) {
+func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	if len(j.Layers) > 0 || j.Config != nil {
 		return nil, NewFault(ReasonNotAnImage, "the index also has the members of a manifest")
 	}
@@ -110,7 +111,7 @@ func parseIndex(j jsonManifest) (*Manifest, error) {
 	if len(j.Manifests) > maxIndexSize {
 		return nil, NewFault(ReasonLimitExceeded, "the index has %d manifests, more than %d", len(j.Manifests), maxIndexSize)
 	}
-	m := &Manifest{Index: true}
+	m := &Manifest{MediaType: mediaType, Index: true}
 	for _, d := range j.Manifests {
 		if isPlatformImage(d) {
 			m.Platforms = append(m.Platforms, d.descriptor())
@@ -138,7 +139,7 @@ func isPlatformImage(d jsonDescriptor) bool {
 	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
 }
 
-func parseImage(j jsonManifest) (*Manifest, error) {
+func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	if len(j.Manifests) > 0 {
 		return nil, NewFault(ReasonNotAnImage, "the manifest also has the members of an index")
 	}
@@ -154,7 +155,7 @@ func parseImage(j jsonManifest) (*Manifest, error) {
 	if len(j.Layers) > maxLayers {
 		return nil, NewFault(ReasonLimitExceeded, "the manifest has %d layers, more than %d", len(j.Layers), maxLayers)
 	}
-	m := &Manifest{Config: j.Config.descriptor()}
+	m := &Manifest{MediaType: mediaType, Config: j.Config.descriptor()}
 	for _, l := range j.Layers {
 		m.Layers = append(m.Layers, l.descriptor())
 	}

@@ -1,0 +1,151 @@
+// Package app puts the scanner together.
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/archive"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/consumer"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/pull"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/server"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
+)
+
+// Definition is the scanner for service.Main and service.Run.
+var Definition = service.Definition[Config]{
+	Name:          "scanner",
+	Summary:       "takes the packages out of images and matches them with advisories",
+	Default:       Default,
+	Common:        func(c *Config) *service.Config { return &c.Config },
+	New:           New,
+	NeedsDatabase: true,
+}
+
+// watchInterval is how often WatchScan looks for a change.
+const watchInterval = 250 * time.Millisecond
+
+type scanner struct {
+	cfg       Config
+	deps      service.Deps
+	registry  *registry.Client
+	snapshots *snapshots.Keeper
+	scans     *consumer.Scans
+	server    *grpcx.Server
+}
+
+// New migrates the database, loads the advisories and makes the servers.
+func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
+	if err := d.DB.Migrate(ctx, store.Migrations()); err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	db, err := store.New(d.DB)
+	if err != nil {
+		return nil, err
+	}
+	keeper := snapshots.New(db, d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
+	if err := keeper.Refresh(ctx); err != nil {
+		return nil, fmt.Errorf("load advisories: %w", err)
+	}
+	if err := keeper.Seed(ctx, cfg.Advisories.Seed); err != nil {
+		return nil, err
+	}
+	client, err := registry.New(cfg.Registry, d.Telemetry)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	puller := pull.New(client)
+	extractor, err := extract.New(puller, cfg.Limits, cfg.Scan.Layers)
+	if err != nil {
+		return nil, err
+	}
+	reports := archive.New(db, d.Now)
+	engine := &core.Engine{
+		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Version: buildinfo.Version(),
+	}
+	m, err := newMetrics(d.Telemetry, keeper, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	publisher := publisher{d.Bus}
+	s := &scanner{cfg: cfg, deps: d, registry: client, snapshots: keeper}
+	s.scans = &consumer.Scans{
+		Engine: engine, Store: db, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now,
+		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone,
+	}
+	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{
+		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("grpc: %w", err)
+	}
+	server.Register(s.server, server.Deps{
+		Store: db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
+		Now: d.Now, WatchInterval: watchInterval,
+	})
+	return s, nil
+}
+
+// Run serves until ctx ends.
+func (s *scanner) Run(ctx context.Context) error {
+	defer s.registry.Close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.server.Run(ctx) })
+	g.Go(func() error { return s.snapshots.Follow(ctx, s.cfg.Advisories.RefreshInterval) })
+	g.Go(func() error {
+		return events.Consume(ctx, s.deps.Bus, events.ConsumerScannerScan, s.cfg.Scan.Concurrency, s.handle)
+	})
+	return g.Wait()
+}
+
+func (s *scanner) handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *eventbus.Delivery) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Scan.Timeout)
+	defer cancel()
+	return s.scans.Handle(ctx, e, d)
+}
+
+// maxDeliver is the number of attempts the bus makes for the durable.
+func maxDeliver(cfg eventbus.Config) int {
+	if cfg.MaxDeliver > 0 {
+		return cfg.MaxDeliver
+	}
+	for _, s := range events.Topology.Streams {
+		for _, c := range s.Consumers {
+			if c.Durable == events.ConsumerScannerScan {
+				return c.MaxDeliver
+			}
+		}
+	}
+	return 1
+}
+
+// publisher publishes the scanner's events.
+type publisher struct{ bus *eventbus.Bus }
+
+// Publish publishes that reports exist.
+func (p publisher) Publish(ctx context.Context, id string, e *eventv1.ImageScannedEvent) error {
+	return events.Publish(ctx, p.bus, id, e)
+}
+
+// PublishPushed publishes that a scan was asked for.
+func (p publisher) PublishPushed(ctx context.Context, id string, e *eventv1.ImagePushedEvent) error {
+	return events.Publish(ctx, p.bus, id, e)
+}
+
+// PublishAdvisories publishes that another snapshot is in use.
+func (p publisher) PublishAdvisories(ctx context.Context, id string, e *eventv1.AdvisoriesUpdatedEvent) error {
+	return events.Publish(ctx, p.bus, id, e)
+}

@@ -1,0 +1,79 @@
+package app
+
+import (
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
+)
+
+// Config is the configuration of the scanner.
+type Config struct {
+	service.Config `yaml:",inline"`
+
+	// Registry names the registries that images are pulled from.
+	Registry registry.Config `yaml:"registry"`
+	// Scan says how much is done at once.
+	Scan ScanConfig `yaml:"scan"`
+	// Limits bound what one image may cost.
+	Limits extract.Limits `yaml:"limits"`
+	// Advisories says where advisories come from.
+	Advisories AdvisoriesConfig `yaml:"advisories"`
+}
+
+// ScanConfig says how much is done at once.
+type ScanConfig struct {
+	// Concurrency is the number of images scanned at a time.
+	Concurrency int `yaml:"concurrency"`
+	// Layers is the number of layers of one image read at a time.
+	Layers int `yaml:"layers"`
+	// Timeout bounds one attempt.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// AdvisoriesConfig says where advisories come from.
+type AdvisoriesConfig struct {
+	// Seed are OSV files and directories of them, imported at the first start, when
+	// no snapshot is in use yet.
+	Seed []string `yaml:"seed"`
+	// RefreshInterval is how often a replica looks for what another one imported.
+	RefreshInterval time.Duration `yaml:"refresh_interval"`
+	// MaxRecords is the number of records in the largest import.
+	MaxRecords int `yaml:"max_records"`
+}
+
+// Default is the configuration before any file.
+func Default() Config {
+	return Config{
+		Config:     service.DefaultConfig("scanner"),
+		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute},
+		Limits:     extract.DefaultLimits(),
+		Advisories: AdvisoriesConfig{RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
+	}
+}
+
+// Validate reports what is wrong beyond the common part.
+func (c *Config) Validate(p *config.Problems) {
+	c.Registry.Validate(p.In("registry"))
+	c.Limits.Validate(p.In("limits"))
+	if c.Scan.Concurrency < 1 || c.Scan.Concurrency > 64 {
+		p.Errorf("scan.concurrency", "must be between 1 and 64")
+	}
+	if c.Scan.Layers < 1 || c.Scan.Layers > 64 {
+		p.Errorf("scan.layers", "must be between 1 and 64")
+	}
+	if c.Scan.Timeout < time.Second {
+		p.Errorf("scan.timeout", "must be at least 1s")
+	}
+	if c.Advisories.RefreshInterval < time.Second {
+		p.Errorf("advisories.refresh_interval", "must be at least 1s")
+	}
+	if c.Advisories.MaxRecords < 1 {
+		p.Errorf("advisories.max_records", "must be positive")
+	}
+	if len(c.Advisories.Seed) == 0 {
+		p.Warnf("advisories.seed", "is empty: nothing is scanned until advisories are imported")
+	}
+}

@@ -1,0 +1,55 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
+)
+
+// metrics are what an operator watches a scanner by.
+type metrics struct {
+	duration metric.Float64Histogram
+}
+
+func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*metrics, error) {
+	m := &metrics{}
+	var err error
+	m.duration, err = t.Meter().Float64Histogram("seaworthy.scanner.scan.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time of an attempt to scan an image; reason is empty for a success."))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	_, err = t.Meter().Float64ObservableGauge("seaworthy.scanner.advisories.age", metric.WithUnit("s"),
+		metric.WithDescription("Time since the newest advisory in use was modified."),
+		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
+			if s := k.Current(); s != nil {
+				o.Observe(now().Sub(s.Info().DataTime).Seconds())
+			}
+			return nil
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	_, err = t.Meter().Int64ObservableGauge("seaworthy.scanner.advisories.count", metric.WithUnit("{advisory}"),
+		metric.WithDescription("Advisories in use."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			if s := k.Current(); s != nil {
+				o.Observe(s.Info().AdvisoryCount)
+			}
+			return nil
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	return m, nil
+}
+
+func (m *metrics) scanDone(ctx context.Context, took time.Duration, reason string) {
+	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("reason", reason)))
+}

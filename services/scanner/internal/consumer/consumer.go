@@ -1,0 +1,147 @@
+// Package consumer turns pushes into reports: it handles the events of the durable
+// scanner-scan.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
+)
+
+// ScanID is the identity of the scan that a push leads to. The same push always
+// leads to the same scan, however often its event is delivered.
+func ScanID(eventID string) string { return "scan-" + events.ID("scan", eventID)[:32] }
+
+// Publisher publishes events.
+type Publisher interface {
+	Publish(ctx context.Context, id string, e *eventv1.ImageScannedEvent) error
+}
+
+// Engine resolves and scans images.
+type Engine interface {
+	Resolve(ctx context.Context, ref imageref.Ref) (string, *core.Manifest, error)
+	Scan(ctx context.Context, ref imageref.Ref, digest string, m *core.Manifest) (*core.Result, error)
+}
+
+// Scans handles pushes.
+type Scans struct {
+	Engine    Engine
+	Store     store.Store
+	Publisher Publisher
+	Log       *slog.Logger
+	Now       func() time.Time
+	// MaxDeliver is the number of attempts after which the bus gives up.
+	MaxDeliver int
+	// Done is told of every attempt: how long it took, and "" or the reason it failed.
+	Done func(ctx context.Context, took time.Duration, reason string)
+}
+
+// Handle scans the image of a push, stores the reports and publishes that they
+// exist. It is idempotent: a redelivery after a crash continues where the stored
+// state says, and publishes again what may not have been published.
+func (s *Scans) Handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *eventbus.Delivery) error {
+	start := s.Now()
+	err := s.handle(ctx, e, d)
+	s.Done(ctx, s.Now().Sub(start), reason(err))
+	return err
+}
+
+func (s *Scans) handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *eventbus.Delivery) error {
+	ref, err := wire.Ref(e.GetImage())
+	if err != nil {
+		return eventbus.Permanent(core.ReasonInvalidReference, err)
+	}
+	scan, err := s.Store.CreateScan(ctx, store.Scan{
+		ID: ScanID(e.GetMeta().GetEventId()), Image: ref, State: store.Queued,
+		TraceID: obs.TraceID(ctx), CreateTime: s.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	if scan.State != store.Succeeded {
+		// A digest that an earlier attempt resolved stays: a tag is resolved once.
+		if err := s.scan(ctx, scan.ID, scan.Image); err != nil {
+			return s.failed(ctx, scan.ID, err, d)
+		}
+		if scan, err = s.Store.Scan(ctx, scan.ID); err != nil {
+			return err
+		}
+	}
+	return s.publish(ctx, scan)
+}
+
+// scan makes the reports. An image without a digest is resolved by its tag.
+func (s *Scans) scan(ctx context.Context, id string, ref imageref.Ref) error {
+	digest, m, err := s.Engine.Resolve(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if err := s.Store.StartScan(ctx, id, digest); err != nil {
+		return err
+	}
+	res, err := s.Engine.Scan(ctx, ref, digest, m)
+	if err != nil {
+		return err
+	}
+	if err := s.Store.FinishScan(ctx, id, res.Reports, s.Now()); err != nil {
+		return err
+	}
+	s.Log.InfoContext(ctx, "image scanned", "image", ref.WithDigest(digest).String(), "scan_id", id, "platforms", len(res.Reports))
+	return nil
+}
+
+// failed decides whether another attempt can help. The scan is marked as failed
+// when none will come.
+func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.Delivery) error {
+	f := core.AsFault(err)
+	permanent := f != nil && !f.Temporary
+	if !permanent && d.Attempt < s.MaxDeliver {
+		return err
+	}
+	name, message := eventbus.Reason(err), "the scan failed for an internal reason"
+	if f != nil {
+		name, message = f.Reason, f.Message
+	}
+	if serr := s.Store.FailScan(context.WithoutCancel(ctx), id, name, message, s.Now()); serr != nil {
+		return errors.Join(err, serr)
+	}
+	return eventbus.Permanent(name, err)
+}
+
+func (s *Scans) publish(ctx context.Context, scan store.Scan) error {
+	out := &eventv1.ImageScannedEvent{
+		Image: wire.Image(scan.Image), ScanId: scan.ID, Cause: eventv1.ImageScannedEvent_CAUSE_PUSH,
+	}
+	parts := []string{"image-scanned", scan.ID}
+	for _, r := range scan.Reports {
+		parts = append(parts, r.ReportDigest)
+		out.Platforms = append(out.Platforms, &eventv1.ImageScannedEvent_PlatformScan{
+			Digest: r.ImageDigest, Platform: wire.Platform(r.Platform), ReportDigest: r.ReportDigest,
+		})
+	}
+	if err := s.Publisher.Publish(ctx, events.ID(parts...), out); err != nil {
+		return fmt.Errorf("publish image scanned: %w", err)
+	}
+	return nil
+}
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	if f := core.AsFault(err); f != nil {
+		return f.Reason
+	}
+	return eventbus.Reason(err)
+}

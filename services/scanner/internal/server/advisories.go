@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
+)
+
+// Snapshots keeps the snapshot in use.
+type Snapshots interface {
+	Current() core.Matcher
+	NewBuilder() *advisory.Builder
+	Import(ctx context.Context, b *advisory.Builder, force bool) (core.SnapshotInfo, error)
+}
+
+// advisories implements scanner.v1.AdvisoryService.
+type advisories struct {
+	scannerv1.UnimplementedAdvisoryServiceServer
+	Deps
+}
+
+// GetSnapshot implements the RPC.
+func (a *advisories) GetSnapshot(context.Context, *scannerv1.GetSnapshotRequest) (*scannerv1.GetSnapshotResponse, error) {
+	m := a.Snapshots.Current()
+	if m == nil {
+		return nil, apierr.New(codes.NotFound, core.ReasonNoSnapshot, "no advisories have been imported yet")
+	}
+	return &scannerv1.GetSnapshotResponse{Snapshot: wire.Snapshot(m.Info())}, nil
+}
+
+// ImportSnapshot implements the RPC.
+func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.ImportSnapshotRequest, scannerv1.ImportSnapshotResponse]) error {
+	b := a.Snapshots.NewBuilder()
+	force := false
+	for first := true; ; first = false {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if first {
+			force = req.GetForce()
+		}
+		for _, r := range req.GetRecords() {
+			if len(r.GetJson()) > advisory.MaxRecord {
+				return apierr.Newf(codes.ResourceExhausted, "ADVISORY_TOO_LARGE", "%.200s is larger than %d bytes", r.GetName(), advisory.MaxRecord)
+			}
+			if err := b.Add(r.GetName(), r.GetJson()); err != nil {
+				return apierr.New(codes.ResourceExhausted, "TOO_MANY_ADVISORIES", err.Error())
+			}
+		}
+	}
+	ctx := stream.Context()
+	info, err := a.Snapshots.Import(ctx, b, force)
+	if err != nil {
+		return importError(err)
+	}
+	err = a.Publisher.PublishAdvisories(ctx, events.ID("advisories-updated", info.Digest, a.Now().UTC().String()), &eventv1.AdvisoriesUpdatedEvent{
+		SnapshotDigest: info.Digest, DataTime: wire.Time(info.DataTime), AdvisoryCount: info.AdvisoryCount,
+	})
+	if err != nil {
+		// The snapshot is in use; importing it again publishes again.
+		return busError(err)
+	}
+	out := &scannerv1.ImportSnapshotResponse{Snapshot: wire.Snapshot(info)}
+	for _, r := range b.Rejected() {
+		out.Rejected = append(out.Rejected, &scannerv1.RejectedRecord{Name: r.Name, Message: r.Message})
+	}
+	return stream.SendAndClose(out)
+}
+
+func importError(err error) error {
+	var small *snapshots.TooSmallError
+	switch {
+	case errors.As(err, &small):
+		return apierr.New(codes.FailedPrecondition, "SNAPSHOT_TOO_SMALL", small.Error())
+	case errors.Is(err, advisory.ErrEmpty):
+		return apierr.New(codes.InvalidArgument, "NO_ADVISORIES", "no record could be used")
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+// Package store keeps scans, reports, tags and the advisory snapshot. Store is
+// the interface; New implements it on SQLite and PostgreSQL with one SQL text.
+// storetest holds the conformance suite that both pass.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// ErrNotFound says that there is no such row.
+var ErrNotFound = errors.New("not found")
+
+// State is the state of a scan; the numbers are those of
+// seaworthy.scanner.v1.Scan.State.
+type State int64
+
+// The states of a scan.
+const (
+	Queued    State = 1
+	Running   State = 2
+	Succeeded State = 3
+	Failed    State = 4
+)
+
+// Ended tells whether the scan will not change by itself any more.
+func (s State) Ended() bool { return s == Succeeded || s == Failed }
+
+// Scan is one scan of an image.
+type Scan struct {
+	ID string
+	// Image has a digest once it is resolved.
+	Image        imageref.Ref
+	State        State
+	ErrorReason  string
+	ErrorMessage string
+	TraceID      string
+	CreateTime   time.Time
+	EndTime      time.Time
+	// Reports are the reports of its platforms, in the order of the index. Only
+	// for a scan that succeeded.
+	Reports []core.ReportRef
+}
+
+// Store keeps what the scanner knows. Every method is atomic.
+type Store interface {
+	// CreateScan stores a scan unless there is one with its id, and returns what is
+	// stored then.
+	CreateScan(ctx context.Context, s Scan) (Scan, error)
+	// StartScan marks a scan as running with the resolved digest, unless it has
+	// succeeded. A scan that failed is started again.
+	StartScan(ctx context.Context, id, digest string) error
+	// FinishScan marks a scan as succeeded, links its reports and remembers what
+	// the tag meant. Of two scans of a tag the one created last decides.
+	FinishScan(ctx context.Context, id string, reports []core.ReportRef, end time.Time) error
+	// FailScan marks a scan as failed, unless it has succeeded.
+	FailScan(ctx context.Context, id, reason, message string, end time.Time) error
+	// Scan returns a scan by id, or ErrNotFound.
+	Scan(ctx context.Context, id string) (Scan, error)
+	// NewestScan returns the newest scan of an image by digest: of the digest
+	// itself, else of an index it is a platform of. With finished only those that
+	// succeeded count. ErrNotFound if there is none.
+	NewestScan(ctx context.Context, image imageref.Ref, finished bool) (Scan, error)
+	// TagDigest returns the digest a tag had when it was last scanned, or
+	// ErrNotFound.
+	TagDigest(ctx context.Context, image imageref.Ref) (string, error)
+
+	// FindReport returns the report of an image made with a snapshot by a version
+	// of the scanner.
+	FindReport(ctx context.Context, imageDigest, snapshotDigest, scannerVersion string) (core.ReportRef, bool, error)
+	// PutReport stores the canonical form of a report. If there is one for the same
+	// image, snapshot and version, that one stays, and its reference is returned.
+	PutReport(ctx context.Context, r StoredReport) (core.ReportRef, error)
+	// Report returns the canonical form of a report by its digest, or ErrNotFound.
+	Report(ctx context.Context, digest string) ([]byte, error)
+
+	// CurrentSnapshot returns the digest of the snapshot in use, or ErrNotFound.
+	CurrentSnapshot(ctx context.Context) (string, error)
+	// Snapshot returns the bytes of a snapshot, or ErrNotFound.
+	Snapshot(ctx context.Context, digest string) ([]byte, error)
+	// SetSnapshot stores a snapshot and makes it the one in use; others are removed.
+	SetSnapshot(ctx context.Context, s StoredSnapshot) error
+	// SeedSnapshot is SetSnapshot if there is none in use yet. It tells whether it
+	// did anything.
+	SeedSnapshot(ctx context.Context, s StoredSnapshot) (bool, error)
+}
+
+// StoredReport is a report as it is stored.
+type StoredReport struct {
+	Ref            core.ReportRef
+	SnapshotDigest string
+	ScannerVersion string
+	// Content is the canonical form.
+	Content []byte
+	Time    time.Time
+}
+
+// StoredSnapshot is a snapshot as it is stored.
+type StoredSnapshot struct {
+	Digest  string
+	Count   int64
+	Content []byte
+	Time    time.Time
+}
