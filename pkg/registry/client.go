@@ -47,7 +47,7 @@ func New(cfg Config, t *obs.Telemetry) (*Client, error) {
 		if _, ok := c.hosts[h.Host]; ok {
 			return nil, fmt.Errorf("registry %q is configured twice", h.Host)
 		}
-		made, err := newHost(h, traced)
+		made, err := newHost(h, traced, "seaworthy-"+t.Service)
 		if err != nil {
 			return nil, err
 		}

@@ -22,6 +22,7 @@ type host struct {
 	registry name.Registry
 	auth     authn.Authenticator
 	base     http.RoundTripper
+	agent    string
 
 	mu     sync.Mutex
 	signed map[string]http.RoundTripper // by scope
@@ -30,7 +31,7 @@ type host struct {
 // maxSignedIn bounds the transports (and with them the tokens) kept per registry.
 const maxSignedIn = 512
 
-func newHost(cfg Host, base http.RoundTripper) (*host, error) {
+func newHost(cfg Host, base http.RoundTripper, userAgent string) (*host, error) {
 	opts := []name.Option{name.StrictValidation}
 	if cfg.Insecure {
 		opts = append(opts, name.Insecure)
@@ -41,7 +42,7 @@ func newHost(cfg Host, base http.RoundTripper) (*host, error) {
 	}
 	h := &host{
 		name: cfg.Host, insecure: cfg.Insecure, registry: reg,
-		auth: authn.Anonymous, signed: map[string]http.RoundTripper{},
+		auth: authn.Anonymous, agent: userAgent, signed: map[string]http.RoundTripper{},
 	}
 	if cfg.Username != "" {
 		password, err := cfg.Password.Resolve()
@@ -85,7 +86,7 @@ func (h *host) transport(ctx context.Context, scope string) (http.RoundTripper, 
 	if ok {
 		return t, nil
 	}
-	t, err := transport.NewWithContext(ctx, h.registry, h.auth, transport.NewUserAgent(h.base, "seaworthy"), []string{scope})
+	t, err := transport.NewWithContext(ctx, h.registry, h.auth, transport.NewUserAgent(h.base, h.agent), []string{scope})
 	if err != nil {
 		return nil, err
 	}
