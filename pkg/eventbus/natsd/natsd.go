@@ -27,6 +27,7 @@ const (
 	maxMemory    = 64 << 20
 	maxPayload   = 1 << 20
 	readyTimeout = 15 * time.Second
+	readyStep    = 100 * time.Millisecond
 )
 
 // Config describes a server.
@@ -63,19 +64,8 @@ func Start(cfg Config) (*Server, error) {
 	}
 	log := newLogger(cfg.Logger)
 	srv.SetLogger(log, false, false)
-	// The server reports a failed start only to its log; Start returns then.
 	go srv.Start()
-	deadline := time.NewTimer(readyTimeout)
-	defer deadline.Stop()
-	ready := make(chan bool, 1)
-	go func() { ready <- srv.ReadyForConnections(readyTimeout) }()
-	select {
-	case err = <-log.fatal:
-	case ok := <-ready:
-		if !ok {
-			err = errors.New("not ready in time")
-		}
-	}
+	err = waitReady(srv, log)
 	if err == nil && !srv.JetStreamEnabled() {
 		err = errors.New("JetStream did not start")
 	}
@@ -85,6 +75,22 @@ func Start(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
 	return &Server{srv: srv}, nil
+}
+
+// waitReady waits until srv accepts connections. A start that failed shows only
+// in the server's log, so it looks there between short waits.
+func waitReady(srv *server.Server, log *logger) error {
+	for deadline := time.Now().Add(readyTimeout); time.Now().Before(deadline); {
+		select {
+		case err := <-log.fatal:
+			return err
+		default:
+		}
+		if srv.ReadyForConnections(readyStep) {
+			return nil
+		}
+	}
+	return fmt.Errorf("not ready within %v", readyTimeout)
 }
 
 func options(cfg Config) *server.Options {

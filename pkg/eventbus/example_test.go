@@ -1,0 +1,35 @@
+package eventbus_test
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+)
+
+// A handler says with its error whether trying again makes sense.
+func ExamplePermanent() {
+	temporary := errors.New("registry does not answer")
+	hopeless := eventbus.Permanent("NOT_AN_IMAGE", errors.New("manifest is a Helm chart"))
+	for _, err := range []error{temporary, fmt.Errorf("scan: %w", hopeless)} {
+		fmt.Println(eventbus.IsPermanent(err), eventbus.Reason(err))
+	}
+	// Output:
+	// false INTERNAL
+	// true NOT_AN_IMAGE
+}
+
+// Each service may touch its own subjects and nothing else.
+func ExampleTopology_Permissions() {
+	pub, sub := topology().Permissions("worker")
+	for _, s := range append(pub, sub...) {
+		fmt.Println(s)
+	}
+	// Output:
+	// $JS.ACK.JOBS.worker-jobs.>
+	// $JS.API.CONSUMER.INFO.JOBS.worker-jobs
+	// $JS.API.CONSUMER.MSG.NEXT.JOBS.worker-jobs
+	// $JS.API.STREAM.INFO.LETTERS
+	// test.evt.deadletter.worker.v1
+	// _INBOX_worker.>
+}
