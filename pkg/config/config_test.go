@@ -52,7 +52,7 @@ func defaults() sample {
 	}
 }
 
-func write(t testing.TB, text string) string {
+func write(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "scanner.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

@@ -12,7 +12,7 @@ import (
 func CheckDigest(d string) error {
 	hex, ok := strings.CutPrefix(d, "sha256:")
 	if !ok {
-		return fmt.Errorf("digest %.80q does not start with sha256:", d)
+		return fmt.Errorf("digest %.80q lacks the prefix sha256", d)
 	}
 	if len(hex) != 64 {
 		return fmt.Errorf("digest has %d characters after sha256:, not 64", len(hex))

@@ -49,7 +49,7 @@ func (r *runner) openDatabase(ctx context.Context) (*sqldb.DB, error) {
 		case err == nil:
 			return db, nil
 		case ctx.Err() != nil:
-			return nil, nil //nolint:nilnil // told to stop while waiting: nothing opened, nothing wrong
+			return nil, nil //nolint:nilerr // told to stop while waiting: nothing opened, nothing wrong
 		case r.cfg.Database.Driver == sqldb.SQLite:
 			return nil, err
 		}
@@ -61,7 +61,7 @@ func (r *runner) openDatabase(ctx context.Context) (*sqldb.DB, error) {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, nil //nolint:nilnil // as above
+			return nil, nil
 		}
 	}
 }

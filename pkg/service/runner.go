@@ -84,9 +84,8 @@ func (r *runner) run(ctx context.Context, needsDatabase bool, newApp func(contex
 	markStopping := sync.OnceFunc(func() {
 		r.readiness.Set(componentApp, errStopping)
 		r.log.InfoContext(ctx, "service stopping")
-		stop()
 	})
-	defer context.AfterFunc(ctx, markStopping)()
+	defer context.AfterFunc(ctx, func() { markStopping(); stop() })()
 
 	var cs []lifecycle.Component
 	if r.admin != nil {
@@ -168,7 +167,7 @@ func (r *runner) runApp(ctx context.Context, databases <-chan *sqldb.DB, newApp 
 	})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop while starting: not a failure
+			return nil // told to stop while starting: not a failure
 		}
 		return fmt.Errorf("start: %w", err)
 	}

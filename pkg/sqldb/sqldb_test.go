@@ -45,6 +45,7 @@ CREATE INDEX parts_by_name ON parts (name);
 
 func TestOneSQLTextOnEveryEngine(t *testing.T) {
 	sqldbtest.Run(t, "things", migrations, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		ctx := t.Context()
 		at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 		// $1 twice and out of order; upsert; RETURNING.
@@ -84,6 +85,7 @@ func TestOneSQLTextOnEveryEngine(t *testing.T) {
 func TestInTx(t *testing.T) {
 	boom := errors.New("boom")
 	sqldbtest.Run(t, "things", migrations, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		insert := func(id string) func(*sql.Tx) error {
 			return func(tx *sql.Tx) error {
 				_, err := tx.ExecContext(t.Context(), "INSERT INTO things (id, n) VALUES ($1, 0)", id)
@@ -123,6 +125,7 @@ func TestInTx(t *testing.T) {
 func TestInTxLosesNoUpdate(t *testing.T) {
 	const workers, rounds = 4, 10
 	sqldbtest.Run(t, "things", migrations, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		if _, err := db.ExecContext(t.Context(), "INSERT INTO things (id, n) VALUES ('c', 0)"); err != nil {
 			t.Fatal(err)
 		}
@@ -154,6 +157,7 @@ func TestInTxLosesNoUpdate(t *testing.T) {
 
 func TestInTxEndsWithItsContext(t *testing.T) {
 	sqldbtest.Run(t, "things", migrations, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		err := db.InTx(ctx, func(*sql.Tx) error { return errors.New("was run") })
@@ -165,8 +169,12 @@ func TestInTxEndsWithItsContext(t *testing.T) {
 
 func TestReplicasMigrateAtTheSameTime(t *testing.T) {
 	engines := map[string]func(*testing.T) (sqldb.Config, string){
-		sqldb.SQLite: func(t *testing.T) (sqldb.Config, string) { return sqldbtest.SQLite(t), "things" },
+		sqldb.SQLite: func(t *testing.T) (sqldb.Config, string) {
+			t.Helper()
+			return sqldbtest.SQLite(t), "things"
+		},
 		sqldb.Postgres: func(t *testing.T) (sqldb.Config, string) {
+			t.Helper()
 			cfg := sqldbtest.Postgres(t)
 			name := "replicas_" + fmt.Sprint(time.Now().UnixNano()%1e9)
 			t.Cleanup(func() { dropSchema(t, cfg, name) })
@@ -214,6 +222,7 @@ func dropSchema(t *testing.T, cfg sqldb.Config, schema string) {
 
 func TestMigrateAgainAndAfterARollback(t *testing.T) {
 	sqldbtest.Run(t, "things", migrations, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		if err := db.Migrate(t.Context(), migrations); err != nil {
 			t.Errorf("again: %v", err)
 		}
@@ -230,6 +239,7 @@ func TestMigrateAgainAndAfterARollback(t *testing.T) {
 func TestBrokenMigrationIsAnErrorAndRollsBack(t *testing.T) {
 	broken := fstest.MapFS{"00001_x.sql": {Data: []byte("-- +goose Up\nCREATE TABLE x (id TEXT);\nCREATE TABLE oops (;\n")}}
 	sqldbtest.Run(t, "things", nil, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		if err := db.Migrate(t.Context(), broken); err == nil {
 			t.Fatal("no error")
 		}
@@ -249,6 +259,7 @@ func TestSchemasAreApart(t *testing.T) {
 	defer a.Close()
 	t.Cleanup(func() { dropSchema(t, cfg, schema) })
 	sqldbtest.Run(t, "things", migrations, func(t *testing.T, b *sqldb.DB) {
+		t.Helper()
 		if b.Driver() != sqldb.Postgres {
 			t.Skip("files are apart by nature")
 		}

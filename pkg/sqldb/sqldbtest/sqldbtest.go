@@ -37,21 +37,21 @@ func Run(t *testing.T, schema string, migrations fs.FS, f func(t *testing.T, db 
 }
 
 // SQLite is the configuration of a database in the test's own directory.
-func SQLite(t testing.TB) sqldb.Config {
-	t.Helper()
-	return sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(t.TempDir(), "test.db")}
+func SQLite(tb testing.TB) sqldb.Config {
+	tb.Helper()
+	return sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(tb.TempDir(), "test.db")}
 }
 
 // Postgres is the configuration of the test server; the test is skipped or
 // fails, as EnvPostgres says, if there is none.
-func Postgres(t testing.TB) sqldb.Config {
-	t.Helper()
+func Postgres(tb testing.TB) sqldb.Config {
+	tb.Helper()
 	dsn := os.Getenv(EnvPostgres)
 	switch dsn {
 	case "":
-		t.Skipf("%s is not set: not tested on PostgreSQL", EnvPostgres)
+		tb.Skipf("%s is not set: not tested on PostgreSQL", EnvPostgres)
 	case "required":
-		t.Fatalf("%s=required: give it a connection string instead", EnvPostgres)
+		tb.Fatalf("%s=required: give it a connection string instead", EnvPostgres)
 	}
 	return sqldb.Config{Driver: sqldb.Postgres, DSN: dsn}
 }
