@@ -34,8 +34,8 @@ type keyPair struct {
 	pub crypto.PublicKey
 }
 
-func newKey(t testing.TB, kind string) keyPair {
-	t.Helper()
+func newKey(tb testing.TB, kind string) keyPair {
+	tb.Helper()
 	var private crypto.Signer
 	var err error
 	switch kind {
@@ -48,23 +48,23 @@ func newKey(t testing.TB, kind string) keyPair {
 	case "rsa":
 		private, err = rsa.GenerateKey(rand.Reader, 2048)
 	default:
-		t.Fatalf("key kind %q", kind)
+		tb.Fatalf("key kind %q", kind)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s, err := signature.LoadDefaultSigner(private)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return keyPair{Signer: s, pub: private.Public()}
 }
 
-func (k keyPair) sign(t testing.TB, st Statement) []byte {
-	t.Helper()
-	raw, err := Sign(t.Context(), k, k.pub, st)
+func (k keyPair) sign(tb testing.TB, st Statement) []byte {
+	tb.Helper()
+	raw, err := Sign(tb.Context(), k, k.pub, st)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return raw
 }
@@ -170,7 +170,7 @@ func TestStatementsThatAreRefused(t *testing.T) {
 		raw  string
 		want error
 	}{
-		"other type":      {`{"_type":"https://in-toto.io/Statement/v0.1","subject":[],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"other type":      {`{"_type":"https://in-toto.io/Statement/v2","subject":[],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
 		"not JSON":        {`hello`, ErrMalformed},
 		"only sha512":     {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha512":"00"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
 		"null predicate":  {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":null}`, ErrMalformed},
@@ -190,19 +190,34 @@ func TestStatementsThatAreRefused(t *testing.T) {
 }
 
 // edit changes a bundle as JSON.
-func edit(t testing.TB, raw []byte, change func(bundle, envelope map[string]any)) []byte {
-	t.Helper()
+func edit(tb testing.TB, raw []byte, change func(bundle, envelope map[string]any)) []byte {
+	tb.Helper()
 	var b map[string]any
 	if err := json.Unmarshal(raw, &b); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	envelope, _ := b["dsseEnvelope"].(map[string]any)
 	change(b, envelope)
 	out, err := json.Marshal(b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
+}
+
+// cosign v3 still writes Statement v0.1.
+func TestStatementV01IsRead(t *testing.T) {
+	raw, err := MarshalStatement(testStatement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ParseStatement(bytes.Replace(raw, []byte(StatementType), []byte(StatementTypeV01), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(testStatement(), got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
 }
 
 func TestVerifyRefuses(t *testing.T) {
@@ -268,7 +283,7 @@ func TestVerifyRefuses(t *testing.T) {
 				t.Fatalf("%v, %v", v, err)
 			}
 			for _, kind := range []error{ErrMalformed, ErrTooLarge, ErrUntrustedKey, ErrBadSignature, ErrWrongSubject} {
-				if kind != tc.want && errors.Is(err, kind) {
+				if !errors.Is(tc.want, kind) && errors.Is(err, kind) {
 					t.Errorf("is also %v", kind)
 				}
 			}

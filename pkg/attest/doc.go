@@ -2,8 +2,9 @@
 //
 // An attestation is an in-toto Statement v1 in a DSSE envelope with exactly one
 // signature, in a Sigstore bundle v0.3, attached to an image as an OCI 1.1
-// referrer. This is what cosign v3 writes, so `cosign verify-attestation` accepts
-// ours and Verify accepts cosign's, if they are signed with a key.
+// referrer. This is what cosign v3 writes and reads: `cosign verify-attestation
+// --key` accepts ours, and Verify accepts what `cosign attest --key` writes (with
+// a Statement v0.1 inside).
 //
 // Sources of the formats: in-toto/attestation spec/v1, secure-systems-lab/dsse
 // protocol, sigstore/protobuf-specs sigstore_bundle.proto, cosign specs/BUNDLE_SPEC.md.

@@ -47,8 +47,8 @@ type Referred struct {
 	Err error
 }
 
-// Fetch reads all bundles attached to the digest of ref, in the registry's
-// order. Other kinds of referrers are left out. The error is for the list as a
+// Fetch reads all bundles attached to the digest of ref, in the order of their
+// digests. Other kinds of referrers are left out. The error is for the list as a
 // whole; a bundle that cannot be read is in the result with its Err.
 func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Limits) ([]Referred, error) {
 	limits = limits.withDefaults()
@@ -57,6 +57,8 @@ func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Lim
 		return nil, fmt.Errorf("list attestations: %w", err)
 	}
 	list = slices.DeleteFunc(list, func(d registry.Descriptor) bool { return !mayBeBundle(d, limits.PredicateTypes) })
+	// Registries list in any order; which bundles fit in MaxTotal must not depend on it.
+	slices.SortFunc(list, func(a, b registry.Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
 	if len(list) > limits.MaxReferrers {
 		return nil, fmt.Errorf("list attestations: %w: %d referrers, the limit is %d", ErrTooLarge, len(list), limits.MaxReferrers)
 	}

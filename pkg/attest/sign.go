@@ -26,6 +26,9 @@ import (
 //
 // The statement in the bundle is a function of st. The bundle is not: ECDSA
 // signatures differ each time.
+//
+// For cosign to verify it the key must be ECDSA P-256, Ed25519 or RSA: cosign
+// v3.1 verifies P-384 and P-521 keys with SHA-256 instead of the curve's hash.
 func Sign(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Statement) ([]byte, error) {
 	payload, err := MarshalStatement(st)
 	if err != nil {

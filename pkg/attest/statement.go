@@ -72,7 +72,7 @@ func ParseStatement(raw []byte) (Statement, error) {
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return Statement{}, malformed("statement is not JSON", err)
 	}
-	if doc.Type != StatementType {
+	if doc.Type != StatementType && doc.Type != StatementTypeV01 {
 		return Statement{}, malformed(fmt.Sprintf("statement type %.100q", doc.Type), nil)
 	}
 	if err := checkPredicateType(doc.PredicateType); err != nil {

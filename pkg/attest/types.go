@@ -21,6 +21,9 @@ const (
 	BundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	// StatementType is the `_type` of an in-toto Statement v1.
 	StatementType = "https://in-toto.io/Statement/v1"
+	// StatementTypeV01 is the `_type` that cosign v3 still writes. It is read like
+	// v1, which has the same fields, and never written.
+	StatementTypeV01 = "https://in-toto.io/Statement/v0.1"
 	// PayloadType is the DSSE payload type of in-toto statements.
 	PayloadType = "application/vnd.in-toto+json"
 )
@@ -60,7 +63,7 @@ var (
 	ErrTooLarge = errors.New("attestation is too large")
 )
 
-// Statement is an in-toto Statement v1.
+// Statement is an in-toto Statement, v1 or, if it was read, v0.1.
 type Statement struct {
 	Subject       []Subject
 	PredicateType string

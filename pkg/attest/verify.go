@@ -13,7 +13,7 @@ import (
 
 // Verify checks that a trusted key signed the bundle's statement and that the
 // statement is about subjectDigest (`sha256:` and 64 hex digits). It accepts
-// bundles v0.1 to v0.3 with a DSSE envelope of an in-toto Statement v1, exactly
+// bundles v0.1 to v0.3 with a DSSE envelope of an in-toto Statement, exactly
 // one signature and a public key; it asks for no transparency log and no
 // timestamp. Errors are ErrMalformed, ErrTooLarge, ErrUntrustedKey,
 // ErrBadSignature and ErrWrongSubject.
