@@ -1,0 +1,364 @@
+package evidence
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"go.uber.org/goleak"
+
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
+}
+
+// roots are trust roots of a test; next replaces them at Refresh.
+type roots struct {
+	keys    []attest.TrustedKey
+	version uint64
+	next    []attest.TrustedKey
+	asked   int
+}
+
+func (r *roots) Roots() (attest.TrustRoots, uint64, error) {
+	if len(r.keys) == 0 {
+		return attest.TrustRoots{}, r.version, errors.New("no trust")
+	}
+	return attest.TrustRoots{Keys: r.keys}, r.version, nil
+}
+
+func (r *roots) Refresh(context.Context) bool {
+	r.asked++
+	if r.next == nil {
+		return false
+	}
+	r.keys, r.next = r.next, nil
+	r.version++
+	return true
+}
+
+func collector(reg *evidencetest.Registry, r Roots, limits Limits) *Collector {
+	if limits.Cache == 0 {
+		limits.Cache = 1 << 20
+	}
+	return NewCollector(reg.Client(), r, limits, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
+}
+
+func trusting(keys ...*evidencetest.Key) *roots {
+	r := &roots{version: 1}
+	for _, k := range keys {
+		r.keys = append(r.keys, k.Trusted())
+	}
+	return r
+}
+
+// TestHostileEvidence attaches what an attacker with write access to the
+// repository could attach: none of it is evidence.
+func TestHostileEvidence(t *testing.T) {
+	t.Parallel()
+	ours, theirs := evidencetest.NewKey(t), evidencetest.NewKey(t)
+	attachReport := func(reg *evidencetest.Registry, image imageref.Ref, bundle []byte) {
+		reg.Attach(image, image.Digest, attest.PredicateCosignVuln, bundle)
+	}
+	signed := func(k *evidencetest.Key, about string, report *scannerv1.Report) []byte {
+		return k.Sign(about, attest.PredicateCosignVuln, evidencetest.Predicate(t, report, evidencetest.Now))
+	}
+	tests := map[string]struct {
+		attach func(reg *evidencetest.Registry, image imageref.Ref)
+		// why is part of the reason; empty if nothing is found at all.
+		why string
+	}{
+		"nothing": {func(*evidencetest.Registry, imageref.Ref) {}, ""},
+		"unknown key": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, signed(theirs, image.Digest, evidencetest.Report(image.Digest)))
+		}, "not signed with a trusted key"},
+		"another image": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			other := "sha256:" + strings.Repeat("d", 64)
+			attachReport(reg, image, signed(ours, other, evidencetest.Report(other)))
+		}, "about another subject"},
+		"report of another image": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, signed(ours, image.Digest, evidencetest.Report("sha256:"+strings.Repeat("d", 64))))
+		}, "the report is about"},
+		"tampered payload": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, tamper(t, signed(ours, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()))))
+		}, "signature of the attestation is wrong"},
+		"not signed": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, unsign(t, signed(ours, image.Digest, evidencetest.Report(image.Digest))))
+		}, "malformed"},
+		"not a bundle": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, []byte(`{"hello":"world"}`))
+		}, "malformed"},
+		"not a report": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, ours.Sign(image.Digest, attest.PredicateCosignVuln, map[string]any{"scanner": map[string]any{"result": "clean"}}))
+		}, "no report"},
+		"report without its lists": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			r := evidencetest.Report(image.Digest, evidencetest.Critical())
+			r.Findings = nil
+			attachReport(reg, image, signed(ours, image.Digest, r))
+		}, "as it counts"},
+		"report of another type": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, ours.Sign(image.Digest, attest.PredicateVulnsV02, evidencetest.Predicate(t, evidencetest.Report(image.Digest), evidencetest.Now)))
+		}, ""},
+		"too large": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			attachReport(reg, image, signed(ours, image.Digest, evidencetest.Report(image.Digest, many(2000)...)))
+		}, "too large"},
+		"too many": {func(reg *evidencetest.Registry, image imageref.Ref) {
+			for i := range 6 {
+				attachReport(reg, image, theirs.Sign(image.Digest, attest.PredicateSPDX, map[string]any{"n": i}))
+			}
+			attachReport(reg, image, signed(ours, image.Digest, evidencetest.Report(image.Digest)))
+		}, "too large"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reg := evidencetest.NewRegistry(t)
+			image := reg.PushImage("team/app", "v1")
+			tc.attach(reg, image)
+			c := collector(reg, trusting(ours), Limits{MaxAttestations: 5, MaxAttestation: 128 << 10})
+			for range 2 { // the second time out of the cache
+				found, err := c.Collect(t.Context(), image)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(found.Platforms) != 1 || found.Platforms[0].Report != nil {
+					t.Fatalf("a report was believed: %+v", found)
+				}
+				rejected := found.Platforms[0].Rejected
+				if tc.why == "" && len(rejected) > 0 || tc.why != "" && (len(rejected) != 1 || !strings.Contains(rejected[0].Why, tc.why)) {
+					t.Errorf("rejected %+v, want %q", rejected, tc.why)
+				}
+			}
+		})
+	}
+}
+
+func many(n int) []*scannerv1.Finding {
+	out := make([]*scannerv1.Finding, n)
+	for i := range out {
+		out[i] = evidencetest.Critical()
+		out[i].Id = fmt.Sprintf("CVE-2020-%d", i)
+	}
+	return out
+}
+
+// tamper takes the finding out of a signed report.
+func tamper(t *testing.T, bundle []byte) []byte {
+	t.Helper()
+	return edit(t, bundle, func(envelope map[string]any) {
+		payload, ok := envelope["payload"].(string)
+		if !ok {
+			t.Fatal("bundle without payload")
+		}
+		// One character of the base64 in the middle of the predicate.
+		b := []byte(payload)
+		i := len(b) / 2
+		if b[i] == 'A' {
+			b[i] = 'B'
+		} else {
+			b[i] = 'A'
+		}
+		envelope["payload"] = string(b)
+	})
+}
+
+func unsign(t *testing.T, bundle []byte) []byte {
+	t.Helper()
+	return edit(t, bundle, func(envelope map[string]any) { envelope["signatures"] = []any{} })
+}
+
+func edit(t *testing.T, bundle []byte, f func(envelope map[string]any)) []byte {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(bundle, &m); err != nil {
+		t.Fatal(err)
+	}
+	envelope, ok := m["dsseEnvelope"].(map[string]any)
+	if !ok {
+		t.Fatal("bundle without envelope")
+	}
+	f(envelope)
+	out, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestCollect(t *testing.T) {
+	t.Parallel()
+	key, foreign := evidencetest.NewKey(t), evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	older := reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now.Add(-time.Hour))
+	newer := reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), evidencetest.Now)
+	reg.Attach(image, image.Digest, attest.PredicateVSA, key.Sign(image.Digest, attest.PredicateVSA, map[string]any{"verificationResult": "PASSED"}))
+	reg.Attach(image, image.Digest, attest.PredicateCosignVuln, foreign.Sign(image.Digest, attest.PredicateCosignVuln, map[string]any{}))
+
+	c := collector(reg, trusting(key), Limits{})
+	found, err := c.Collect(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := found.Platforms[0]
+	if e.Report == nil || e.Report.Source.ManifestDigest != newer || len(e.Report.Findings) != 1 {
+		t.Fatalf("report %+v, want that of %s", e.Report, newer)
+	}
+	if !e.Report.Source.SignTime.Equal(evidencetest.Now) || e.Report.Source.KeyID != attest.KeyID(key.Public()) {
+		t.Errorf("source %+v", e.Report.Source)
+	}
+	if f := e.Report.Findings[0]; f.Severity != "CRITICAL" || f.SeverityRank != core.SeverityCritical || f.FixedVersions[0] != "0.3.8" || f.CVSS != 9.8 {
+		t.Errorf("finding %+v", f)
+	}
+	if e.Platform.String() != "linux/amd64" || e.Report.Image.User != "65532" || e.Report.Image.Distro.ID != "alpine" {
+		t.Errorf("platform %s, image %+v", e.Platform, e.Report.Image)
+	}
+	// One SBOM and one report: the older report, and our own verdict, are left out.
+	if len(e.Attestations) != 2 || len(e.Rejected) != 1 {
+		t.Errorf("attestations %+v, rejected %+v", e.Attestations, e.Rejected)
+	}
+	if !found.Present[older] || !found.Present[newer] {
+		t.Errorf("present: %v", found.Present)
+	}
+}
+
+func TestIndexNeedsEvidenceOfEveryPlatform(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image, digests := reg.PushIndex("team/app", "v1",
+		v1.Platform{OS: "linux", Architecture: "amd64"},
+		v1.Platform{OS: "unknown", Architecture: "unknown"},
+		v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"})
+	reg.Attest(key, image, digests[0], evidencetest.Report(digests[0]), evidencetest.Now)
+
+	found, err := collector(reg, trusting(key), Limits{}).Collect(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := found.Platforms
+	if len(p) != 2 || p[0].Digest != digests[0] || p[1].Digest != digests[2] || p[1].Platform.String() != "linux/arm64/v8" {
+		t.Fatalf("platforms %+v", p)
+	}
+	if p[0].Report == nil || p[1].Report != nil {
+		t.Errorf("reports %v and %v", p[0].Report, p[1].Report)
+	}
+}
+
+func TestCollectFailures(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	gone := image.WithDigest("sha256:" + strings.Repeat("0", 64))
+	other := image
+	other.Registry = "elsewhere.example"
+	c := collector(reg, trusting(key), Limits{})
+	if _, err := c.Collect(t.Context(), gone); !errors.Is(err, ErrNotFound) {
+		t.Errorf("image that is not there: %v", err)
+	}
+	if _, err := c.Collect(t.Context(), other); !errors.Is(err, ErrRefused) {
+		t.Errorf("registry that is not allowed: %v", err)
+	}
+	if _, err := collector(reg, &roots{}, Limits{}).Collect(t.Context(), image); err == nil {
+		t.Error("collected without trust roots")
+	}
+	reg.Down.Store(true)
+	if _, err := c.Collect(t.Context(), image); !registry.Temporary(err) || errors.Is(err, ErrNotFound) {
+		t.Errorf("registry down: %v", err)
+	}
+}
+
+// TestRefresh learns a key that the signer has just begun to use.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	old, rotated := evidencetest.NewKey(t), evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(rotated, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
+	r := trusting(old)
+	r.next = trusting(rotated).keys
+	c := collector(reg, r, Limits{})
+	found, err := c.Collect(t.Context(), image)
+	if err != nil || found.Platforms[0].Report == nil || r.asked != 1 {
+		t.Errorf("found %+v, %v; asked %d times", found, err, r.asked)
+	}
+	// A key that is no longer trusted makes even cached evidence worthless.
+	r.keys, r.version = trusting(old).keys, 3
+	if found, err = c.Collect(t.Context(), image); err != nil || found.Platforms[0].Report != nil {
+		t.Errorf("evidence by a key that was taken away: %+v, %v", found, err)
+	}
+}
+
+func TestKeyPastItsTime(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
+	r := trusting(key)
+	r.keys[0].NotAfter = evidencetest.Now.Add(time.Hour)
+	now := evidencetest.Now
+	c := NewCollector(reg.Client(), r, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
+	for _, step := range []struct {
+		at   time.Duration
+		want bool
+	}{{0, true}, {time.Hour + time.Second, false}} {
+		now = evidencetest.Now.Add(step.at)
+		found, err := c.Collect(t.Context(), image)
+		if err != nil || (found.Platforms[0].Report != nil) != step.want {
+			t.Errorf("after %s: %+v, %v", step.at, found, err)
+		}
+	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	c := newCache(100)
+	key := func(i int) cacheKey { return cacheKey{manifest: fmt.Sprint(i)} }
+	for i := range 10 {
+		c.put(key(i), &finding{}, 30)
+		c.put(key(0), &finding{}, 30)
+	}
+	if c.size > 100 || len(c.byKey) != 3 || c.order.Len() != 3 {
+		t.Errorf("size %d, %d entries", c.size, len(c.byKey))
+	}
+	if _, ok := c.get(key(0)); !ok {
+		t.Error("the entry that was used last is gone")
+	}
+	c.put(key(99), &finding{}, 101)
+	if _, ok := c.get(key(99)); ok || c.size > 100 {
+		t.Error("an entry over the limit was kept")
+	}
+}
+
+func FuzzDecodeReport(f *testing.F) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	seed, err := json.Marshal(evidencetest.Predicate(f, evidencetest.Report(digest, evidencetest.Critical()), evidencetest.Now))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"scanner":{"result":{}}}`))
+	f.Add([]byte(`{"scanner":{"result":{"imageDigest":"` + digest + `","findings":[{}]}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		signedTime(attest.PredicateCosignVuln, data)
+		r, err := decodeReport(data, digest)
+		if (r == nil) == (err == nil) {
+			t.Errorf("report %v, error %v", r, err)
+		}
+	})
+}
