@@ -133,10 +133,16 @@ func isPlatformImage(d jsonDescriptor) bool {
 	if d.MediaType != mediaOCIManifest && d.MediaType != mediaDockerManifest {
 		return false
 	}
-	if d.ArtifactType != "" || d.Annotations["vnd.docker.reference.type"] != "" {
+	// A descriptor's artifact type is the config's media type where the manifest
+	// has none of its own.
+	if d.ArtifactType != "" && !isImageConfig(d.ArtifactType) || d.Annotations["vnd.docker.reference.type"] != "" {
 		return false
 	}
 	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
+}
+
+func isImageConfig(mediaType string) bool {
+	return mediaType == mediaOCIConfig || mediaType == mediaDockerConfig
 }
 
 func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
@@ -149,7 +155,7 @@ func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	if j.ArtifactType != "" || j.Subject != nil {
 		return nil, NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(j.ArtifactType))
 	}
-	if j.Config.MediaType != mediaOCIConfig && j.Config.MediaType != mediaDockerConfig {
+	if !isImageConfig(j.Config.MediaType) {
 		return nil, NewFault(ReasonNotAnImage, "config of media type %q is not an image's", clip(j.Config.MediaType))
 	}
 	if len(j.Layers) > maxLayers {
