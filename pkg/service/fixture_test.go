@@ -249,14 +249,19 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// proxy forwards connections to addr, from a port that was refused before.
-func proxy(t *testing.T, port int, addr string) {
+// proxy forwards connections to addr, from a port that was refused before. The
+// returned function cuts them all.
+func proxy(t *testing.T, port int, addr string) (cut func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var wg sync.WaitGroup
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		conns []net.Conn
+	)
 	wg.Go(func() {
 		for {
 			in, err := l.Accept()
@@ -268,11 +273,24 @@ func proxy(t *testing.T, port int, addr string) {
 				in.Close()
 				continue
 			}
+			mu.Lock()
+			conns = append(conns, in, out)
+			mu.Unlock()
 			wg.Go(func() { io.Copy(out, in); out.Close() })
 			wg.Go(func() { io.Copy(in, out); in.Close() })
 		}
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	cut = sync.OnceFunc(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		wg.Wait()
+	})
+	t.Cleanup(cut)
+	return cut
 }
 
 func query(db *sql.DB) error {

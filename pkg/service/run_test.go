@@ -62,7 +62,7 @@ func TestStartsBeforeNATSAndStopsInOrder(t *testing.T) {
 	}
 }
 
-func TestWaitsForTheDatabase(t *testing.T) {
+func TestDatabaseComesAndGoes(t *testing.T) {
 	dsn := sqldbtest.Postgres(t).DSN
 	u, err := url.Parse(dsn)
 	if err != nil || u.Host == "" {
@@ -87,7 +87,7 @@ func TestWaitsForTheDatabase(t *testing.T) {
 		t.Fatal("New was called without a database")
 	default:
 	}
-	proxy(t, port, server)
+	cut := proxy(t, port, server)
 	select {
 	case err := <-made:
 		if err != nil {
@@ -99,12 +99,18 @@ func TestWaitsForTheDatabase(t *testing.T) {
 	if got := f.readyz().Components["database"]; got != "ready" {
 		t.Errorf("database: %s", got)
 	}
+	cut()
+	eventually(t, "readyz misses the database", func() bool { return f.readyz().Components["database"] != "ready" })
+	proxy(t, port, server)
+	eventually(t, "readyz sees it again", func() bool { return f.readyz().Components["database"] == "ready" })
 	f.cancel()
 	if err := f.stopped(); err != nil {
 		t.Errorf("Run = %v", err)
 	}
-	if !strings.Contains(f.logs.String(), "waiting for the database") {
-		t.Errorf("log:\n%s", f.logs)
+	for _, want := range []string{"waiting for the database", "database lost", "database back"} {
+		if !strings.Contains(f.logs.String(), want) {
+			t.Errorf("log lacks %q:\n%s", want, f.logs)
+		}
 	}
 }
 

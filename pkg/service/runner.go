@@ -150,9 +150,6 @@ func (r *runner) keepBus(ctx context.Context) error {
 }
 
 func (r *runner) runApp(ctx context.Context, databases <-chan *sqldb.DB, newApp func(context.Context, Deps) (App, error)) error {
-	if r.o.Listener != nil {
-		defer r.o.Listener.Close()
-	}
 	var db *sqldb.DB
 	select {
 	case db = <-databases:

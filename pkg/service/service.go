@@ -84,7 +84,7 @@ type RunOptions struct {
 	Logs io.Writer
 	// Listener is passed to the service and closed at the end.
 	Listener net.Listener
-	// AdminListener replaces admin.listen.
+	// AdminListener replaces admin.listen and is closed at the end.
 	AdminListener net.Listener
 	// OnReady is called once, from another goroutine, when everything is ready.
 	OnReady func()
@@ -119,6 +119,11 @@ var ErrConfig = errors.New("configuration is not valid")
 // Run runs a service until ctx ends and stops it in order. It returns nil if
 // ctx ended it and everything stopped in time.
 func Run[C any](ctx context.Context, d Definition[C], cfg C, o RunOptions) error {
+	for _, l := range []net.Listener{o.Listener, o.AdminListener} {
+		if l != nil {
+			defer l.Close() // also if the start fails before anybody serves on it
+		}
+	}
 	problems := Check(d, &cfg)
 	if err := problems.Err(); err != nil {
 		return fmt.Errorf("%w:\n%w", ErrConfig, err)

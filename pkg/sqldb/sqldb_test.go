@@ -269,6 +269,52 @@ func TestSchemasAreApart(t *testing.T) {
 	})
 }
 
+// A careful administrator makes the schema and gives the service no right to
+// make others.
+func TestRoleThatMayNotCreateSchemas(t *testing.T) {
+	cfg := sqldbtest.Postgres(t)
+	if !strings.Contains(cfg.DSN, "?") {
+		t.Skip("needs a URL with parameters")
+	}
+	name := "granted_" + fmt.Sprint(time.Now().UnixNano()%1e9)
+	admin, err := sqldb.Open(t.Context(), cfg, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	for _, q := range []string{"CREATE ROLE " + name, "GRANT USAGE, CREATE ON SCHEMA " + name + " TO " + name} {
+		if _, err := admin.ExecContext(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		dropSchema(t, cfg, name)
+		other, err := sqldb.Open(context.WithoutCancel(t.Context()), cfg, "public")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer other.Close()
+		if _, err := other.ExecContext(context.WithoutCancel(t.Context()), "DROP ROLE "+name); err != nil {
+			t.Error(err)
+		}
+	})
+	limited := cfg
+	limited.DSN += "&role=" + name
+	db, err := sqldb.Open(t.Context(), limited, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.Migrate(t.Context(), migrations); err != nil {
+		t.Error(err)
+	}
+	if other, err := sqldb.Open(t.Context(), limited, name+"_x"); err == nil {
+		other.Close()
+		t.Error("the role made a schema: the test shows nothing")
+	}
+}
+
 func TestSQLiteFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new dir", "a?b#c%20.db")
 	db, err := sqldb.Open(t.Context(), sqldb.Config{Driver: sqldb.SQLite, DSN: path}, "things")
