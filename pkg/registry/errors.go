@@ -131,6 +131,9 @@ func statusError(op, where string, resp *http.Response, now time.Time) *Error {
 // the network failed, or signing in did.
 func transportError(op, where string, err error, retryAfter time.Duration) *Error {
 	e := &Error{Op: op, Where: where, RetryAfter: retryAfter, kind: ErrUnavailable, cause: err}
+	if errors.Is(err, errRedirect) {
+		e.kind = ErrRejected
+	}
 	if signIn := new(transport.Error); errors.As(err, &signIn) {
 		e.StatusCode, e.kind, e.cause = signIn.StatusCode, kindOfStatus(signIn.StatusCode), errSignIn
 		if len(signIn.Errors) > 0 {

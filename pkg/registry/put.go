@@ -125,28 +125,56 @@ func (c *Client) putBlob(ctx context.Context, t target, content []byte) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	resp, err = c.send(ctx, t, request{
-		op: op, method: http.MethodPost, path: "blobs/uploads/", body: []byte{}, push: true, want: []int{http.StatusAccepted},
+	for attempt := 1; ; attempt++ {
+		failure := c.upload(ctx, t, content, digest)
+		if failure == nil {
+			return nil
+		}
+		// Sessions live in one replica of some registries and end with it; a new one helps.
+		lost := failure.Code == "BLOB_UPLOAD_UNKNOWN" || failure.Code == "BLOB_UPLOAD_INVALID" ||
+			failure.StatusCode == http.StatusRequestedRangeNotSatisfiable
+		if lost {
+			failure.kind = ErrUnavailable
+		}
+		if !lost && !retryable(failure) || !c.pause(ctx, attempt, failure) {
+			return failure
+		}
+	}
+}
+
+// upload opens an upload session and puts content into it.
+func (c *Client) upload(ctx context.Context, t target, content []byte, digest string) *Error {
+	const op = "put blob"
+	where := t.ref.Name() + "@" + digest
+	resp, err := c.send(ctx, t, request{
+		op: op, method: http.MethodPost, path: "blobs/uploads/", body: []byte{}, push: true, once: true,
+		want: []int{http.StatusAccepted},
 	})
 	if err != nil {
-		return err
+		return asError(op, where, err)
 	}
 	resp.Body.Close()
-	where := t.ref.Name() + "@" + digest
 	session, err := uploadSession(resp, digest)
 	if err != nil {
 		return &Error{Op: op, Where: where, kind: ErrMalformed, cause: err}
 	}
 	resp, err = c.send(ctx, t, request{
-		op: op, method: http.MethodPut, path: "blobs/uploads/", url: session, body: content, push: true,
+		op: op, method: http.MethodPut, path: "blobs/uploads/", url: session, body: content, push: true, once: true,
 		header: http.Header{"Content-Type": {"application/octet-stream"}},
 		want:   []int{http.StatusCreated, http.StatusNoContent, http.StatusOK},
 	})
 	if err != nil {
-		return err
+		return asError(op, where, err)
 	}
 	resp.Body.Close()
 	return nil
+}
+
+func asError(op, where string, err error) *Error {
+	if e := new(Error); errors.As(err, &e) {
+		return e
+	}
+	return &Error{Op: op, Where: where, kind: ErrUnavailable, cause: err}
 }
 
 // uploadSession is where the registry wants the content. It must be the registry

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
+	"regexp"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
@@ -110,18 +110,22 @@ func (c *Client) referrersPage(ctx context.Context, t target, r request) (referr
 	return index, next, nil
 }
 
+// A link of a Link header (RFC 8288) with its parameters, and the parameter that
+// makes it the next page.
+var (
+	linkPattern    = regexp.MustCompile(`<([^>]*)>([^<]*)`)
+	relNextPattern = regexp.MustCompile(`(?i);\s*rel\s*=\s*"?\s*next\s*"?\s*(;|,|$)`)
+)
+
 // nextPage reads the Link header. A page may only follow on the same host below
 // the same path: a registry cannot send us elsewhere.
 func nextPage(resp *http.Response) (*url.URL, error) {
-	for _, link := range resp.Header.Values("Link") {
-		for part := range strings.SplitSeq(link, ",") {
-			target, params, ok := strings.Cut(part, ";")
-			target = strings.TrimSpace(target)
-			if !ok || !strings.HasPrefix(target, "<") || !strings.HasSuffix(target, ">") ||
-				!strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
+	for _, header := range resp.Header.Values("Link") {
+		for _, link := range linkPattern.FindAllStringSubmatch(header, -1) {
+			if !relNextPattern.MatchString(link[2]) {
 				continue
 			}
-			next, err := resp.Request.URL.Parse(target[1 : len(target)-1])
+			next, err := resp.Request.URL.Parse(link[1])
 			if err != nil {
 				return nil, fmt.Errorf("next page: %w", err)
 			}

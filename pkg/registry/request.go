@@ -29,9 +29,15 @@ type request struct {
 	want []int
 	// stream leaves the body without a time limit; the caller watches it.
 	stream bool
+	// once leaves trying again to the caller.
+	once bool
 }
 
-const maxRedirects = 5
+const (
+	maxRedirects = 5
+	// uploadRate is the slowest upload that is waited for, in bytes per second.
+	uploadRate = 256 << 10
+)
 
 // send sends r until it succeeds, fails for good or no attempt or time is left.
 // The caller closes the body of the answer.
@@ -48,20 +54,23 @@ func (c *Client) send(ctx context.Context, t target, r request) (*http.Response,
 			attempt--
 			continue
 		}
-		if !retryable(failure) || attempt >= c.cfg.MaxAttempts || ctx.Err() != nil {
-			return nil, failure
-		}
-		wait := backoff(attempt, failure.RetryAfter)
-		if failure.RetryAfter > maxRetryAfter {
-			return nil, failure
-		}
-		if deadline, ok := ctx.Deadline(); ok && c.now().Add(wait).After(deadline) {
-			return nil, failure
-		}
-		if err := c.sleep(ctx, wait); err != nil {
+		if r.once || !retryable(failure) || !c.pause(ctx, attempt, failure) {
 			return nil, failure
 		}
 	}
+}
+
+// pause waits before the next attempt. It says false at once if there may be
+// none: none is left, or the wait is longer than the deadline or our patience.
+func (c *Client) pause(ctx context.Context, attempt int, failure *Error) bool {
+	if attempt >= c.cfg.MaxAttempts || failure.RetryAfter > maxRetryAfter {
+		return false
+	}
+	wait := backoff(attempt, failure.RetryAfter)
+	if deadline, ok := ctx.Deadline(); ok && c.now().Add(wait).After(deadline) {
+		return false
+	}
+	return c.sleep(ctx, wait) == nil
 }
 
 func retryable(e *Error) bool {
@@ -71,7 +80,7 @@ func retryable(e *Error) bool {
 	case 0:
 		certificate := new(tls.CertificateVerificationError)
 		return errors.Is(e.kind, ErrUnavailable) && !errors.As(e.cause, &certificate) &&
-			!errors.Is(e.cause, errPlainHTTP) && !errors.Is(e.cause, errRedirect) && !errors.Is(e.cause, errNoTurn)
+			!errors.Is(e.cause, errNoTurn)
 	default:
 		return false
 	}
@@ -89,7 +98,8 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 	where := t.ref.Name() + " " + r.path
 	cancel := func() {}
 	if !r.stream {
-		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout)
+		// What is sent gets the time it takes at a modest rate.
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+time.Duration(len(r.body)/uploadRate)*time.Second)
 	}
 	ctx, note := withRetryAfterNote(ctx)
 	signed, err := t.host.transport(ctx, t.scope(r.push))

@@ -1,0 +1,116 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+)
+
+func TestBasicCredentials(t *testing.T) {
+	f := newFixture(t, true)
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if user, password, _ := r.BasicAuth(); user != "robot" || password != "s3cret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="here"`)
+			registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "who are you")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	withPassword := func(password string) func(*Config) {
+		return func(c *Config) {
+			c.Registries[0].Username, c.Registries[0].Password = "robot", config.Secret{Value: password}
+		}
+	}
+	c := f.client(t, withPassword("s3cret"))
+	d := f.push(t, c, "v1")
+	if _, err := c.Resolve(t.Context(), f.repo().WithDigest(d.Digest)); err != nil {
+		t.Error(err)
+	}
+	for name, c := range map[string]*Client{"wrong password": f.client(t, withPassword("guess")), "anonymous": f.client(t)} {
+		_, err := c.Resolve(t.Context(), f.repo().WithDigest(d.Digest))
+		if !errors.Is(err, ErrUnauthorized) || Temporary(err) || !strings.Contains(err.Error(), "who are you") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "guess") {
+			t.Errorf("%s: the password is in the error", name)
+		}
+	}
+}
+
+func TestTokenFlow(t *testing.T) {
+	f := newFixture(t, true)
+	var token atomic.Value
+	token.Store("first")
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path == "/token" {
+			if user, _, _ := r.BasicAuth(); user != "robot" {
+				registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "no such robot")
+				return
+			}
+			fmt.Fprintf(w, `{"token":%q}`, token.Load())
+			return
+		}
+		if r.Header.Get("Authorization") != "Bearer "+token.Load().(string) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+f.host+`/token",service="test"`)
+			registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "token please")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	robot := func(c *Config) {
+		c.Registries[0].Username, c.Registries[0].Password = "robot", config.Secret{Value: "x"}
+	}
+	c := f.client(t, robot)
+	d := f.push(t, c, "v1")
+	token.Store("second") // the first one has expired
+	if _, _, err := c.Manifest(t.Context(), f.repo().WithDigest(d.Digest)); err != nil {
+		t.Error(err)
+	}
+	if n := f.count("GET /token?scope=repository%3Ateam%2Fapp%3Apull%2Cpush"); n == 0 {
+		t.Errorf("no token for pushing was asked for: %v", f.requests)
+	}
+	if _, _, err := f.client(t).Manifest(t.Context(), f.repo().WithDigest(d.Digest)); !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("anonymous: %v", err)
+	}
+}
+
+func TestSecureMeansSecure(t *testing.T) {
+	f := newFixture(t, true)
+	c := f.client(t, func(c *Config) { c.Registries[0].Insecure, c.MaxAttempts = false, 1 })
+	if _, err := c.Resolve(t.Context(), f.repo().WithDigest(Digest(nil))); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if n := f.count(""); n != 0 {
+		t.Errorf("%d plain requests reached a registry that is not configured as insecure", n)
+	}
+}
+
+func TestRedirectsKeepTheScheme(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	secure, err := http.NewRequest(http.MethodGet, "https://registry.example/v2/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := http.NewRequest(http.MethodGet, plain.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkRedirect(next, []*http.Request{secure}); !errors.Is(err, errRedirect) {
+		t.Errorf("https to http: %v", err)
+	}
+	put := secure.Clone(t.Context())
+	put.Method = http.MethodPut
+	if err := checkRedirect(secure, []*http.Request{put}); !errors.Is(err, errRedirect) {
+		t.Errorf("PUT: %v", err)
+	}
+	if err := checkRedirect(secure, []*http.Request{secure}); err != nil {
+		t.Error(err)
+	}
+}
