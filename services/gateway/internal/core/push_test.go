@@ -1,0 +1,115 @@
+package core_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
+)
+
+const (
+	manifest = "application/vnd.oci.image.manifest.v1+json"
+	index    = "application/vnd.oci.image.index.v1+json"
+	bundle   = "application/vnd.dev.sigstore.bundle.v0.3+json"
+)
+
+var digest = "sha256:" + strings.Repeat("a1", 32)
+
+func classifier() core.Classifier {
+	return core.Classifier{
+		Registry: "registry.example:5000",
+		IsOwnArtifact: func(mediaType, artifactType, tag string) bool {
+			return mediaType == bundle || artifactType == bundle || strings.HasPrefix(tag, "sha256-")
+		},
+	}
+}
+
+func push(change func(*core.Event)) core.Event {
+	e := core.Event{ID: "e1", Action: "push", Repository: "team/app", Tag: "1.0", Digest: digest, MediaType: manifest, Host: "evil.example"}
+	change(&e)
+	return e
+}
+
+func TestClassify_push(t *testing.T) {
+	for name, change := range map[string]func(*core.Event){
+		"by tag":        func(*core.Event) {},
+		"by digest":     func(e *core.Event) { e.Tag = "" },
+		"index":         func(e *core.Event) { e.MediaType = index },
+		"docker":        func(e *core.Event) { e.MediaType = "application/vnd.docker.distribution.manifest.v2+json" },
+		"manifest list": func(e *core.Event) { e.MediaType = "application/vnd.docker.distribution.manifest.list.v2+json" },
+		"without id":    func(e *core.Event) { e.ID = "" },
+		"with reference": func(e *core.Event) {
+			e.References = []core.Reference{{MediaType: "application/vnd.oci.image.config.v1+json"}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := push(change)
+			got, reason, err := classifier().Classify(e)
+			if err != nil || reason != "" {
+				t.Fatalf("reason %q, error %v", reason, err)
+			}
+			// The registry is that of the source, whatever the event says.
+			want := &core.Push{EventID: e.ID, MediaType: e.MediaType, Image: imageref.Ref{
+				Registry: "registry.example:5000", Repository: "team/app", Tag: e.Tag, Digest: digest,
+			}}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestClassify_filtered(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*core.Event)
+		want   core.Reason
+	}{
+		"pull":             {func(e *core.Event) { e.Action = "pull" }, core.ReasonAction},
+		"delete":           {func(e *core.Event) { e.Action = "delete" }, core.ReasonAction},
+		"mount":            {func(e *core.Event) { e.Action = "mount" }, core.ReasonAction},
+		"unknown action":   {func(e *core.Event) { e.Action = "PUSH" }, core.ReasonAction},
+		"blob":             {func(e *core.Event) { e.MediaType = "application/octet-stream" }, core.ReasonNotManifest},
+		"no media type":    {func(e *core.Event) { e.MediaType = "" }, core.ReasonNotManifest},
+		"own artifact":     {func(e *core.Event) { e.ArtifactType = bundle }, core.ReasonOwnArtifact},
+		"fallback tag":     {func(e *core.Event) { e.Tag, e.MediaType = "sha256-abc", index }, core.ReasonOwnArtifact},
+		"own by reference": {func(e *core.Event) { e.References = []core.Reference{{MediaType: "x"}, {MediaType: bundle}} }, core.ReasonOwnArtifact},
+		"sha512":           {func(e *core.Event) { e.Digest = "sha512:" + strings.Repeat("0f", 64) }, core.ReasonDigestAlgorithm},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, reason, err := classifier().Classify(push(tt.change))
+			if got != nil || err != nil || reason != tt.want {
+				t.Fatalf("push %v, reason %q, error %v; want reason %q", got, reason, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestClassify_invalid(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*core.Event)
+		field  string
+	}{
+		"no digest":        {func(e *core.Event) { e.Digest = "" }, "target.digest"},
+		"short digest":     {func(e *core.Event) { e.Digest = "sha256:ab" }, "target.digest"},
+		"short sha512":     {func(e *core.Event) { e.Digest = "sha512:ab" }, "target.digest"},
+		"no repository":    {func(e *core.Event) { e.Repository = "" }, "target.repository"},
+		"upper case":       {func(e *core.Event) { e.Repository = "Team/App" }, "target.repository"},
+		"path traversal":   {func(e *core.Event) { e.Repository = "../../etc" }, "target.repository"},
+		"registry smuggle": {func(e *core.Event) { e.Repository = "evil.example:443/app" }, "target.repository"},
+		"long repository":  {func(e *core.Event) { e.Repository = strings.Repeat("a", 256) }, "target.repository"},
+		"tag with colon":   {func(e *core.Event) { e.Tag = "a:b" }, "target.tag"},
+		"long tag":         {func(e *core.Event) { e.Tag = strings.Repeat("a", 129) }, "target.tag"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := classifier().Classify(push(tt.change))
+			var invalid *core.InvalidError
+			if !errors.As(err, &invalid) || invalid.Field != tt.field {
+				t.Fatalf("error %v, want one about %s", err, tt.field)
+			}
+		})
+	}
+}

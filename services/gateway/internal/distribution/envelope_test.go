@@ -1,0 +1,120 @@
+package distribution_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
+)
+
+func TestParse(t *testing.T) {
+	data, err := os.ReadFile("testdata/push.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := distribution.Parse(data, distribution.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	zeros := "sha256:" + strings.Repeat("0", 63)
+	want := []core.Event{
+		{
+			ID: "8f1c0c8e-6f6e-4c57-9c5a-2b2f6a1d7c11", Action: "push", Host: "registry.example:5000",
+			Repository: "team/app", Digest: zeros + "1", MediaType: "application/octet-stream",
+		},
+		{
+			ID: "1b7b5d9e-9f39-4a9e-8d9b-7f0d4b9a2c22", Action: "push", Host: "registry.example:5000",
+			Repository: "team/app", Tag: "1.0", Digest: zeros + "2", MediaType: "application/vnd.oci.image.manifest.v1+json",
+			References: []core.Reference{
+				{MediaType: "application/vnd.oci.image.config.v1+json"},
+				{MediaType: "application/vnd.oci.image.layer.v1.tar+gzip"},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestParse_unknownFieldsAndEmpty(t *testing.T) {
+	got, err := distribution.Parse([]byte(`{"events":[],"later":{"x":[1,2.5e3,null,true]}}`), distribution.DefaultLimits())
+	if err != nil || len(got) != 0 {
+		t.Fatalf("%v, %v", got, err)
+	}
+}
+
+func TestParse_refused(t *testing.T) {
+	many := func(n int, one string) string { return strings.TrimSuffix(strings.Repeat(one+",", n), ",") }
+	for name, tt := range map[string]struct{ in, want string }{
+		"empty":           {"", "not JSON"},
+		"not JSON":        {"hello", "not JSON"},
+		"cut":             {`{"events":[`, "not JSON: unexpected EOF"},
+		"array":           {`[]`, "not a JSON object"},
+		"string":          {`"events"`, "not a JSON object"},
+		"two":             {`{"events":[]}{"events":[]}`, "something follows"},
+		"no events":       {`{}`, "events is missing"},
+		"null events":     {`{"events":null}`, "events is missing"},
+		"events object":   {`{"events":{}}`, "events: a object where"},
+		"wrong type":      {`{"events":[{"action":7}]}`, "action: a number where"},
+		"no action":       {`{"events":[{"id":"x"}]}`, "events[0].action is missing"},
+		"not UTF-8":       {"{\"events\":[{\"action\":\"\xff\"}]}", "not UTF-8"},
+		"deep":            {`{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "nested deeper than 16"},
+		"long string":     {`{"x":"` + strings.Repeat("a", 5000) + `"}`, "a string of 5000 bytes"},
+		"long key":        {`{"` + strings.Repeat("a", 5000) + `":1}`, "a string of 5000 bytes"},
+		"many events":     {`{"events":[` + many(257, `{"action":"pull"}`) + `]}`, "257 events, at most 256"},
+		"many references": {`{"events":[{"action":"push","target":{"references":[` + many(1025, `{}`) + `]}}]}`, "1025 references"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := distribution.Parse([]byte(tt.in), distribution.DefaultLimits())
+			var refused *distribution.ParseError
+			if !errors.As(err, &refused) || !strings.Contains(refused.Detail, tt.want) {
+				t.Fatalf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	if data, err := os.ReadFile("testdata/push.json"); err == nil {
+		f.Add(data)
+	}
+	for _, s := range []string{
+		`{}`, `{"events":[]}`, `{"events":[{"action":"push","target":{"tag":"a"}}]}`, `{"events":[{}]} x`,
+		`{"events":[{"action":"\ud800","target":{"references":[{"mediaType":null}]}}]}`, `{"Events":[{"ACTION":"push"}]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	limits := distribution.Limits{Events: 8, Depth: 8, References: 8, String: 64}
+	classify := core.Classifier{Registry: "registry.example", IsOwnArtifact: func(string, string, string) bool { return false }}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		events, err := distribution.Parse(data, limits)
+		if err != nil {
+			var refused *distribution.ParseError
+			if !errors.As(err, &refused) || refused.Detail == "" {
+				t.Fatalf("error without a detail: %v", err)
+			}
+			return
+		}
+		if len(events) > limits.Events {
+			t.Fatalf("%d events", len(events))
+		}
+		for _, e := range events {
+			if e.Action == "" || len(e.References) > limits.References || len(e.Repository) > limits.String {
+				t.Fatalf("over a limit: %+v", e)
+			}
+			push, reason, err := classify.Classify(e)
+			if got := fmt.Sprint(push != nil, reason != "", err != nil); strings.Count(got, "true") != 1 {
+				t.Fatalf("not exactly one of push, reason, error: %s", got)
+			}
+			if push != nil && (push.Image.Registry != "registry.example" || push.Image.Validate() != nil) {
+				t.Fatalf("push of %+v", push.Image)
+			}
+		}
+	})
+}
