@@ -1,0 +1,78 @@
+package app_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/app"
+)
+
+const example = `
+tls: {ca_file: ca.crt, cert_file: verifier.crt, key_file: verifier.key}
+registry:
+  registries:
+    - host: registry.example
+policies:
+  builtin: []
+  dir: /etc/seaworthy/policies
+trust:
+  signer_address: signer:9102
+`
+
+func load(t *testing.T, text string, set ...string) (app.Config, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "verifier.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return service.Load(app.Definition, file, nil, set)
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	cfg, err := load(t, example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := service.Check(app.Definition, &cfg)
+	if err := p.Err(); err != nil || len(p.Warnings()) > 0 {
+		t.Errorf("%v, warnings %v", err, p.Warnings())
+	}
+	if len(cfg.Policies.Builtin) != 0 || cfg.Policies.Dir == "" || cfg.Concurrency != app.Default().Concurrency {
+		t.Errorf("config %+v", cfg)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	t.Parallel()
+	cfg, err := load(t, example, "trust.signer_address=", "trust.refresh=1ms", "policies.builtin=[nope]",
+		"limits.max_attestations=0", "concurrency=0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems := service.Check(app.Definition, &cfg).Err()
+	if problems == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		"trust.signer_address: without a signer or keys", "trust.refresh: 1ms is less than 1s", `policies.builtin: there is no policy pack "nope"`,
+		"limits.max_attestations: must be more than zero", "concurrency: 0 is not between",
+	} {
+		if !strings.Contains(problems.Error(), want) {
+			t.Errorf("problems:\n%v\nlack %q", problems, want)
+		}
+	}
+	if _, err := load(t, example+"polices: {}\n"); err == nil || !strings.Contains(err.Error(), "polices") {
+		t.Errorf("unknown key: %v", err)
+	}
+	cfg, err = load(t, strings.Replace(example, "dir: /etc/seaworthy/policies", "files: []", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := service.Check(app.Definition, &cfg).Warnings(); len(w) != 1 || !strings.Contains(w[0], "there is no policy") {
+		t.Errorf("warnings without a policy: %v", w)
+	}
+}
