@@ -89,7 +89,7 @@ func Connect(ctx context.Context, cfg Config, o Options) (*Bus, error) {
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b := &Bus{
-		cfg: cfg.withDefaults(), opts: o, tel: tel,
+		cfg: withDefaults(cfg), opts: o, tel: tel,
 		log:    o.Telemetry.Logger.With("component", "eventbus"),
 		cancel: cancel, done: make(chan struct{}), closed: make(chan struct{}),
 		kicks: make(chan struct{}, 1), up: make(chan struct{}),
@@ -124,7 +124,7 @@ func (b *Bus) connectOptions() []nats.Option {
 		// of waiting in a buffer that a crash would empty.
 		nats.ReconnectBufSize(-1),
 		nats.CustomReconnectDelay(func(attempts int) time.Duration {
-			return jitter(min(minReconnectWait<<min(attempts, 10), maxReconnectWait), rand.Float64())
+			return jitter(min(minReconnectWait<<min(attempts, 10), maxReconnectWait), rand.Float64()) //nolint:gosec // spreads load, guards nothing
 		}),
 		nats.PingInterval(10 * time.Second),
 		nats.ConnectHandler(func(*nats.Conn) { b.setUp(true, nil) }),

@@ -76,7 +76,7 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 }
 
-func (c Config) withDefaults() Config {
+func withDefaults(c Config) Config {
 	d := DefaultConfig()
 	if c.URL == "" {
 		c.URL = d.URL
@@ -94,7 +94,7 @@ func (c Config) withDefaults() Config {
 }
 
 // consumer returns the consumer with the overrides applied.
-func (c Config) consumer(k Consumer) Consumer {
+func (c *Config) consumer(k Consumer) Consumer {
 	if c.AckWait > 0 {
 		k.AckWait = c.AckWait
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // errStopping ends the handlers that are still running when the drain time is
@@ -40,7 +41,8 @@ func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait ti
 	// What the handler began it may finish: stopping ends its context later.
 	hctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	hctx, span := c.bus.tel.startProcess(hctx, msg.Headers(), d)
+	hctx, span := c.bus.tel.tracer.Start(c.bus.tel.extract(hctx, msg.Headers()), "process "+d.Subject,
+		trace.WithSpanKind(trace.SpanKindConsumer), processAttributes(d))
 	defer span.End()
 	keepAlive := make(chan struct{})
 	limited, release := context.WithTimeout(hctx, c.cfg.MaxDuration)

@@ -129,6 +129,7 @@ func publishError(err error) error {
 			if strings.Contains(api.Description, "maximum") {
 				return fmt.Errorf("%w: %w", ErrFull, err)
 			}
+		default:
 		}
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)

@@ -79,7 +79,7 @@ func TestPublishError(t *testing.T) {
 	} {
 		got := publishError(k.err)
 		for _, e := range []error{ErrFull, ErrUnavailable, ErrTooLarge} {
-			if errors.Is(got, e) != (e == k.want) {
+			if errors.Is(got, e) != errors.Is(e, k.want) {
 				t.Errorf("%v: %v, want %v", k.err, got, k.want)
 			}
 		}

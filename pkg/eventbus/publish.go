@@ -22,7 +22,8 @@ const publishRetryWait = 100 * time.Millisecond
 // not give to this service ErrNotAllowed. Publishing the same id twice within
 // two minutes stores it once.
 func (b *Bus) Publish(ctx context.Context, m Message) error {
-	ctx, span := b.tel.startSend(ctx, b.opts.Service, m)
+	ctx, span := b.tel.tracer.Start(ctx, "send "+m.Subject,
+		trace.WithSpanKind(trace.SpanKindProducer), sendAttributes(b.opts.Service, m))
 	defer span.End()
 	err := b.publish(ctx, m)
 	b.tel.sent(ctx, span, m, err)

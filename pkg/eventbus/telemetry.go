@@ -56,11 +56,11 @@ func newInstruments(t *obs.Telemetry) (*instruments, error) {
 	return i, nil
 }
 
-func (i *instruments) startSend(ctx context.Context, service string, m Message) (context.Context, trace.Span) {
-	return i.tracer.Start(ctx, "send "+m.Subject, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+func sendAttributes(service string, m Message) trace.SpanStartEventOption {
+	return trace.WithAttributes(
 		messagingSystem, semconv.MessagingOperationTypeSend, semconv.MessagingOperationName("publish"),
 		semconv.MessagingDestinationName(m.Subject), semconv.MessagingMessageID(m.ID),
-		semconv.MessagingMessageBodySize(len(m.Data)), semconv.MessagingClientID(service)))
+		semconv.MessagingMessageBodySize(len(m.Data)), semconv.MessagingClientID(service))
 }
 
 func (i *instruments) sent(ctx context.Context, span trace.Span, m Message, err error) {
@@ -74,17 +74,20 @@ func (i *instruments) sent(ctx context.Context, span trace.Span, m Message, err 
 		semconv.MessagingDestinationName(m.Subject), attribute.String("outcome", outcome)))
 }
 
-// startProcess starts the span of one delivery as a child of the sender's.
-func (i *instruments) startProcess(ctx context.Context, h nats.Header, d *Delivery) (context.Context, trace.Span) {
-	// Without this a message that has no trace would join the caller's.
+// extract puts ctx into the trace of the sender. A message without trace leaves
+// the trace that the consumer was started in too.
+func (i *instruments) extract(ctx context.Context, h nats.Header) context.Context {
 	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
-	ctx = i.propagator.Extract(ctx, headerCarrier(h))
-	return i.tracer.Start(ctx, "process "+d.Subject, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+	return i.propagator.Extract(ctx, headerCarrier(h))
+}
+
+func processAttributes(d *Delivery) trace.SpanStartEventOption {
+	return trace.WithAttributes(
 		messagingSystem, semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("process"),
 		semconv.MessagingDestinationName(d.Subject), semconv.MessagingMessageID(d.ID),
 		semconv.MessagingMessageBodySize(len(d.Data)), semconv.MessagingConsumerGroupName(d.Consumer),
 		attribute.Int("messaging.nats.delivery.attempt", d.Attempt),
-		attribute.String("messaging.nats.stream", d.Stream)))
+		attribute.String("messaging.nats.stream", d.Stream))
 }
 
 func (i *instruments) processed(ctx context.Context, span trace.Span, d *Delivery, took time.Duration, outcome string, err error) {

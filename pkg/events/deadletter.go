@@ -40,7 +40,7 @@ func (l deadLetters) message(d *eventbus.Delivery, info eventbus.DeadLetterInfo)
 			TraceId:   traceID(d.Header),
 		},
 		Service: info.Service, Consumer: info.Consumer, Subject: d.Subject,
-		Stream: d.Stream, StreamSequence: d.Sequence, Attempts: uint32(max(info.Attempts, 0)), //nolint:gosec // a count of deliveries
+		Stream: d.Stream, StreamSequence: d.Sequence, Attempts: uint32(max(info.Attempts, 0)),
 		Reason: valid(info.Reason), Message: truncate(valid(info.Message), maxReason),
 		Headers: headers(d.Header), Payload: d.Data, Image: imageOf(d.Message),
 	}
