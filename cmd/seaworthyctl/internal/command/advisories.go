@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -117,7 +118,7 @@ func (s *session) runImport(ctx context.Context, paths []string, force bool) err
 	if err != nil {
 		return err
 	}
-	resp.Rejected = append(i.unreadable, resp.GetRejected()...)
+	resp.Rejected = slices.Concat(i.unreadable, resp.GetRejected())
 	if s.json() {
 		return output.JSON(s.env.Out, resp)
 	}

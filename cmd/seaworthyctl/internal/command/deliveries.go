@@ -66,7 +66,7 @@ func (s *session) runDeliveries(ctx context.Context, args []string, q deliveryQu
 	}
 	all := &notifierv1.ListDeliveriesResponse{}
 	for len(all.GetDeliveries()) < q.limit {
-		req.PageSize = int32(min(pageSize, q.limit-len(all.GetDeliveries()))) //nolint:gosec // at most pageSize
+		req.PageSize = int32(min(pageSize, q.limit-len(all.GetDeliveries())))
 		resp, err := client.ListDeliveries(ctx, req)
 		if err != nil {
 			return err

@@ -44,7 +44,7 @@ func DefaultEnv() Env {
 // ends it, for example at an interrupt.
 func Run(ctx context.Context, args []string, env Env) int {
 	s := &session{env: env}
-	root := s.root()
+	root := s.root() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
@@ -114,7 +114,7 @@ func (s *session) run(a action) func(*cobra.Command, []string) error {
 		}
 		err := a(cmd.Context(), args)
 		if s.fleet != nil {
-			s.fleet.Close()
+			s.fleet.Close(cmd.Context())
 		}
 		if err != nil {
 			return &actionError{command: cmd.CommandPath(), err: err}

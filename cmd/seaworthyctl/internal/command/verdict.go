@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,7 +157,7 @@ func (s *session) printPlatforms(platforms []*verifierv1.PlatformVerdict) error 
 	t := s.section("PLATFORM", "DIGEST", "VERDICT", "POLICIES", "EVIDENCE")
 	for _, p := range platforms {
 		t.Row(platformName(p.GetPlatform()), output.ShortDigest(p.GetDigest()), output.Enum(p.GetState(), "STATE_"),
-			fmt.Sprint(len(p.GetPolicies())), fmt.Sprintf("%d attestations", len(p.GetInputs().GetAttestations())))
+			strconv.Itoa(len(p.GetPolicies())), fmt.Sprintf("%d attestations", len(p.GetInputs().GetAttestations())))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -58,7 +58,7 @@ func (s *session) watchVerdicts(ctx context.Context, cursor int64) error {
 			return err
 		}
 		if err := pause(ctx, time.Second); err != nil {
-			return nil //nolint:nilerr // the user's way to end it
+			return nil // as above
 		}
 	}
 }

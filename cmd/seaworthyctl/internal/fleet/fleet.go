@@ -66,13 +66,13 @@ func Open(file string) (*Fleet, error) {
 // ID is the SPIFFE ID that the client shows.
 func (f *Fleet) ID() string { return f.tls.ID() }
 
-// Close closes every connection that was made.
-func (f *Fleet) Close() {
+// Close closes every connection that was made, also when ctx has ended.
+func (f *Fleet) Close(ctx context.Context) {
 	for _, c := range f.conns {
 		_ = c.Close() // nothing is on its way any more
 	}
 	if f.bus != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 		defer cancel()
 		_ = f.bus.Close(ctx) // every publication was acknowledged
 	}

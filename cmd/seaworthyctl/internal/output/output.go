@@ -145,7 +145,7 @@ func marshal(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return bytes.TrimSpace(b.Bytes()), nil
 }
 
 // Enum is the name of an enum value without its prefix, for example "PASS" of
