@@ -3,6 +3,7 @@
 package registrytest
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	ggcr "github.com/google/go-containerregistry/pkg/registry"
-
 	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -40,7 +40,7 @@ type Registry struct {
 func Start(tb testing.TB, referrersAPI bool) *Registry {
 	tb.Helper()
 	r := &Registry{tb: tb}
-	inner := ggcr.New(ggcr.WithReferrersSupport(referrersAPI))
+	inner := ggcr.New(ggcr.WithReferrersSupport(referrersAPI), ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if f := r.fault.Load(); f != nil {
 			if status := (*f)(req); status != 0 {

@@ -128,14 +128,17 @@ func (k keys) list(ctx context.Context) ([]*signerv1.TrustedKey, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("the key in use, %s, is not in the database", k.current)
 	}
-	all = append([]store.SigningKey{all[i]}, slices.Delete(all, i, i+1)...)
-	out := make([]*signerv1.TrustedKey, len(all))
-	for i, x := range all {
-		out[i] = &signerv1.TrustedKey{
-			KeyId: x.ID, PublicKeyPem: x.PublicPEM, StartTime: timestamp(x.StartTime), EndTime: timestamp(x.EndTime),
-		}
+	out := []*signerv1.TrustedKey{trustedKey(all[i])}
+	for _, x := range slices.Delete(all, i, i+1) {
+		out = append(out, trustedKey(x))
 	}
 	return out, nil
+}
+
+func trustedKey(k store.SigningKey) *signerv1.TrustedKey {
+	return &signerv1.TrustedKey{
+		KeyId: k.ID, PublicKeyPem: k.PublicPEM, StartTime: timestamp(k.StartTime), EndTime: timestamp(k.EndTime),
+	}
 }
 
 func timestamp(t time.Time) *timestamppb.Timestamp {

@@ -1,0 +1,422 @@
+package app_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sigstore/sigstore/pkg/cryptoutils"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
+)
+
+var evidenceTypes = []string{core.PredicateSPDX, core.PredicateVulnsV02, core.PredicateCosignVuln}
+
+func trusted(t *testing.T, k *signerv1.TrustedKey) attest.TrustedKey {
+	t.Helper()
+	pub, err := cryptoutils.UnmarshalPEMToPublicKey([]byte(k.GetPublicKeyPem()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := attest.TrustedKey{Key: pub, ID: k.GetKeyId()}
+	if k.GetStartTime() != nil {
+		out.NotBefore = k.GetStartTime().AsTime()
+	}
+	return out
+}
+
+// types are the predicate types attached to a manifest, sorted; all of them
+// verify with the signer's trust bundle.
+func (f *fleet) types(ref imageref.Ref) []string {
+	f.t.Helper()
+	var out []string
+	for _, v := range f.registry.Attestations(ref, f.roots()) {
+		out = append(out, v.PredicateType)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
+
+func TestSigner_AttestsAScan(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	image := f.registry.PushImage("team/app")
+	trace := f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+
+	e := f.nextAttested()
+	if e.GetScanId() != "scan-1" || e.GetImage().GetDigest() != image.Digest || len(e.GetPlatforms()) != 1 {
+		t.Fatalf("event = %v", e)
+	}
+	if got := e.GetMeta().GetTraceId(); got != trace {
+		t.Errorf("trace = %s, want that of the push, %s", got, trace)
+	}
+	found := f.registry.Attestations(image, f.roots())
+	want := map[string]string{}
+	for _, a := range e.GetPlatforms()[0].GetAttestations() {
+		want[a.GetManifestDigest()] = a.GetPredicateType()
+	}
+	got := map[string]string{}
+	for _, v := range found {
+		got[v.ManifestDigest] = v.PredicateType
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(got) != 3 {
+		t.Errorf("attestations (-event +registry):\n%s", diff)
+	}
+	for _, v := range found {
+		if v.PredicateType != core.PredicateCosignVuln {
+			continue
+		}
+		var p struct {
+			Scanner struct{ Result json.RawMessage }
+		}
+		if err := json.Unmarshal(v.Predicate, &p); err != nil {
+			t.Fatal(err)
+		}
+		if d := core.Digest(p.Scanner.Result); d != f.scanned("x", image, image).GetPlatforms()[0].GetReportDigest() {
+			t.Errorf("the report in the attestation has digest %s", d)
+		}
+	}
+}
+
+func TestSigner_SameFactFiveTimes(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	image := f.registry.PushImage("team/app")
+	var first *eventv1.ImageAttestedEvent
+	for i := range 5 {
+		// Other ids and scans, as re-pushes have them; the content is the same.
+		f.publish(events.Scanner, strconv.Itoa(i), f.scanned("scan-"+strconv.Itoa(i), image, image))
+		e := f.nextAttested()
+		if first == nil {
+			first = e
+		}
+		if diff := cmp.Diff(digests(first), digests(e)); diff != "" {
+			t.Errorf("attested again (-first +now):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff(sorted(evidenceTypes), f.types(image)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func digests(e *eventv1.ImageAttestedEvent) []string {
+	var out []string
+	for _, p := range e.GetPlatforms() {
+		for _, a := range p.GetAttestations() {
+			out = append(out, a.GetManifestDigest())
+		}
+	}
+	return out
+}
+
+func TestSigner_IndexPerPlatform(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	index, manifests := f.registry.PushIndex("team/multi", 2)
+	f.publish(events.Scanner, "1", f.scanned("scan-1", index, manifests...))
+	e := f.nextAttested()
+	if len(e.GetPlatforms()) != 2 {
+		t.Fatalf("event = %v", e)
+	}
+	for i, m := range manifests {
+		if e.GetPlatforms()[i].GetDigest() != m.Digest {
+			t.Errorf("platform %d = %s", i, e.GetPlatforms()[i].GetDigest())
+		}
+		if diff := cmp.Diff(sorted(evidenceTypes), f.types(m)); diff != "" {
+			t.Errorf("platform %d:\n%s", i, diff)
+		}
+	}
+	if got := f.types(index); len(got) != 0 {
+		t.Errorf("the index itself got %v", got)
+	}
+}
+
+func TestSigner_DeletedComesBackWithTheNextScan(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	image := f.registry.PushImage("team/app")
+	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	first := f.nextAttested()
+	f.registry.Delete(image, digests(first)[0])
+	f.publish(events.Scanner, "2", f.scanned("scan-2", image, image))
+	if diff := cmp.Diff(digests(first), digests(f.nextAttested())); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(sorted(evidenceTypes), f.types(image)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSigner_RegistryDownThenUp(t *testing.T) {
+	f := newFleet(t)
+	f.Config.MaxDeliver = 1000
+	failed := make(chan struct{}, 1000)
+	f.registry.Fail(nil)
+	image := f.registry.PushImage("team/app")
+	f.registry.Fail(func(r *http.Request) int { failed <- struct{}{}; return registrytest.Down(r) })
+	f.start()
+	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	for range 3 {
+		select {
+		case <-failed:
+		case <-time.After(patience):
+			t.Fatal("the signer does not try")
+		}
+	}
+	f.registry.Fail(nil)
+	f.nextAttested()
+	if diff := cmp.Diff(sorted(evidenceTypes), f.types(image)); diff != "" {
+		t.Error(diff)
+	}
+	if letters := f.deadLetters(); len(letters) != 0 {
+		t.Errorf("dead letters: %v", letters)
+	}
+}
+
+func TestSigner_StoppedInTheMiddle(t *testing.T) {
+	f := newFleet(t)
+	f.Config.DrainTimeout = 100 * time.Millisecond
+	image := f.registry.PushImage("team/app")
+	writing, stopped := make(chan struct{}, 100), make(chan struct{})
+	f.registry.Fail(func(r *http.Request) int {
+		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+			writing <- struct{}{}
+			<-stopped
+		}
+		return 0
+	})
+	f.start()
+	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	select {
+	case <-writing:
+	case <-time.After(patience):
+		t.Fatal("nothing was written")
+	}
+	f.stop()
+	close(stopped)
+	f.registry.Fail(nil)
+	f.start()
+	f.nextAttested()
+	if diff := cmp.Diff(sorted(evidenceTypes), f.types(image)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSigner_DeadLetters(t *testing.T) {
+	other := core.Digest([]byte("another"))
+	tests := []struct {
+		name, reason, says string
+		spoil              func(f *fleet, e *eventv1.ImageScannedEvent)
+	}{
+		{"report changed", "REPORT_MISMATCH", "digest", func(_ *fleet, e *eventv1.ImageScannedEvent) { e.Platforms[0].ReportDigest = other }},
+		{"report of another manifest", "REPORT_MISMATCH", "report is of", func(_ *fleet, e *eventv1.ImageScannedEvent) { e.Platforms[0].Digest = other }},
+		{"scan of another image", "REPORT_MISMATCH", "team/other", func(_ *fleet, e *eventv1.ImageScannedEvent) {
+			e.Image = proto.CloneOf(e.GetImage())
+			e.Image.Repository = "team/other"
+		}},
+		{"platform too many", "REPORT_MISMATCH", "reports", func(_ *fleet, e *eventv1.ImageScannedEvent) { e.Platforms = append(e.Platforms, e.GetPlatforms()[0]) }},
+		{"no platform", "INVALID_EVENT", "platforms", func(_ *fleet, e *eventv1.ImageScannedEvent) { e.Platforms = nil }},
+		{"no digest", "INVALID_EVENT", "digest", func(_ *fleet, e *eventv1.ImageScannedEvent) {
+			e.Image = proto.CloneOf(e.GetImage())
+			e.Image.Digest = ""
+		}},
+		{"unknown scan", "SCAN_NOT_FOUND", "scan", func(_ *fleet, e *eventv1.ImageScannedEvent) { e.ScanId = "unknown" }},
+		{"document of another image", "REPORT_INVALID", "SPDX", func(f *fleet, e *eventv1.ImageScannedEvent) {
+			f.fakes.set(func(k *fakes) { k.sboms[e.GetPlatforms()[0].GetDigest()] = spdx(other) })
+		}},
+		{"document too large", "EVIDENCE_TOO_LARGE", "max_sbom", func(f *fleet, e *eventv1.ImageScannedEvent) {
+			f.fakes.set(func(k *fakes) { k.sboms[e.GetPlatforms()[0].GetDigest()] = make([]byte, 2<<20) })
+		}},
+		{"registry denies", "REGISTRY_DENIED", "credentials", func(f *fleet, _ *eventv1.ImageScannedEvent) {
+			f.registry.Fail(registrytest.DenyWrites(http.StatusForbidden))
+		}},
+		{"registry is read only", "REGISTRY_REJECTED", "405", func(f *fleet, _ *eventv1.ImageScannedEvent) {
+			f.registry.Fail(registrytest.DenyWrites(http.StatusMethodNotAllowed))
+		}},
+		{"image is gone", "IMAGE_NOT_FOUND", "no longer", func(f *fleet, e *eventv1.ImageScannedEvent) {
+			f.registry.Delete(imageref.Ref{Registry: f.registry.Host, Repository: "team/app"}, e.GetImage().GetDigest())
+		}},
+	}
+	f := newFleet(t)
+	f.cfg.MaxSBOM = 1 << 20
+	f.start()
+	roots := f.roots()
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			image := f.registry.PushImage("team/app")
+			e := f.scanned(tt.name, image, image)
+			tt.spoil(f, e)
+			f.publish(events.Scanner, tt.name, e)
+			letter := f.deadLetter(i)
+			f.registry.Fail(nil)
+			if letter.GetReason() != tt.reason || !strings.Contains(letter.GetMessage(), tt.says) || letter.GetAttempts() != 1 {
+				t.Errorf("dead letter = %s after %d attempts: %s", letter.GetReason(), letter.GetAttempts(), letter.GetMessage())
+			}
+			if n := len(f.registry.Attestations(image, roots)); n != 0 {
+				t.Errorf("%d attestations were attached", n)
+			}
+		})
+	}
+}
+
+// verdict has the fake verifier reach a verdict and returns its event.
+func (f *fleet) verdict(state verifierv1.Verdict_State, image imageref.Ref, manifests ...imageref.Ref) *eventv1.VerdictReachedEvent {
+	f.t.Helper()
+	ref := &typev1.ImageRef{Registry: image.Registry, Repository: image.Repository, Digest: image.Digest}
+	v := &verifierv1.Verdict{Image: ref, State: state, EvaluateTime: timestamppb.New(time.Date(2026, 3, 1, 12, 0, 2, 0, time.UTC))}
+	for _, m := range manifests {
+		v.Platforms = append(v.Platforms, &verifierv1.PlatformVerdict{
+			Digest: m.Digest, State: state,
+			Policies: []*verifierv1.PolicyResult{{Policy: "baseline", PolicyDigest: core.Digest([]byte("policy")), State: state}},
+			Inputs:   &verifierv1.Inputs{Attestations: []*verifierv1.EvidenceRef{{ManifestDigest: core.Digest([]byte("evidence"))}}},
+		})
+	}
+	v.Digest = core.Digest(canonical(f.t, v))
+	// What is not part of the canonical form.
+	v.TraceId, v.Sequence = "trace", 7
+	f.fakes.set(func(k *fakes) { k.verdicts[image.Digest] = v })
+	return &eventv1.VerdictReachedEvent{Image: ref, State: eventv1.VerdictReachedEvent_State(state), VerdictDigest: v.GetDigest()}
+}
+
+func TestSigner_AttachesVerdicts(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	index, manifests := f.registry.PushIndex("team/multi", 2)
+	e := f.verdict(verifierv1.Verdict_STATE_FAIL, index, manifests...)
+	f.publish(events.Verifier, "1", e)
+	f.publish(events.Verifier, "2", e)
+	// Another one behind them tells when both have been handled.
+	image := f.registry.PushImage("team/app")
+	f.publish(events.Verifier, "3", f.verdict(verifierv1.Verdict_STATE_PASS, image, image))
+	for _, ref := range append(manifests, index, image) {
+		f.eventually("a verdict on "+ref.Digest, func() bool { return slices.Equal(f.types(ref), []string{core.PredicateVSA}) })
+	}
+	var vsa struct{ VerificationResult, ResourceURI string }
+	if err := json.Unmarshal(f.registry.Attestations(image, f.roots())[0].Predicate, &vsa); err != nil {
+		t.Fatal(err)
+	}
+	if vsa.VerificationResult != "PASSED" || !strings.Contains(vsa.ResourceURI, "repository_url="+strings.ReplaceAll(image.Registry, ":", "%3A")) {
+		t.Errorf("summary = %+v", vsa)
+	}
+}
+
+func TestSigner_VerdictsWithNothingToSign(t *testing.T) {
+	f := newFleet(t)
+	f.cfg.Concurrency = 1 // in order, so that the last one's summary ends the wait
+	f.start()
+	unknown, replaced, lied, last := f.registry.PushImage("unknown"), f.registry.PushImage("replaced"), f.registry.PushImage("lied"), f.registry.PushImage("last")
+	f.publish(events.Verifier, "1", f.verdict(verifierv1.Verdict_STATE_UNKNOWN, unknown, unknown))
+	old := f.verdict(verifierv1.Verdict_STATE_PASS, replaced, replaced)
+	f.verdict(verifierv1.Verdict_STATE_FAIL, replaced, replaced)
+	f.publish(events.Verifier, "2", old)
+	wrong := f.verdict(verifierv1.Verdict_STATE_PASS, lied, lied)
+	f.fakes.set(func(k *fakes) { k.verdicts[lied.Digest].Platforms[0].Policies[0].Policy = "changed" })
+	f.publish(events.Verifier, "3", wrong)
+	f.publish(events.Verifier, "4", f.verdict(verifierv1.Verdict_STATE_PASS, last, last))
+
+	if got := f.deadLetter(0).GetReason(); got != "VERDICT_MISMATCH" {
+		t.Errorf("dead letter = %s, want VERDICT_MISMATCH", got)
+	}
+	f.eventually("the last verdict", func() bool { return len(f.types(last)) == 1 })
+	for _, ref := range []imageref.Ref{unknown, replaced, lied} {
+		if got := f.types(ref); len(got) != 0 {
+			t.Errorf("%s got %v", ref.Repository, got)
+		}
+	}
+}
+
+func TestSigner_API(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	image := f.registry.PushImage("team/app")
+	trace := f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	f.nextAttested()
+	operator := f.dial(tlsx.OperatorID(eventbustest.TrustDomain, "admin"))
+	attestations, admin := signerv1.NewAttestationServiceClient(operator), signerv1.NewKeyAdminServiceClient(operator)
+
+	keys, err := admin.ListKeys(t.Context(), &signerv1.ListKeysRequest{})
+	if err != nil || len(keys.GetKeys()) != 1 {
+		t.Fatalf("ListKeys() = %v, %v", keys, err)
+	}
+	var listed []string
+	token := ""
+	for {
+		page, err := attestations.ListAttestations(t.Context(), &signerv1.ListAttestationsRequest{
+			Image: &typev1.ImageRef{Digest: image.Digest}, PageSize: 2, PageToken: token,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range page.GetAttestations() {
+			listed = append(listed, a.GetPredicateType())
+			if a.GetKeyId() != keys.GetKeys()[0].GetKeyId() || a.GetTraceId() != trace || a.GetImage().GetRepository() != "team/app" {
+				t.Errorf("attestation = %v", a)
+			}
+		}
+		if token = page.GetNextPageToken(); token == "" {
+			break
+		}
+	}
+	if diff := cmp.Diff(sorted(evidenceTypes), sorted(listed)); diff != "" {
+		t.Error(diff)
+	}
+	_, err = attestations.ListAttestations(t.Context(), &signerv1.ListAttestationsRequest{Image: &typev1.ImageRef{Digest: "sha256:1"}})
+	wantCode(t, "malformed digest", err, codes.InvalidArgument)
+	_, err = attestations.ListAttestations(t.Context(), &signerv1.ListAttestationsRequest{Image: &typev1.ImageRef{Digest: image.Digest}, PageToken: "x"})
+	wantCode(t, "malformed token", err, codes.InvalidArgument)
+	_, err = admin.RotateKey(t.Context(), &signerv1.RotateKeyRequest{})
+	wantCode(t, "rotate", err, codes.Unimplemented)
+
+	scanner := f.dial(tlsx.ServiceID(eventbustest.TrustDomain, events.Scanner))
+	_, err = signerv1.NewAttestationServiceClient(scanner).ListAttestations(t.Context(), &signerv1.ListAttestationsRequest{})
+	wantCode(t, "a service lists", err, codes.PermissionDenied)
+	client := f.dial(tlsx.ClientID(eventbustest.TrustDomain, "ci"))
+	_, err = signerv1.NewKeyAdminServiceClient(client).ListKeys(t.Context(), &signerv1.ListKeysRequest{})
+	wantCode(t, "a client lists keys", err, codes.PermissionDenied)
+}
+
+func TestSigner_KeyOutlivesRestartAndReplacement(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	first := f.roots()
+	f.stop()
+	f.start()
+	if diff := cmp.Diff(first.Keys[0].ID, f.roots().Keys[0].ID); diff != "" {
+		t.Errorf("another key after a restart:\n%s", diff)
+	}
+	f.stop()
+	f.cfg.Keystore.Dir = t.TempDir()
+	f.start()
+	roots := f.roots()
+	if len(roots.Keys) != 2 || roots.Keys[0].ID == first.Keys[0].ID || roots.Keys[1].ID != first.Keys[0].ID {
+		t.Errorf("trust bundle after a new key = %v", roots.Keys)
+	}
+}
+
+func wantCode(t *testing.T, what string, err error, want codes.Code) {
+	t.Helper()
+	if err == nil || apierr.From(err).Code() != want {
+		t.Errorf("%s: %v, want %s", what, err, want)
+	}
+}

@@ -1,0 +1,366 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/authz"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/events/eventstest"
+	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+	"github.com/seaworthy-dev/seaworthy/services/signer/app"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
+)
+
+const patience = 30 * time.Second
+
+// fleet is everything around a signer: a real bus, a real registry, and a scanner
+// and a verifier that answer over real mutual TLS with what the test gave them.
+type fleet struct {
+	*eventstest.Fleet
+	t        *testing.T
+	registry *registrytest.Registry
+	fakes    *fakes
+	cfg      app.Config
+	db       *sqldb.DB
+	address  string // of the signer
+	attested chan *eventv1.ImageAttestedEvent
+	stop     func()
+	operator *eventbus.Bus
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{
+		Fleet: eventstest.Start(t), t: t, registry: registrytest.Start(t, false),
+		fakes:    &fakes{scans: map[string]*scannerv1.Scan{}, sboms: map[string][]byte{}, verdicts: map[string]*verifierv1.Verdict{}},
+		attested: make(chan *eventv1.ImageAttestedEvent, 64),
+	}
+	f.operator = f.Bus(eventbus.Operator)
+	f.cfg = app.Default()
+	f.cfg.Registry = f.registry.Config()
+	f.cfg.Registry.MaxAttempts = 1
+	f.cfg.Keystore = app.KeystoreConfig{Dir: filepath.Join(t.TempDir(), "keys"), Password: config.Secret{Value: "password"}, Generate: true}
+	f.cfg.ScannerAddress = f.serve(events.Scanner, scannerv1.ScannerService_ServiceDesc, func(s *grpcx.Server) {
+		scannerv1.RegisterScannerServiceServer(s, &fakeScanner{fakes: f.fakes})
+	})
+	f.cfg.VerifierAddress = f.serve(events.Verifier, verifierv1.VerdictService_ServiceDesc, func(s *grpcx.Server) {
+		verifierv1.RegisterVerdictServiceServer(s, &fakeVerifier{fakes: f.fakes})
+	})
+	var err error
+	if f.db, err = sqldb.Open(t.Context(), sqldbtest.SQLite(t), store.Schema); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.db.Close() })
+	f.background("verifier's consumer", func(ctx context.Context, bus *eventbus.Bus) error {
+		return events.Consume(ctx, bus, events.ConsumerVerifierEvaluate, 1, func(_ context.Context, e *eventv1.ImageAttestedEvent, _ *eventbus.Delivery) error {
+			f.attested <- e
+			return nil
+		})
+	})
+	return f
+}
+
+// background runs what the verifier does with its bus until the test ends.
+func (f *fleet) background(name string, run func(context.Context, *eventbus.Bus) error) {
+	f.t.Helper()
+	bus := f.Bus(events.Verifier)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, bus) }()
+	f.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Errorf("%s: %v", name, err)
+		}
+	})
+}
+
+// serve runs a fake as the service of that name; only the signer may call it.
+func (f *fleet) serve(name string, desc grpc.ServiceDesc, register func(*grpcx.Server)) string {
+	f.t.Helper()
+	table := authz.Table{}
+	for _, m := range desc.Methods {
+		table["/"+desc.ServiceName+"/"+m.MethodName] = authz.Rule{Services: []string{events.Signer}}
+	}
+	for _, m := range desc.Streams {
+		table["/"+desc.ServiceName+"/"+m.StreamName] = authz.Rule{Services: []string{events.Signer}}
+	}
+	s, err := grpcx.NewServer(grpcx.DefaultServerConfig("127.0.0.1:0"), grpcx.ServerDeps{
+		TLS:   f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, name)),
+		Authz: table, Telemetry: obs.Discard(name), Readiness: lifecycle.NewReadiness(),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	register(s)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	f.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Errorf("%s: %v", name, err)
+		}
+	})
+	return s.Addr()
+}
+
+// start starts a signer on the fleet's database and key store; it stops with
+// f.stop or the test.
+func (f *fleet) start() {
+	f.t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(f.t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.address = listener.Addr().String()
+	telemetry := obs.Discard(events.Signer)
+	a, err := app.New(f.t.Context(), f.cfg, service.Deps{
+		Config: f.cfg.Config, Name: events.Signer, Telemetry: telemetry,
+		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Signer)), Bus: f.BusWith(events.Signer, telemetry),
+		DB: f.db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	f.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Errorf("signer: %v", err)
+		}
+	})
+	f.t.Cleanup(f.stop)
+}
+
+// dial connects to the signer as somebody.
+func (f *fleet) dial(id string) *grpc.ClientConn {
+	f.t.Helper()
+	conn, err := grpcx.Dial(f.address, tlsx.ServiceID(eventbustest.TrustDomain, events.Signer), grpcx.ClientDeps{
+		TLS: f.TLS(id), Telemetry: obs.Discard("test"),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// roots are what the signer itself says is to be trusted.
+func (f *fleet) roots() attest.TrustRoots {
+	f.t.Helper()
+	c := signerv1.NewAttestationServiceClient(f.dial(tlsx.ServiceID(eventbustest.TrustDomain, events.Verifier)))
+	bundle, err := c.GetTrustBundle(f.t.Context(), &signerv1.GetTrustBundleRequest{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var roots attest.TrustRoots
+	for _, k := range bundle.GetKeys() {
+		roots.Keys = append(roots.Keys, trusted(f.t, k))
+	}
+	return roots
+}
+
+// publish publishes an event of a service in a new trace and returns the trace.
+func (f *fleet) publish(from, id string, e proto.Message) string {
+	f.t.Helper()
+	t := obs.Discard(from)
+	ctx, span := t.Tracer().Start(f.t.Context(), "test")
+	defer span.End()
+	if err := events.Publish(ctx, f.BusWith(from, t), id, e); err != nil {
+		f.t.Fatal(err)
+	}
+	return obs.TraceID(ctx)
+}
+
+func (f *fleet) nextAttested() *eventv1.ImageAttestedEvent {
+	f.t.Helper()
+	select {
+	case e := <-f.attested:
+		return e
+	case <-time.After(patience):
+		f.t.Fatalf("no ImageAttested event; dead letters: %v", f.deadLetters())
+		return nil
+	}
+}
+
+func (f *fleet) deadLetters() []events.DeadLetter {
+	f.t.Helper()
+	letters, err := events.ListDeadLetters(f.t.Context(), f.operator, 1, 100)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return letters
+}
+
+// deadLetter waits for the dead letter number n, from 0.
+func (f *fleet) deadLetter(n int) *eventv1.DeadLetterEvent {
+	f.t.Helper()
+	var letters []events.DeadLetter
+	f.eventually("a dead letter", func() bool { letters = f.deadLetters(); return len(letters) > n })
+	return letters[n].Event
+}
+
+// eventually waits until a condition holds.
+func (f *fleet) eventually(what string, holds func() bool) {
+	f.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !holds(); <-tick.C {
+		if time.Now().After(end) {
+			f.t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// scanned makes a scan of the manifests of an image, has the fake scanner know
+// it, and returns its event.
+func (f *fleet) scanned(scanID string, image imageref.Ref, manifests ...imageref.Ref) *eventv1.ImageScannedEvent {
+	f.t.Helper()
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ref := &typev1.ImageRef{Registry: image.Registry, Repository: image.Repository, Tag: "latest", Digest: image.Digest}
+	scan := &scannerv1.Scan{
+		ScanId: scanID, Image: ref, State: scannerv1.Scan_STATE_SUCCEEDED,
+		CreateTime: timestamppb.New(start), EndTime: timestamppb.New(start.Add(time.Second)),
+	}
+	e := &eventv1.ImageScannedEvent{Image: ref, ScanId: scanID, Cause: eventv1.ImageScannedEvent_CAUSE_PUSH}
+	for _, m := range manifests {
+		r := &scannerv1.Report{
+			ImageDigest: m.Digest, Platform: &typev1.Platform{Os: "linux", Architecture: "amd64"},
+			Snapshot: &scannerv1.SnapshotInfo{Digest: core.Digest([]byte("snapshot")), DataTime: timestamppb.New(start)},
+			Scanner:  &scannerv1.ScannerInfo{Uri: "https://seaworthy.dev/scanner", Version: "test"},
+			Packages: []*scannerv1.Package{{Purl: "pkg:golang/golang.org/x/text@v0.3.7", Name: "golang.org/x/text", Version: "v0.3.7"}},
+			Findings: []*scannerv1.Finding{{
+				Id: "CVE-2022-32149", Purl: "pkg:golang/golang.org/x/text@v0.3.7", Severity: typev1.Severity_SEVERITY_HIGH, CvssScore: 7.5,
+			}},
+			PackageCount: 1, FindingCount: 1,
+		}
+		scan.Reports = append(scan.Reports, r)
+		e.Platforms = append(e.Platforms, &eventv1.ImageScannedEvent_PlatformScan{
+			Digest: m.Digest, Platform: r.GetPlatform(), ReportDigest: core.Digest(canonical(f.t, r)),
+		})
+		f.fakes.set(func(k *fakes) { k.sboms[m.Digest] = spdx(m.Digest) })
+	}
+	f.fakes.set(func(k *fakes) { k.scans[scanID] = scan })
+	return e
+}
+
+func canonical(t *testing.T, m proto.Message) []byte {
+	t.Helper()
+	loose, err := protojson.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, loose); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func spdx(digest string) []byte {
+	return []byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","dataLicense":"CC0-1.0","name":"app",` +
+		`"documentNamespace":"https://seaworthy.dev/spdx/1","creationInfo":{"created":"2026-03-01T12:00:00Z"},` +
+		`"packages":[{"SPDXID":"SPDXRef-Image","name":"app","versionInfo":"` + digest + `"}],` +
+		`"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-Image"}],` +
+		`"comment":"` + strings.Repeat("x", 100<<10) + `"}`)
+}
+
+// fakes is what the fake services know.
+type fakes struct {
+	mu       sync.Mutex
+	scans    map[string]*scannerv1.Scan
+	sboms    map[string][]byte
+	verdicts map[string]*verifierv1.Verdict
+}
+
+func (k *fakes) set(f func(*fakes)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(k)
+}
+
+type fakeScanner struct {
+	scannerv1.UnimplementedScannerServiceServer
+	*fakes
+}
+
+func (s *fakeScanner) GetScan(_ context.Context, req *scannerv1.GetScanRequest) (*scannerv1.GetScanResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	scan, ok := s.scans[req.GetScanId()]
+	if !ok {
+		return nil, apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "no such scan")
+	}
+	if req.GetView() != scannerv1.ScanView_SCAN_VIEW_FULL {
+		return nil, apierr.InvalidField("view", "the test wants the whole scan to be asked for")
+	}
+	return &scannerv1.GetScanResponse{Scan: scan}, nil
+}
+
+func (s *fakeScanner) GetSbom(req *scannerv1.GetSbomRequest, stream grpc.ServerStreamingServer[scannerv1.GetSbomResponse]) error {
+	s.mu.Lock()
+	doc, ok := s.sboms[req.GetImage().GetDigest()]
+	s.mu.Unlock()
+	if !ok {
+		return apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "no such manifest")
+	}
+	for len(doc) > 0 {
+		n := min(len(doc), 64<<10)
+		if err := stream.Send(&scannerv1.GetSbomResponse{Chunk: doc[:n]}); err != nil {
+			return err
+		}
+		doc = doc[n:]
+	}
+	return nil
+}
+
+type fakeVerifier struct {
+	verifierv1.UnimplementedVerdictServiceServer
+	*fakes
+}
+
+func (s *fakeVerifier) GetVerdict(_ context.Context, req *verifierv1.GetVerdictRequest) (*verifierv1.GetVerdictResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.verdicts[req.GetImage().GetDigest()]
+	if !ok {
+		return nil, apierr.New(codes.Unavailable, "UNAVAILABLE", "not yet")
+	}
+	return &verifierv1.GetVerdictResponse{Verdict: v}, nil
+}
