@@ -27,12 +27,13 @@ const (
 // boundedArchive measures an archive before the extractor opens it. The
 // extractor believes the sizes that the archive declares; here the members it
 // would open are really decompressed, within the limits. A file that is called
-// an archive and is none cannot be loaded by Java either and holds no packages.
+// an archive and has not even an end record cannot be loaded by Java either and
+// holds no packages.
 func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
 	return func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error) {
 		left := archiveBudget{bytes: maxBytes, entries: maxArchiveEntries}
 		err := left.measure(ctx, content, 1)
-		if errors.Is(err, zip.ErrFormat) {
+		if errors.Is(err, zip.ErrFormat) && !bytes.Contains(content, endRecord) {
 			return nil, nil
 		}
 		if err != nil {
@@ -41,6 +42,9 @@ func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
 		return next(ctx, path, info, content)
 	}
 }
+
+// endRecord starts the end record of every zip archive.
+var endRecord = []byte("PK\x05\x06")
 
 type archiveBudget struct {
 	bytes   int64
@@ -82,10 +86,11 @@ func (b *archiveBudget) nested(ctx context.Context, f *zip.File, depth int) erro
 	if err != nil {
 		return err
 	}
-	if err := b.measure(ctx, inner, depth+1); !errors.Is(err, zip.ErrFormat) {
-		return err
+	err = b.measure(ctx, inner, depth+1)
+	if errors.Is(err, zip.ErrFormat) && !bytes.Contains(inner, endRecord) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func (b *archiveBudget) open(f *zip.File, limit int64) ([]byte, error) {
