@@ -116,7 +116,13 @@ func (a *App) wire(cfg Config, kept store.Store, hub *wake.Hub, roots *trust.Sou
 		{Name: "server", Run: a.server.Run},
 		{Name: "outbox", Run: drain.Run},
 		{Name: events.ConsumerVerifierPushes, Run: consume(d.Bus, events.ConsumerVerifierPushes, pushesConcurrency, pushes.Handle)},
-		{Name: events.ConsumerVerifierEvaluate, Run: consume(d.Bus, events.ConsumerVerifierEvaluate, cfg.Concurrency, evaluator.Handle)},
+		{Name: events.ConsumerVerifierEvaluate, Run: func(ctx context.Context) error {
+			// Without trust roots every attempt would fail and use up the message.
+			if err := roots.Wait(ctx); err != nil {
+				return nil //nolint:nilerr // the service stops while it waits, which is no failure
+			}
+			return events.Consume(ctx, d.Bus, events.ConsumerVerifierEvaluate, cfg.Concurrency, evaluator.Handle)
+		}},
 		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
 	}
 }

@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,44 @@ func TestPipelineFailed(t *testing.T) {
 	f.pushed(ctx, "push-judged", judged)
 	if got := v.wait(t, judged); got.GetState() != verifierv1.Verdict_STATE_PASS {
 		t.Errorf("verdict after a failed push: %v", got)
+	}
+}
+
+// TestTrustBundle starts before the signer and learns its keys when it comes.
+func TestTrustBundle(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.cfg.Trust.Keys, f.cfg.Trust.SignerAddress = nil, listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v := f.start()
+	image := f.registry.PushImage("team/app", "v1")
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
+	if err := v.readiness.Check(); err == nil || !strings.Contains(err.Error(), "trust: no trusted key is known yet") {
+		t.Errorf("readiness without trust: %v", err)
+	}
+	stopSigner := f.startSigner(f.cfg.Trust.SignerAddress)
+	f.attested(t.Context(), "attested", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("event: %v", e)
+	}
+	if err := v.readiness.Check(); err != nil {
+		t.Errorf("readiness: %v", err)
+	}
+	// The last good bundle outlives a restart while the signer is down.
+	v.stop()
+	stopSigner()
+	f.start()
+	other := f.registry.PushImage("team/other", "v1")
+	f.registry.Attest(f.key, other, other.Digest, evidencetest.Report(other.Digest), time.Now())
+	f.attested(t.Context(), "attested-other", other)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("event while the signer is down: %v", e)
 	}
 }
 

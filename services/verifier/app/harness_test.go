@@ -14,8 +14,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/authz"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
@@ -159,6 +161,35 @@ func (f *fleet) startWith(now func() time.Time) *verifier {
 	conn := f.dial(v, f.nats.TLS(tlsx.OperatorID(trustDomain, "test")))
 	v.verdicts, v.policies = verifierv1.NewVerdictServiceClient(conn), verifierv1.NewPolicyServiceClient(conn)
 	return v
+}
+
+// signer serves the trust bundle of the fleet's key.
+type signer struct {
+	signerv1.UnimplementedAttestationServiceServer
+
+	key *evidencetest.Key
+}
+
+func (s *signer) GetTrustBundle(context.Context, *signerv1.GetTrustBundleRequest) (*signerv1.GetTrustBundleResponse, error) {
+	return &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{
+		{KeyId: s.key.Trusted().ID, PublicKeyPem: string(s.key.PEM())},
+	}}, nil
+}
+
+func (f *fleet) startSigner(address string) (stop func()) {
+	f.t.Helper()
+	srv, err := grpcx.NewServer(grpcx.DefaultServerConfig(address), grpcx.ServerDeps{
+		TLS: f.service(events.Signer), Telemetry: obs.Discard(events.Signer), Readiness: lifecycle.NewReadiness(),
+		Authz: authz.Table{
+			signerv1.AttestationService_GetTrustBundle_FullMethodName:   {Services: []string{events.Verifier}},
+			signerv1.AttestationService_ListAttestations_FullMethodName: {},
+		},
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	signerv1.RegisterAttestationServiceServer(srv, &signer{key: f.key})
+	return f.background(srv.Run)
 }
 
 func (f *fleet) dial(v *verifier, as *tlsx.Source) *grpc.ClientConn {

@@ -20,8 +20,9 @@ const (
 	// few comparisons each stays well below; a nested walk of findings over
 	// packages does not.
 	MaxCost = 50_000_000
-	// MaxPackages and MaxFindings of a report; more is no evidence.
+	// MaxPackages of a report; more is no evidence.
 	MaxPackages = 50_000
+	// MaxFindings of a report; more is no evidence.
 	MaxFindings = 50_000
 	// maxShortList bounds labels, ports, aliases and the like for the estimate.
 	maxShortList = 100

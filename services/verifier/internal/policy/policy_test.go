@@ -13,11 +13,11 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 )
 
-func newLoader(t testing.TB) *Loader {
-	t.Helper()
+func newLoader(tb testing.TB) *Loader {
+	tb.Helper()
 	l, err := NewLoader()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }

@@ -12,6 +12,7 @@ import (
 func TestStore(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Run(t, "verifier", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		storetest.Run(t, func(t *testing.T) store.Store {
 			t.Helper()
 			empty(t, db)

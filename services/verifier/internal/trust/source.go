@@ -61,6 +61,8 @@ type Source struct {
 	body    []byte
 	keys    []attest.TrustedKey
 	version uint64
+	// known is closed when there are keys; from then on there always are.
+	known chan struct{}
 }
 
 // Options make a Source.
@@ -83,6 +85,10 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	s := &Source{
 		static: o.Static, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
 		log: o.Log, now: o.Now, report: o.Report, keys: o.Static, version: 1,
+		known: make(chan struct{}),
+	}
+	if len(o.Static) > 0 {
+		close(s.known)
 	}
 	if o.Bundles != nil {
 		body, fetched, err := o.Cache.LoadTrust(ctx, sourceSigner)
@@ -112,21 +118,27 @@ func (s *Source) Roots() (attest.TrustRoots, uint64, error) {
 	return attest.TrustRoots{Keys: s.keys}, s.version, nil
 }
 
+// Wait returns when trust roots are known, or with the context's error.
+func (s *Source) Wait(ctx context.Context) error {
+	select {
+	case <-s.known:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Run refreshes the signer's bundle until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	wait := time.Duration(0)
 	failures := 0
-	for {
+	for s.bundles != nil {
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return nil
 		case <-timer.C:
-		}
-		if s.bundles == nil {
-			<-ctx.Done()
-			return nil
 		}
 		if err := s.fetch(ctx); err != nil {
 			wait = min(retryFirst<<min(failures, 10), retryLast)
@@ -137,6 +149,8 @@ func (s *Source) Run(ctx context.Context) error {
 		}
 		s.tell()
 	}
+	<-ctx.Done()
+	return nil
 }
 
 // Refresh fetches the bundle now, because a signature by an unknown key was seen,
@@ -198,6 +212,9 @@ func (s *Source) use(body []byte) error {
 	defer s.mu.Unlock()
 	if bytes.Equal(body, s.body) {
 		return nil
+	}
+	if len(s.keys) == 0 {
+		close(s.known)
 	}
 	s.body = body
 	s.keys = slices.Concat(s.static, keys)

@@ -27,24 +27,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newKey(t testing.TB) (id, pemText string) {
-	t.Helper()
+func newKey(tb testing.TB) (id, pemText string) {
+	tb.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	der, err := x509.MarshalPKIXPublicKey(k.Public())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return attest.KeyID(k.Public()), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-func bundle(t testing.TB, n int) *signerv1.GetTrustBundleResponse {
-	t.Helper()
+func bundle(tb testing.TB, n int) *signerv1.GetTrustBundleResponse {
+	tb.Helper()
 	m := &signerv1.GetTrustBundleResponse{}
 	for range n {
-		id, text := newKey(t)
+		id, text := newKey(tb)
 		m.Keys = append(m.Keys, &signerv1.TrustedKey{KeyId: id, PublicKeyPem: text, StartTime: timestamppb.New(time.Unix(1, 0))})
 	}
 	return m

@@ -62,6 +62,7 @@ func save(t *testing.T, s store.Store, v store.NewVerdict) store.Saved {
 }
 
 func testSave(t *testing.T, s store.Store) {
+	t.Helper()
 	if n, err := s.LastSequence(t.Context()); n != 0 || err != nil {
 		t.Errorf("last sequence of an empty store: %d, %v", n, err)
 	}
@@ -93,6 +94,7 @@ func testSave(t *testing.T, s store.Store) {
 }
 
 func testSaveUnchanged(t *testing.T, s store.Store) {
+	t.Helper()
 	save(t, s, verdict(image, core.StatePass, "one", 0))
 	if err := s.RecordPush(t.Context(), image, start.Add(time.Hour)); err != nil {
 		t.Fatal(err)
@@ -115,6 +117,7 @@ func testSaveUnchanged(t *testing.T, s store.Store) {
 }
 
 func testSaveConflict(t *testing.T, s store.Store) {
+	t.Helper()
 	save(t, s, verdict(image, core.StatePass, "one", 0))
 	for _, after := range []int64{0, 7} {
 		v := verdict(image, core.StateFail, "two", after)
@@ -135,6 +138,7 @@ func testSaveConflict(t *testing.T, s store.Store) {
 // testSequence stores from several goroutines while a reader follows: it must see
 // every number once and in order.
 func testSequence(t *testing.T, s store.Store) {
+	t.Helper()
 	const writers, each = 4, 10
 	var wg sync.WaitGroup
 	errs := make(chan error, writers)
@@ -193,6 +197,7 @@ func testSequence(t *testing.T, s store.Store) {
 }
 
 func testImages(t *testing.T, s store.Store) {
+	t.Helper()
 	elsewhere := image
 	elsewhere.Repository = "another/app"
 	save(t, s, verdict(image, core.StatePass, "one", 0))
@@ -214,6 +219,7 @@ func testImages(t *testing.T, s store.Store) {
 }
 
 func testPushes(t *testing.T, s store.Store) {
+	t.Helper()
 	pending := func() time.Time {
 		t.Helper()
 		images, err := s.Images(t.Context(), image)
@@ -254,6 +260,7 @@ func testPushes(t *testing.T, s store.Store) {
 }
 
 func testTags(t *testing.T, s store.Store) {
+	t.Helper()
 	tagged := image
 	tagged.Tag = "v1"
 	other := tagged.WithDigest("sha256:" + strings.Repeat("c", 64))
@@ -295,6 +302,7 @@ func testTags(t *testing.T, s store.Store) {
 }
 
 func testList(t *testing.T, s store.Store) {
+	t.Helper()
 	repo := func(name string) imageref.Ref {
 		i := image
 		i.Repository = name
@@ -344,6 +352,7 @@ func testList(t *testing.T, s store.Store) {
 }
 
 func testOutbox(t *testing.T, s store.Store) {
+	t.Helper()
 	save(t, s, verdict(image, core.StatePass, "one", 0))
 	save(t, s, verdict(image, core.StateFail, "two", 1))
 	out, err := s.Outbox(t.Context(), 10)
@@ -367,6 +376,7 @@ func testOutbox(t *testing.T, s store.Store) {
 }
 
 func testReportTimes(t *testing.T, s store.Store) {
+	t.Helper()
 	v := verdict(image, core.StatePass, "one", 0)
 	v.ReportTimes = map[string]time.Time{digest: start}
 	save(t, s, v)
@@ -383,6 +393,7 @@ func testReportTimes(t *testing.T, s store.Store) {
 }
 
 func testTrust(t *testing.T, s store.Store) {
+	t.Helper()
 	if _, _, err := s.LoadTrust(t.Context(), "signer"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("nothing kept: %v", err)
 	}
