@@ -13,6 +13,12 @@ import (
 
 // Save implements Store.
 func (s *SQL) Save(ctx context.Context, v NewVerdict) (Saved, error) {
+	select {
+	case s.saving <- struct{}{}:
+		defer func() { <-s.saving }()
+	case <-ctx.Done():
+		return Saved{}, fmt.Errorf("save verdict: %w", context.Cause(ctx))
+	}
 	var saved Saved
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
 		var err error

@@ -14,12 +14,18 @@ import (
 )
 
 // SQL is the Store over database/sql.
-type SQL struct{ db *sqldb.DB }
+type SQL struct {
+	db *sqldb.DB
+	// saving lets verdicts of this process be stored one after the other: they all
+	// take the same row, and waiting here is cheaper than a transaction that the
+	// database sends back.
+	saving chan struct{}
+}
 
 var _ Store = (*SQL)(nil)
 
 // New returns the store of a migrated database.
-func New(db *sqldb.DB) *SQL { return &SQL{db: db} }
+func New(db *sqldb.DB) *SQL { return &SQL{db: db, saving: make(chan struct{}, 1)} }
 
 // RecordPush implements Store.
 func (s *SQL) RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error {
