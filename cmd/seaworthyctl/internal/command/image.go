@@ -57,8 +57,8 @@ func imageName(m *typev1.ImageRef) string {
 }
 
 func platformName(p *typev1.Platform) string {
-	if p == nil {
-		return ""
+	if p.GetOs() == "" && p.GetArchitecture() == "" {
+		return "" // the image does not say
 	}
 	name := p.GetOs() + "/" + p.GetArchitecture()
 	if p.GetVariant() != "" {

@@ -20,6 +20,8 @@ const (
 	waitSlice = 60 * time.Second
 	// waitPoll is how often an image that was never seen is asked for.
 	waitPoll = 500 * time.Millisecond
+	// maxMessage is the longest message in a table; what it names is listed below it.
+	maxMessage = 100
 )
 
 func (s *session) verdict() *cobra.Command {
@@ -141,7 +143,7 @@ func (s *session) printVerdict(v *verifierv1.Verdict) error {
 	if len(v.GetReasons()) > 0 {
 		t = s.section("REASON", "POLICY", "RULE", "MESSAGE")
 		for _, r := range v.GetReasons() {
-			t.Row(r.GetCode(), r.GetPolicy(), r.GetRule(), r.GetMessage())
+			t.Row(r.GetCode(), r.GetPolicy(), r.GetRule(), output.Cut(r.GetMessage(), maxMessage))
 		}
 		if err := t.Flush(); err != nil {
 			return err

@@ -98,6 +98,6 @@ func (s *session) printChange(c *verifierv1.WatchVerdictsResponse) error {
 		why = v.GetReasons()[0].GetCode() + ": " + v.GetReasons()[0].GetMessage()
 	}
 	_, err := fmt.Fprintf(s.env.Out, "%-6d  %s  %-14s  %s@%s  %s\n", c.GetCursor(), output.Timestamp(c.GetSendTime()), change,
-		output.Clean(imageName(v.GetImage())), output.ShortDigest(v.GetImage().GetDigest()), output.Clean(why))
+		output.Clean(imageName(v.GetImage())), output.ShortDigest(v.GetImage().GetDigest()), output.Clean(output.Cut(why, maxMessage)))
 	return err
 }
