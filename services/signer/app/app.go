@@ -81,6 +81,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err := a.connect(writer); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	//nolint:contextcheck // the server outlives this call; its Run gets a context
 	a.server, err = grpcx.NewServer(d.Config.Server, grpcx.ServerDeps{
 		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})

@@ -87,6 +87,7 @@ func scannerFault(what string, err error) error {
 		return &permanent{reason: ReasonInvalidEvent, err: wrapped}
 	case codes.ResourceExhausted:
 		return &permanent{reason: ReasonTooLarge, err: fmt.Errorf("%w: raise max_report if that is right", wrapped)}
+	default:
+		return wrapped
 	}
-	return wrapped
 }

@@ -126,6 +126,7 @@ func eachKind(t *testing.T, f func(t *testing.T, f *fixture)) {
 
 func TestWriter_FiveTimesIsOnce(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {
+		t.Helper()
 		ref := f.registry.PushImage("team/app")
 		first := attach(t, f.writer(t, f.store), ref)
 		for range 4 {
@@ -139,6 +140,7 @@ func TestWriter_FiveTimesIsOnce(t *testing.T) {
 
 func TestWriter_CrashBeforeAttaching(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {
+		t.Helper()
 		ref := f.registry.PushImage("team/app")
 		f.registry.Fail(registrytest.RefuseManifests)
 		if _, err := f.writer(t, f.store).Attach(t.Context(), ref, claims("first")); !errors.Is(err, registry.ErrRejected) {
@@ -180,6 +182,7 @@ func (forgetful) Finish(context.Context, store.Key, string, time.Time) error { r
 
 func TestWriter_CrashBeforeDone(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {
+		t.Helper()
 		ref := f.registry.PushImage("team/app")
 		if _, err := f.writer(t, forgetful{f.store}).Attach(t.Context(), ref, claims("first")); !errors.Is(err, errCrash) {
 			t.Fatalf("Attach() = %v, want the crash", err)
@@ -218,6 +221,7 @@ func TestWriter_LostLogIgnoresOthers(t *testing.T) {
 
 func TestWriter_DeletedIsRestored(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {
+		t.Helper()
 		ref := f.registry.PushImage("team/app")
 		first := attach(t, f.writer(t, f.store), ref)
 		f.registry.Delete(ref, first[1].ManifestDigest)
@@ -246,6 +250,7 @@ func TestWriter_NewContentIsAdded(t *testing.T) {
 
 func TestWriter_TwoProcessesAtOnce(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {
+		t.Helper()
 		ref := f.registry.PushImage("team/app")
 		writers := []*evidence.Writer{f.writer(t, f.store), f.writer(t, f.store)}
 		got := make([][]evidence.Attached, len(writers))

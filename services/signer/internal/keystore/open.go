@@ -155,7 +155,7 @@ func writeTemp(dir string, data []byte, mode fs.FileMode) (name string, err erro
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name()) //nolint:errcheck // the first error counts; the file is only a leftover
+			os.Remove(f.Name())
 		}
 	}()
 	_, err = f.Write(data)

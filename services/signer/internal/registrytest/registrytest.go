@@ -121,7 +121,7 @@ func (r *Registry) PushImage(repository string) imageref.Ref {
 // PushIndex pushes an index of n random images and returns it and its manifests.
 func (r *Registry) PushIndex(repository string, n int) (imageref.Ref, []imageref.Ref) {
 	r.tb.Helper()
-	index := v1.ImageIndex(mutate.IndexMediaType(random0(r.tb), "application/vnd.oci.image.index.v1+json"))
+	index := mutate.IndexMediaType(emptyIndex(r.tb), "application/vnd.oci.image.index.v1+json")
 	var manifests []imageref.Ref
 	for range n {
 		img, err := random.Image(64, 1)
@@ -142,7 +142,7 @@ func (r *Registry) PushIndex(repository string, n int) (imageref.Ref, []imageref
 	return imageref.Ref{Registry: r.Host, Repository: repository, Digest: digest}, manifests
 }
 
-func random0(tb testing.TB) v1.ImageIndex {
+func emptyIndex(tb testing.TB) v1.ImageIndex {
 	tb.Helper()
 	empty, err := random.Index(1, 1, 0)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 func TestSQL_Conformance(t *testing.T) {
 	sqldbtest.Run(t, store.Schema, store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		storetest.Run(t, func(t *testing.T) store.Store {
 			t.Helper()
 			s, err := store.New(t.Context(), db)

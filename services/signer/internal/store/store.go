@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ErrNotFound: there is no such entry.
+// ErrNotFound says that there is no such entry.
 var ErrNotFound = errors.New("not in the signing log")
 
 // Key identifies an entry: one attestation for each subject, predicate type and

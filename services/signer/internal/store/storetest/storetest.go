@@ -51,6 +51,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 }
 
 func getOfNothing(t *testing.T, s store.Store) {
+	t.Helper()
 	if _, err := s.Get(t.Context(), entry(1).Key); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get() = %v, want ErrNotFound", err)
 	}
@@ -76,6 +77,7 @@ func finish(t *testing.T, s store.Store, e store.Entry, manifest string) {
 }
 
 func intentThenDone(t *testing.T, s store.Store) {
+	t.Helper()
 	want := entry(1)
 	if diff := cmp.Diff(want, begin(t, s, want)); diff != "" {
 		t.Errorf("Begin() (-want +got):\n%s", diff)
@@ -99,6 +101,7 @@ func intentThenDone(t *testing.T, s store.Store) {
 }
 
 func beginKeepsTheFirst(t *testing.T, s store.Store) {
+	t.Helper()
 	first := begin(t, s, entry(1))
 	other := entry(1)
 	other.Bundle, other.TraceID = []byte("other"), "other"
@@ -108,6 +111,7 @@ func beginKeepsTheFirst(t *testing.T, s store.Store) {
 }
 
 func beginAtOnce(t *testing.T, s store.Store) {
+	t.Helper()
 	const writers = 8
 	got := make([]string, writers)
 	var wg sync.WaitGroup
@@ -130,6 +134,7 @@ func beginAtOnce(t *testing.T, s store.Store) {
 }
 
 func everyPartOfTheKey(t *testing.T, s store.Store) {
+	t.Helper()
 	base := entry(1)
 	begin(t, s, base)
 	for name, change := range map[string]func(*store.Key){
@@ -149,6 +154,7 @@ func everyPartOfTheKey(t *testing.T, s store.Store) {
 }
 
 func largeBundle(t *testing.T, s store.Store) {
+	t.Helper()
 	e := entry(1)
 	e.Bundle = make([]byte, 8<<20)
 	for i := range e.Bundle {
@@ -165,6 +171,7 @@ func largeBundle(t *testing.T, s store.Store) {
 }
 
 func list(t *testing.T, s store.Store) {
+	t.Helper()
 	for n := range 4 {
 		finish(t, s, begin(t, s, entry(n)), digest(10+n))
 	}
@@ -206,6 +213,7 @@ func list(t *testing.T, s store.Store) {
 }
 
 func listPages(t *testing.T, s store.Store) {
+	t.Helper()
 	const total = 7
 	for n := range total {
 		e := entry(n)
@@ -237,6 +245,7 @@ func listPages(t *testing.T, s store.Store) {
 }
 
 func keys(t *testing.T, s store.Store) {
+	t.Helper()
 	old := store.SigningKey{ID: "old", PublicPEM: "pem 1", SeenTime: epoch}
 	now := store.SigningKey{ID: "new", PublicPEM: "pem 2", StartTime: epoch, EndTime: epoch.Add(time.Hour), SeenTime: epoch.Add(time.Minute)}
 	again := old
@@ -256,6 +265,7 @@ func keys(t *testing.T, s store.Store) {
 }
 
 func finishAgainReplaces(t *testing.T, s store.Store) {
+	t.Helper()
 	e := begin(t, s, entry(1))
 	finish(t, s, e, digest(9))
 	finish(t, s, e, digest(8))

@@ -1,0 +1,57 @@
+package app_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+)
+
+// TestInterop_CosignVerifies has the real cosign verify all that the signer
+// attaches with nothing but the key file beside the key store, and refuse it with
+// another key. SEAWORTHY_COSIGN names the program.
+func TestInterop_CosignVerifies(t *testing.T) {
+	cosign := os.Getenv("SEAWORTHY_COSIGN")
+	if cosign == "" {
+		t.Skip("SEAWORTHY_COSIGN is not set")
+	}
+	f := newFleet(t)
+	f.start()
+	image := f.registry.PushImage("team/app")
+	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	f.nextAttested()
+	f.publish(events.Verifier, "2", f.verdict(verifierv1.Verdict_STATE_PASS, image, image))
+	f.eventually("the verdict", func() bool { return len(f.types(image)) == 4 })
+
+	dir := t.TempDir()
+	if _, err := keystore.Open(dir, []byte("password"), true); err != nil {
+		t.Fatal(err)
+	}
+	// Without a trusted root of its own cosign asks the public one on the internet.
+	root := filepath.Join(dir, "trusted_root.json")
+	if err := os.WriteFile(root, []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verify := func(key, predicateType string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), cosign, "verify-attestation", "--key", key, "--type", predicateType,
+			"--trusted-root", root, "--insecure-ignore-tlog=true", "--allow-http-registry", image.String())
+		cmd.Env = append(os.Environ(), "HOME="+dir)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	ours, other := filepath.Join(f.cfg.Keystore.Dir, keystore.PublicFile), filepath.Join(dir, keystore.PublicFile)
+	for _, predicateType := range append(evidenceTypes, core.PredicateVSA) {
+		if out, err := verify(ours, predicateType); err != nil || !strings.Contains(out, `"payload"`) {
+			t.Errorf("cosign refuses %s: %v\n%s", predicateType, err, out)
+		}
+		if out, err := verify(other, predicateType); err == nil {
+			t.Errorf("cosign accepts %s with another key:\n%s", predicateType, out)
+		}
+	}
+}
