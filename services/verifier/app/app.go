@@ -77,7 +77,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	hub := &wake.Hub{}
-	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{
+	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // the server lives as long as Run's context
 		TLS: d.TLS, Authz: rules(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())

@@ -52,10 +52,7 @@ func (d *Drain) Run(ctx context.Context) error {
 	for {
 		changed := d.Hub.Changed()
 		wait := pollEvery
-		if err := d.drain(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		if err := d.drain(ctx); ctx.Err() == nil && err != nil {
 			wait = min(retryFirst<<min(failures, 10), retryLast)
 			failures++
 			changed = nil

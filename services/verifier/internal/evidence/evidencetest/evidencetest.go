@@ -11,8 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -55,7 +54,7 @@ type Registry struct {
 func NewRegistry(tb testing.TB) *Registry {
 	tb.Helper()
 	r := &Registry{tb: tb}
-	inner := ocireg.New(ocireg.WithReferrersSupport(true), ocireg.Logger(log.New(io.Discard, "", 0)))
+	inner := ocireg.New(ocireg.WithReferrersSupport(true), ocireg.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if r.Down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
