@@ -29,7 +29,7 @@ func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, prob
 type hit struct {
 	record   *Record
 	affected *Affected
-	// fixed are the versions after the package's own that end the ranges it is in.
+	// fixed are the versions that end the intervals the package's own is in.
 	fixed []string
 }
 
@@ -74,7 +74,7 @@ func (s *Snapshot) hits(p *core.Package) ([]hit, error) {
 func evaluate(ranges [][]Event, v semantic.Version) (affected bool, fixed []string, err error) {
 	for _, events := range ranges {
 		in := false
-		var after []string
+		next := "" // what ends the interval that v is in
 		for _, e := range events {
 			if e.Introduced == "0" {
 				in = true
@@ -90,8 +90,8 @@ func evaluate(ranges [][]Event, v semantic.Version) (affected bool, fixed []stri
 			case e.Fixed != "":
 				if c >= 0 {
 					in = false
-				} else {
-					after = append(after, e.Fixed)
+				} else if next == "" {
+					next = e.Fixed
 				}
 			case e.LastAffected != "":
 				in = in && c <= 0
@@ -99,7 +99,9 @@ func evaluate(ranges [][]Event, v semantic.Version) (affected bool, fixed []stri
 		}
 		if in {
 			affected = true
-			fixed = append(fixed, after...)
+			if next != "" {
+				fixed = append(fixed, next)
+			}
 		}
 	}
 	return affected, fixed, nil

@@ -1,0 +1,264 @@
+package advisory_test
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func snapshot(t *testing.T, records ...string) *advisory.Snapshot {
+	t.Helper()
+	b := advisory.NewBuilder(1000)
+	for _, r := range records {
+		if err := b.Add("test", []byte(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range b.Rejected() {
+		t.Fatalf("rejected: %s", r.Message)
+	}
+	s, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// record makes an OSV record of one package; extra members go in front.
+func record(id, extra, ecosystem, name, affected string) string {
+	if extra != "" {
+		extra += ","
+	}
+	return `{"id":"` + id + `","modified":"2024-01-01T00:00:00Z",` + extra +
+		`"affected":[{"package":{"ecosystem":"` + ecosystem + `","name":"` + name + `"},` + affected + `}]}`
+}
+
+func events(kind, list string) string { return `"ranges":[{"type":"` + kind + `","events":[` + list + `]}]` }
+
+func TestVersions(t *testing.T) {
+	const two = `{"introduced":"1.0.0"},{"fixed":"1.2.0"},{"introduced":"2.0.0"},{"fixed":"2.3.0"}`
+	for _, c := range []struct {
+		ecosystem, affected, version string
+		want                         bool
+		fixed                        string
+	}{
+		{"npm", events("SEMVER", `{"introduced":"0"},{"fixed":"1.2.0"}`), "1.1.9", true, "1.2.0"},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"fixed":"1.2.0"}`), "1.2.0", false, ""},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"fixed":"1.2.0"}`), "1.2.0-rc.1", true, "1.2.0"},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"last_affected":"1.2.0"}`), "1.2.0", true, ""},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"last_affected":"1.2.0"}`), "1.2.1", false, ""},
+		{"npm", events("SEMVER", two), "0.9.0", false, ""},
+		{"npm", events("SEMVER", two), "1.1.0", true, "1.2.0"},
+		{"npm", events("SEMVER", two), "1.9.0", false, ""},
+		{"npm", events("SEMVER", two), "2.0.0", true, "2.3.0"},
+		// Events need not be in order.
+		{"npm", events("SEMVER", `{"fixed":"2.3.0"},{"introduced":"2.0.0"},{"fixed":"1.2.0"},{"introduced":"0"}`), "1.9.0", false, ""},
+		{"npm", events("SEMVER", `{"introduced":"0"}`), "99.0.0", true, ""},
+		{"npm", `"versions":["1.0.0","1.0.1"]`, "1.0.1", true, ""},
+		{"npm", `"versions":["1.0.0","1.0.1"]`, "1.0.2", false, ""},
+		{"Go", events("SEMVER", `{"introduced":"0"},{"fixed":"0.0.0-20220314234659-1baeb1ce4c0b"}`), "0.0.0-20210921155107-089bfa567519", true, "0.0.0-20220314234659-1baeb1ce4c0b"},
+		{"Debian:12", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"3.0.11-1~deb12u2"}`), "3.0.11-1~deb12u1", true, "3.0.11-1~deb12u2"},
+		{"Debian:12", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:1.0-1"}`), "2.0-1", true, "1:1.0-1"},
+		{"Debian:12", events("ECOSYSTEM", `{"introduced":"0"}`), "2.0-1", true, ""},
+		{"Alpine:v3.22", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1.36.1-r30"}`), "1.36.1-r4", true, "1.36.1-r30"},
+		{"PyPI", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"2.0"}`), "2.0rc1", true, "2.0"},
+		{"Maven", events("ECOSYSTEM", `{"introduced":"2.0-beta9"},{"fixed":"2.3.1"}`), "2.0-rc1", true, "2.3.1"},
+		{"Unheard", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"2"}`), "1", false, ""},
+		{"Unheard", `"versions":["1"]`, "1", true, ""},
+	} {
+		t.Run(c.ecosystem+" "+c.version, func(t *testing.T) {
+			s := snapshot(t, record("X-1", "", c.ecosystem, "p", c.affected))
+			findings, problems := s.Match([]core.Package{{Name: "p", Version: c.version, Ecosystem: c.ecosystem}})
+			if problems != nil {
+				t.Errorf("problems: %v", problems)
+			}
+			if (len(findings) == 1) != c.want {
+				t.Fatalf("findings %v, want %v", findings, c.want)
+			}
+			if c.want && strings.Join(findings[0].FixedVersions, " ") != c.fixed {
+				t.Errorf("fixed %v, want %s", findings[0].FixedVersions, c.fixed)
+			}
+		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	all := events("ECOSYSTEM", `{"introduced":"0"}`)
+	for _, c := range []struct {
+		name, ecosystem, advisory string
+		pkg                       core.Package
+		want                      bool
+	}{
+		{"PyPI names are normalised", "PyPI", "Flask_Login", core.Package{Name: "flask.login", Version: "1", Ecosystem: "PyPI"}, true},
+		{"npm names are not", "npm", "Lodash", core.Package{Name: "lodash", Version: "1.0.0", Ecosystem: "npm"}, false},
+		{"source package", "Debian:12", "openssl", core.Package{Name: "libssl3", SourceName: "openssl", Version: "1", Ecosystem: "Debian:12"}, true},
+		{"binary package", "Debian:12", "libssl3", core.Package{Name: "libssl3", SourceName: "openssl", Version: "1", Ecosystem: "Debian:12"}, false},
+		{"another release", "Debian:11", "openssl", core.Package{Name: "openssl", Version: "1", Ecosystem: "Debian:12"}, false},
+		{"every release", "Debian", "openssl", core.Package{Name: "openssl", Version: "1", Ecosystem: "Debian:12"}, true},
+		{"no version", "Go", "a", core.Package{Name: "a", Ecosystem: "Go"}, false},
+		{"no ecosystem", "Go", "a", core.Package{Name: "a", Version: "1.0.0"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			findings, _ := snapshot(t, record("X-1", "", c.ecosystem, c.advisory, all)).Match([]core.Package{c.pkg})
+			if (len(findings) == 1) != c.want {
+				t.Errorf("findings %v", findings)
+			}
+		})
+	}
+}
+
+func TestMerge(t *testing.T) {
+	all := events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"9"}`)
+	other := events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"10"}`)
+	vector := `"severity":[{"type":"CVSS_V3","score":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"}]`
+	for _, c := range []struct {
+		name    string
+		eco     string
+		records []string
+		want    []string
+	}{
+		{"aliases, also by a third id", "PyPI", []string{
+			record("PYSEC-1", `"aliases":["CVE-2020-1"]`, "PyPI", "p", all),
+			record("GHSA-a", `"aliases":["CVE-2020-1"],"database_specific":{"severity":"MODERATE"}`, "PyPI", "p", other),
+		}, []string{"CVE-2020-1 [CVE-2020-1 GHSA-a PYSEC-1] 4 0 [9 10]"}},
+		{"no CVE", "PyPI", []string{record("GHSA-b", "", "PyPI", "p", all)}, []string{"GHSA-b [GHSA-b] 1 0 [9]"}},
+		{"a vector beats words", "PyPI", []string{record("GHSA-b", vector+`,"database_specific":{"severity":"LOW"}`, "PyPI", "p", all)}, []string{"GHSA-b [GHSA-b] 5 7.5 [9]"}},
+		{"one advisory of several vulnerabilities", "Debian:12", []string{
+			record("DSA-1", `"upstream":["CVE-2020-1","CVE-2020-2"]`, "Debian:12", "p", all),
+			record("DEBIAN-CVE-2020-1", `"upstream":["CVE-2020-1"]`, "Debian:12", "p", all),
+		}, []string{"CVE-2020-1 [CVE-2020-1 DEBIAN-CVE-2020-1 DSA-1] 1 0 [9]", "CVE-2020-2 [CVE-2020-2 DSA-1] 1 0 [9]"}},
+		{"the distribution decides", "Debian:12", []string{
+			record("DEBIAN-CVE-2020-1", `"upstream":["CVE-2020-1"],`+vector, "Debian:12", "p", all+`,"ecosystem_specific":{"urgency":"unimportant"}`),
+		}, []string{"CVE-2020-1 [CVE-2020-1 DEBIAN-CVE-2020-1] 2 7.5 [9]"}},
+		{"malware", "npm", []string{record("MAL-1", "", "npm", "p", all)}, []string{"MAL-1 [MAL-1] 6 0 [9]"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			findings, _ := snapshot(t, c.records...).Match([]core.Package{{Name: "p", Version: "1", Ecosystem: c.eco}})
+			var got []string
+			for _, f := range findings {
+				b, _ := json.Marshal([]any{f.Severity, f.CVSSScore})
+				numbers := strings.ReplaceAll(strings.Trim(string(b), "[]"), ",", " ")
+				got = append(got, f.ID+" ["+strings.Join(f.Aliases, " ")+"] "+numbers+" ["+strings.Join(f.FixedVersions, " ")+"]")
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUncomparable: a package that nobody can judge is a problem, not a pass.
+func TestUncomparable(t *testing.T) {
+	s := snapshot(t, record("X", "", "Debian:12", "p", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"9"}`)))
+	_, problems := s.Match([]core.Package{{Name: "p", Version: "x:1", Ecosystem: "Debian:12"}})
+	if len(problems) != 1 {
+		t.Errorf("problems %v", problems)
+	}
+}
+
+func TestBuilder(t *testing.T) {
+	good := record("A", "", "npm", "p", events("SEMVER", `{"introduced":"0"}`))
+	older := strings.Replace(strings.Replace(good, "2024", "2023", 1), `"p"`, `"old"`, 1)
+	withdrawn := record("B", `"withdrawn":"2024-01-01T00:00:00Z"`, "npm", "p", events("SEMVER", `{"introduced":"0"}`))
+	bad := []string{
+		"", "{", "[]", `{"id":"C"}`, `{"id":"","modified":"2024-01-01T00:00:00Z"}`,
+		`{"id":"C","modified":"2024-01-01T00:00:00Z","affected":[]}`,
+		record("C", "", "npm", "p", events("GIT", `{"introduced":"0"}`)),
+		record("C", "", "Debian:12", "p", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"x:y"}`)),
+		`{"id":"C","modified":"2024-01-01T00:00:00Z","summary":"` + strings.Repeat("x", advisory.MaxRecord) + `"}`,
+	}
+	records := append(slices.Clone(bad), good, older, withdrawn)
+	build := func(rs []string) (core.SnapshotInfo, []advisory.Rejected) {
+		b := advisory.NewBuilder(10)
+		for _, r := range rs {
+			if err := b.Add("x", []byte(r)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		encoded, err := s.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := advisory.Decode(encoded, s.Info().Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(s.Info(), loaded.Info()); diff != "" {
+			t.Errorf("loaded (-built +loaded):\n%s", diff)
+		}
+		if f, _ := loaded.Match([]core.Package{{Name: "p", Version: "1.0.0", Ecosystem: "npm"}}); len(f) != 1 {
+			t.Errorf("findings of the loaded snapshot: %v", f)
+		}
+		for _, damage := range [][]byte{encoded[:len(encoded)-5], append(slices.Clone(encoded), 1), {}, []byte("x")} {
+			if _, err := advisory.Decode(damage, s.Info().Digest); !errors.Is(err, advisory.ErrCorrupt) {
+				t.Errorf("damaged: %v", err)
+			}
+		}
+		if _, err := advisory.Decode(encoded, "sha256:0"); !errors.Is(err, advisory.ErrCorrupt) {
+			t.Errorf("another digest: %v", err)
+		}
+		return s.Info(), b.Rejected()
+	}
+	info, rejected := build(records)
+	if info.AdvisoryCount != 1 || info.RejectedCount != int64(len(bad)) || len(rejected) != len(bad) {
+		t.Errorf("%+v, %v", info, rejected)
+	}
+	slices.Reverse(records)
+	if again, _ := build(records); again.Digest != info.Digest {
+		t.Error("the order of the records changes the digest")
+	}
+	b := advisory.NewBuilder(1)
+	if err := b.Add("x", []byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Add("x", []byte(strings.Replace(good, `"A"`, `"A2"`, 1))); !errors.Is(err, advisory.ErrTooManyRecords) {
+		t.Errorf("full: %v", err)
+	}
+	if _, err := advisory.NewBuilder(1).Build(); !errors.Is(err, advisory.ErrEmpty) {
+		t.Errorf("empty: %v", err)
+	}
+}
+
+// FuzzRecord: whatever a record is, it is refused or it can be matched, encoded
+// and loaded.
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte(record("A", `"aliases":["CVE-1"]`, "npm", "p", events("SEMVER", `{"introduced":"0"},{"fixed":"1"}`))), "1.0.0")
+	f.Add([]byte(record("A", `"upstream":["CVE-1","CVE-2"]`, "Debian:12", "p", events("ECOSYSTEM", `{"introduced":"0"},{"last_affected":"1:1~a-1"}`))), "1")
+	f.Add([]byte(record("A", `"database_specific":{"kev":true,"epss":2,"severity":1}`, "PyPI", "p", `"versions":["1"]`)), "1")
+	f.Fuzz(func(t *testing.T, content []byte, version string) {
+		b := advisory.NewBuilder(10)
+		if err := b.Add("fuzz", content); err != nil {
+			t.Fatal(err)
+		}
+		s, err := b.Build()
+		if err != nil {
+			return
+		}
+		var packages []core.Package
+		for _, e := range s.Info().Ecosystems {
+			packages = append(packages, core.Package{Name: "p", Version: version, Ecosystem: e})
+		}
+		s.Match(packages)
+		encoded, err := s.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := advisory.Decode(encoded, s.Info().Digest); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,110 @@
+package core_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+const (
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	ociConfig   = "application/vnd.oci.image.config.v1+json"
+)
+
+func TestParseManifest(t *testing.T) {
+	platform := func(os, arch string) string {
+		return `{"mediaType":"` + ociManifest + `","digest":"d-` + arch + `","size":1,"platform":{"os":"` + os + `","architecture":"` + arch + `"}}`
+	}
+	many := strings.TrimSuffix(strings.Repeat(platform("linux", "amd64")+",", 65), ",")
+	for _, c := range []struct {
+		name, mediaType, content string
+		// want is a reason, or the digests of layers or platforms.
+		want string
+	}{
+		{"image", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"},"layers":[{"digest":"a"},{"digest":"b"}]}`, "a b"},
+		{"image without layers", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"}}`, ""},
+		{"media type of the content", "", `{"mediaType":"` + ociManifest + `","config":{"mediaType":"` + ociConfig + `"},"layers":[{"digest":"a"}]}`, "a"},
+		{"index", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `,` + platform("linux", "arm64") + `]}`, "d-amd64 d-arm64"},
+		{"attestations beside", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `,` + platform("unknown", "unknown") + `]}`, "d-amd64"},
+		{
+			"index that names config types", ociIndex,
+			`{"manifests":[{"mediaType":"` + ociManifest + `","artifactType":"` + ociConfig + `","digest":"a"},{"mediaType":"` + ociManifest + `","artifactType":"x/y","digest":"b"}]}`, "a",
+		},
+		{"only attestations", ociIndex, `{"manifests":[` + platform("unknown", "unknown") + `]}`, core.ReasonNotAnImage},
+		{"empty index", ociIndex, `{"manifests":[]}`, core.ReasonNotAnImage},
+		{"too many platforms", ociIndex, `{"manifests":[` + many + `]}`, core.ReasonLimitExceeded},
+		{"artifact", ociManifest, `{"artifactType":"a/b","config":{"mediaType":"application/vnd.oci.empty.v1+json"}}`, core.ReasonNotAnImage},
+		{"referrer", ociManifest, `{"subject":{"digest":"x"},"config":{"mediaType":"` + ociConfig + `"}}`, core.ReasonNotAnImage},
+		{"chart", ociManifest, `{"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"}}`, core.ReasonNotAnImage},
+		{"no config", ociManifest, `{}`, core.ReasonNotAnImage},
+		{"two types", ociManifest, `{"mediaType":"` + ociIndex + `","config":{"mediaType":"` + ociConfig + `"}}`, core.ReasonNotAnImage},
+		{"manifest and index", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"},"manifests":[` + platform("linux", "amd64") + `]}`, core.ReasonNotAnImage},
+		{"index and manifest", ociIndex, `{"layers":[{}],"manifests":[` + platform("linux", "amd64") + `]}`, core.ReasonNotAnImage},
+		{"no JSON", ociManifest, `{`, core.ReasonNotAnImage},
+		{"schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws", `{}`, core.ReasonNotAnImage},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := core.ParseManifest(c.mediaType, []byte(c.content))
+			got := ""
+			if f := core.AsFault(err); f != nil {
+				got = f.Reason
+			} else if err != nil {
+				t.Fatal(err)
+			} else {
+				var ds []string
+				for _, d := range append(m.Layers, m.Platforms...) {
+					ds = append(ds, d.Digest)
+				}
+				got = strings.Join(ds, " ")
+			}
+			if got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestParseConfig(t *testing.T) {
+	facts, platform, err := core.ParseConfig([]byte(`{"os":"linux","architecture":"arm64","variant":"v8","created":"2024-01-02T04:04:05+01:00",
+		"config":{"User":"app","Entrypoint":["/app"],"Cmd":["-v"],"Env":["PATH=/bin","TOKEN=secret","EMPTY","PATH=again"],
+		"ExposedPorts":{"9090/tcp":{},"8080/tcp":{}},"Labels":{"a":"b"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := core.Facts{
+		User: "app", Entrypoint: []string{"/app"}, Cmd: []string{"-v"}, EnvNames: []string{"EMPTY", "PATH", "TOKEN"},
+		ExposedPorts: []string{"8080/tcp", "9090/tcp"}, Labels: map[string]string{"a": "b"}, Created: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+	if diff := cmp.Diff(want, facts); diff != "" {
+		t.Errorf("facts (-want +got):\n%s", diff)
+	}
+	if platform != (core.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}) {
+		t.Errorf("platform %v", platform)
+	}
+	if strings.Contains(fmt.Sprint(facts), "secret") {
+		t.Error("the value of a variable is kept")
+	}
+	if _, _, err := core.ParseConfig([]byte("{")); core.AsFault(err) == nil {
+		t.Errorf("malformed config: %v", err)
+	}
+}
+
+func FuzzParseManifest(f *testing.F) {
+	f.Add(ociManifest, []byte(`{"config":{"mediaType":"`+ociConfig+`"},"layers":[{"digest":"a","platform":{}}]}`))
+	f.Add(ociIndex, []byte(`{"manifests":[{"mediaType":"`+ociManifest+`","digest":"a"}]}`))
+	f.Fuzz(func(t *testing.T, mediaType string, content []byte) {
+		m, err := core.ParseManifest(mediaType, content)
+		if (m == nil) == (err == nil) || err != nil && core.AsFault(err) == nil {
+			t.Fatalf("%v, %v", m, err)
+		}
+		if _, _, err := core.ParseConfig(content); err != nil && core.AsFault(err) == nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,239 @@
+// Package storetest is the suite that an implementation of store.Store must pass.
+package storetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
+)
+
+var suite = map[string]func(*testing.T, store.Store){
+	"scan lifecycle":    scanLifecycle,
+	"newest scan":       newestScan,
+	"tags":              tags,
+	"reports":           reports,
+	"concurrent report": concurrentReport,
+	"snapshots":         snapshots,
+	"not found":         notFound,
+}
+
+// Names are the tests of the suite.
+func Names() []string { return slices.Sorted(maps.Keys(suite)) }
+
+// One runs one test of the suite on an empty store.
+func One(t *testing.T, name string, s store.Store) {
+	t.Helper()
+	suite[name](t, s)
+}
+
+var (
+	start  = time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	image  = imageref.Ref{Registry: "r.example:5000", Repository: "team/app", Tag: "v1"}
+	digest = "sha256:" + fmt.Sprintf("%064d", 1)
+	child  = "sha256:" + fmt.Sprintf("%064d", 2)
+)
+
+func must[T any](t *testing.T) func(T, error) T {
+	t.Helper()
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func put(t *testing.T, s store.Store, imageDigest, snapshot, reportDigest string) core.ReportRef {
+	t.Helper()
+	return must[core.ReportRef](t)(s.PutReport(t.Context(), store.StoredReport{
+		Ref: core.ReportRef{
+			ImageDigest: imageDigest, ReportDigest: reportDigest,
+			Platform: core.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"},
+		},
+		SnapshotDigest: snapshot, ScannerVersion: "1", Content: []byte(`{"report":"` + reportDigest + `"}`), Time: start,
+	}))
+}
+
+func scanLifecycle(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	want := store.Scan{ID: "a", Image: image, State: store.Queued, TraceID: "trace", CreateTime: start}
+	equal := func(got store.Scan) {
+		t.Helper()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("scan (-want +got):\n%s", diff)
+		}
+	}
+	equal(must[store.Scan](t)(s.CreateScan(ctx, want)))
+	equal(must[store.Scan](t)(s.CreateScan(ctx, store.Scan{ID: "a", State: store.Failed, Image: imageref.Ref{Tag: "other"}})))
+
+	check(t, s.StartScan(ctx, "a", digest))
+	want.State, want.Image.Digest = store.Running, digest
+	equal(must[store.Scan](t)(s.Scan(ctx, "a")))
+
+	end := start.Add(time.Minute)
+	check(t, s.FailScan(ctx, "a", "REASON", "message", end))
+	want.State, want.ErrorReason, want.ErrorMessage, want.EndTime = store.Failed, "REASON", "message", end
+	equal(must[store.Scan](t)(s.Scan(ctx, "a")))
+
+	// A dead letter that is replayed runs the scan again.
+	check(t, s.StartScan(ctx, "a", digest))
+	refs := []core.ReportRef{put(t, s, digest, "s", "r2"), put(t, s, child, "s", "r1")}
+	check(t, s.FinishScan(ctx, "a", refs, end))
+	want.State, want.ErrorReason, want.ErrorMessage, want.Reports = store.Succeeded, "", "", refs
+	equal(must[store.Scan](t)(s.Scan(ctx, "a")))
+
+	// What succeeded stays so.
+	check(t, s.StartScan(ctx, "a", child))
+	check(t, s.FailScan(ctx, "a", "LATE", "late", end.Add(time.Hour)))
+	check(t, s.FinishScan(ctx, "a", refs[:1], end.Add(time.Hour)))
+	equal(must[store.Scan](t)(s.Scan(ctx, "a")))
+}
+
+func finished(t *testing.T, s store.Store, id string, img imageref.Ref, created time.Time, refs ...core.ReportRef) {
+	t.Helper()
+	must[store.Scan](t)(s.CreateScan(t.Context(), store.Scan{ID: id, Image: img, State: store.Queued, CreateTime: created}))
+	check(t, s.StartScan(t.Context(), id, img.Digest))
+	check(t, s.FinishScan(t.Context(), id, refs, created.Add(time.Second)))
+}
+
+func newestScan(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	ref := put(t, s, child, "s", "r1")
+	index := image.WithDigest(digest)
+	finished(t, s, "old", index, start, ref)
+	finished(t, s, "new", index, start.Add(time.Hour), ref)
+	must[store.Scan](t)(s.CreateScan(ctx, store.Scan{ID: "queued", Image: index, State: store.Queued, CreateTime: start.Add(2 * time.Hour)}))
+	other := index
+	other.Repository = "team/other"
+	for _, c := range []struct {
+		name     string
+		image    imageref.Ref
+		finished bool
+		want     string
+	}{
+		{"any", index, false, "queued"},
+		{"finished", index, true, "new"},
+		{"by the digest of a platform", image.WithDigest(child), true, "new"},
+		{"another repository", other, false, ""},
+		{"another digest", image.WithDigest("sha256:0"), false, ""},
+	} {
+		got, err := s.NewestScan(ctx, c.image, c.finished)
+		if got.ID != c.want || (c.want == "") != errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %q, %v, want %q", c.name, got.ID, err, c.want)
+		}
+	}
+}
+
+func tags(t *testing.T, s store.Store) {
+	ref := put(t, s, digest, "s", "r1")
+	finished(t, s, "first", image.WithDigest(digest), start, ref)
+	if got := must[string](t)(s.TagDigest(t.Context(), image)); got != digest {
+		t.Errorf("tag is %s", got)
+	}
+	finished(t, s, "second", image.WithDigest(child), start.Add(time.Hour), ref)
+	// A scan that was asked for earlier and ended later does not turn the tag back.
+	finished(t, s, "late", image.WithDigest(digest), start.Add(time.Minute), ref)
+	if got := must[string](t)(s.TagDigest(t.Context(), image)); got != child {
+		t.Errorf("tag is %s", got)
+	}
+}
+
+func reports(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	if _, ok, err := s.FindReport(ctx, digest, "s1", "1"); ok || err != nil {
+		t.Errorf("found a report in an empty store: %v", err)
+	}
+	first := put(t, s, digest, "s1", "r1")
+	if again := put(t, s, digest, "s1", "r-other"); again != first {
+		t.Errorf("stored twice: %v, %v", first, again)
+	}
+	put(t, s, digest, "s2", "r2")
+	got, ok, err := s.FindReport(ctx, digest, "s1", "1")
+	if err != nil || !ok || got != first {
+		t.Errorf("found %v %v %v", got, ok, err)
+	}
+	if _, ok, _ := s.FindReport(ctx, digest, "s1", "2"); ok {
+		t.Error("found the report of another version of the scanner")
+	}
+	if content := must[[]byte](t)(s.Report(ctx, "r1")); string(content) != `{"report":"r1"}` {
+		t.Errorf("content %s", content)
+	}
+}
+
+func concurrentReport(t *testing.T, s store.Store) {
+	var wg sync.WaitGroup
+	refs := make([]core.ReportRef, 8)
+	for i := range refs {
+		wg.Go(func() { refs[i] = put(t, s, digest, "s", "r1") })
+	}
+	wg.Wait()
+	for _, r := range refs {
+		if r != refs[0] {
+			t.Errorf("references differ: %v", refs)
+		}
+	}
+}
+
+func snapshots(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	large := bytes.Repeat([]byte("0123456789abcdef"), 200_000)
+	seeded := must[bool](t)(s.SeedSnapshot(ctx, store.StoredSnapshot{Digest: "one", Count: 1, Content: []byte("one"), Time: start}))
+	again := must[bool](t)(s.SeedSnapshot(ctx, store.StoredSnapshot{Digest: "two", Count: 1, Content: []byte("two"), Time: start}))
+	if !seeded || again {
+		t.Errorf("seeded %v, again %v", seeded, again)
+	}
+	for _, c := range []store.StoredSnapshot{
+		{Digest: "large", Count: 9, Content: large, Time: start},
+		{Digest: "small", Count: 9, Content: []byte("small"), Time: start},
+		{Digest: "large", Count: 9, Content: large, Time: start},
+		{Digest: "large", Count: 9, Content: large[:len(large)-1], Time: start},
+	} {
+		check(t, s.SetSnapshot(ctx, c))
+		if got := must[string](t)(s.CurrentSnapshot(ctx)); got != c.Digest {
+			t.Errorf("current is %s, want %s", got, c.Digest)
+		}
+		if got := must[[]byte](t)(s.Snapshot(ctx, c.Digest)); !bytes.Equal(got, c.Content) {
+			t.Errorf("snapshot %s has %d bytes, want %d", c.Digest, len(got), len(c.Content))
+		}
+	}
+	if _, err := s.Snapshot(ctx, "small"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a snapshot that is not in use is still there: %v", err)
+	}
+}
+
+func notFound(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	_, scan := s.Scan(ctx, "x")
+	_, newest := s.NewestScan(ctx, image.WithDigest(digest), false)
+	_, tag := s.TagDigest(ctx, image)
+	_, report := s.Report(ctx, "x")
+	_, current := s.CurrentSnapshot(ctx)
+	_, snapshot := s.Snapshot(ctx, "x")
+	for name, err := range map[string]error{
+		"scan": scan, "newest": newest, "tag": tag, "report": report, "current": current, "snapshot": snapshot,
+		"finish": s.FinishScan(ctx, "x", nil, start),
+	} {
+		if !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
