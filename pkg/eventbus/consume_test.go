@@ -243,6 +243,7 @@ func TestConsume_StopDrains(t *testing.T) {
 func TestConsume_StopGivesBack(t *testing.T) {
 	e := newEnv(t)
 	e.cfg.DrainTimeout = 50 * time.Millisecond
+	e.cfg.MaxDeliver = 1 // a failure would be a dead letter at once
 	producer, worker, observer := e.buses()
 	letters := e.letters(observer)
 	started := make(chan struct{}, 1)

@@ -63,10 +63,11 @@ func topology() eventbus.Topology {
 
 // env is a server and the buses of one test.
 type env struct {
-	t   *testing.T
-	srv *eventbustest.Server
-	top eventbus.Topology
-	cfg eventbus.Config
+	t     *testing.T
+	srv   *eventbustest.Server
+	users []eventbus.User
+	top   eventbus.Topology
+	cfg   eventbus.Config
 }
 
 func newEnv(t *testing.T) *env {
@@ -80,7 +81,7 @@ func newEnv(t *testing.T) *env {
 	// root is for looking at the server's state, past all permissions.
 	users = append(users, eventbus.User{ID: tlsx.OperatorID(eventbustest.TrustDomain, "root"), Pub: []string{">"}, Sub: []string{">"}})
 	srv := eventbustest.Start(t, users)
-	return &env{t: t, srv: srv, top: top, cfg: eventbus.Config{URL: srv.URL(), PublishTimeout: 2 * time.Second, DrainTimeout: time.Second}}
+	return &env{t: t, srv: srv, users: users, top: top, cfg: eventbus.Config{URL: srv.URL(), PublishTimeout: 2 * time.Second, DrainTimeout: time.Second}}
 }
 
 func deadLetter(d *eventbus.Delivery, info eventbus.DeadLetterInfo) (eventbus.Message, error) {
@@ -134,6 +135,14 @@ func (e *env) buses() (producer, worker, observer *eventbus.Bus) {
 		}
 	}
 	return producer, worker, observer
+}
+
+// restartWith restarts the server with other users on the same store.
+func (e *env) restartWith(users []eventbus.User) {
+	e.t.Helper()
+	e.srv.Stop()
+	e.srv.SetUsers(users)
+	e.srv.Start()
 }
 
 // root is a plain connection that may do everything.

@@ -100,6 +100,44 @@ func TestRemember_Bounded(t *testing.T) {
 	}
 }
 
+// lastMoment is a subscription that holds one message when it is drained.
+type lastMoment struct {
+	msgs []jetstream.Msg
+	log  []string
+}
+
+func (m *lastMoment) Next(...jetstream.NextOpt) (jetstream.Msg, error) {
+	if len(m.msgs) == 0 {
+		return nil, jetstream.ErrMsgIteratorClosed
+	}
+	msg := m.msgs[0]
+	m.msgs = m.msgs[1:]
+	return msg, nil
+}
+
+func (m *lastMoment) Drain() { m.log = append(m.log, "drain") }
+
+func (m *lastMoment) Stop() { m.log = append(m.log, "stop") }
+
+type nakked struct {
+	jetstream.Msg
+	subscription *lastMoment
+}
+
+func (n nakked) Nak() error {
+	n.subscription.log = append(n.subscription.log, "nak")
+	return nil
+}
+
+func TestGiveBack_MessageOfTheLastMoment(t *testing.T) {
+	m := &lastMoment{}
+	m.msgs = []jetstream.Msg{nakked{subscription: m}}
+	(&consumption{}).giveBack(m)
+	if diff := cmp.Diff([]string{"drain", "nak", "stop"}, m.log); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // The size that Publish counts is what goes over the wire, so that the limit it
 // checks is the server's.
 func TestHeaderSize(t *testing.T) {

@@ -82,6 +82,9 @@ func (s *Server) TLS(id string) *tlsx.Source {
 	return src
 }
 
+// SetUsers changes the users from the next Start on.
+func (s *Server) SetUsers(users []eventbus.User) { s.cfg.Users = users }
+
 // Wipe deletes the store of a stopped server.
 func (s *Server) Wipe() {
 	s.tb.Helper()
