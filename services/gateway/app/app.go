@@ -79,7 +79,7 @@ func listen(ctx context.Context, cfg HTTPConfig, d service.Deps) (net.Listener, 
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("http.tls: %w", err), listener.Close())
 	}
-	return tls.NewListener(listener, cert.Config()), nil
+	return tls.NewListener(listener, cert.Config()), nil //nolint:contextcheck // each handshake has a context of its own
 }
 
 type gateway struct {
@@ -104,6 +104,8 @@ func (g *gateway) Run(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("http: %w", err), g.http.Close())
 	}
-	<-failed
+	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }

@@ -66,7 +66,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, err
 	}
 	n.consumer = consumer.New(db, filters, n.worker.Wake, d.Telemetry, d.Now)
-	n.grpc, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{
+	n.grpc, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})
 	if err != nil {

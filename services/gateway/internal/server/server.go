@@ -116,7 +116,7 @@ func (s *Server) traced(next http.Handler) http.Handler {
 
 func (s *Server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
+		defer func() { //nolint:contextcheck // the request carries the context
 			p := recover()
 			if p == nil {
 				return

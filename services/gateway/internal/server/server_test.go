@@ -330,7 +330,7 @@ func TestWebhook_tooFast(t *testing.T) {
 		path: "/webhooks/v1/distribution/slow", body: envelope(event("1", "a")),
 		header: map[string]string{"Authorization": "Bearer another-secret-of-a-registry"},
 	}
-	if resp := f.do(t, slow); resp.StatusCode != 202 {
+	if resp := f.do(t, slow); resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("status %d", resp.StatusCode)
 	}
 	resp := f.do(t, slow)
@@ -341,7 +341,7 @@ func TestWebhook_tooFast(t *testing.T) {
 	// Somebody without the secret must not use up the source's tokens.
 	f.now = f.now.Add(2 * time.Second)
 	wantProblem(t, f.do(t, request{path: slow.path, header: map[string]string{"Authorization": "Bearer x"}}), 401, "unauthorized")
-	if resp := f.do(t, slow); resp.StatusCode != 202 {
+	if resp := f.do(t, slow); resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("status %d after the wait", resp.StatusCode)
 	}
 }
@@ -414,7 +414,7 @@ func dial(t *testing.T, f *fixture) net.Conn {
 func TestHealth(t *testing.T) {
 	f := start(t, nil)
 	for _, p := range []string{"/healthz", "/readyz"} {
-		if resp := f.do(t, request{method: "GET", path: p}); resp.StatusCode != 200 {
+		if resp := f.do(t, request{method: "GET", path: p}); resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d", p, resp.StatusCode)
 		}
 	}
@@ -423,7 +423,7 @@ func TestHealth(t *testing.T) {
 	if d := wantProblem(t, resp, 503, "not-ready"); strings.Contains(d.Detail, "10.0.0.1") {
 		t.Error("the inside is shown")
 	}
-	if resp := f.do(t, request{method: "GET", path: "/healthz"}); resp.StatusCode != 200 {
+	if resp := f.do(t, request{method: "GET", path: "/healthz"}); resp.StatusCode != http.StatusOK {
 		t.Errorf("alive although not ready: %d", resp.StatusCode)
 	}
 }

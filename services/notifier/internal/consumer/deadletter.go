@@ -51,7 +51,7 @@ func (l *DeadLetters) Publish(ctx context.Context, d store.Delivery) error {
 		},
 		Service: events.Notifier, Consumer: events.ConsumerNotifierDeliver,
 		Subject: events.SubjectVerdictReached, Stream: d.EventStream, StreamSequence: d.EventSequence,
-		Attempts: uint32(d.Attempts), //nolint:gosec // a count of attempts
+		Attempts: uint32(d.Attempts),
 		Reason:   d.GiveUpReason,
 		Message:  fmt.Sprintf("delivery %s to subscription %s: %s", d.ID, d.Subscription, lastError(d)),
 		Headers:  originalHeaders(&original),

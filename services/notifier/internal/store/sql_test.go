@@ -17,6 +17,7 @@ func TestSQL_Conformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, test func(t *testing.T, s store.Store)) {
 		t.Helper()
 		sqldbtest.Run(t, store.Schema, store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+			t.Helper()
 			test(t, store.New(db))
 		})
 	})

@@ -95,6 +95,7 @@ func ids(list []store.Delivery) []string {
 }
 
 func addOnce(t *testing.T, s suite) {
+	t.Helper()
 	d := Delivery("e1", "a")
 	s.add(t, d, Delivery("e1", "b"))
 	again := d
@@ -109,6 +110,7 @@ func addOnce(t *testing.T, s suite) {
 }
 
 func claim(t *testing.T, s suite) {
+	t.Helper()
 	late, early := Delivery("e1", "a"), Delivery("e2", "a")
 	early.NextAttempt = T0.Add(-time.Second)
 	future := Delivery("e3", "a")
@@ -136,6 +138,7 @@ func claim(t *testing.T, s suite) {
 
 // No delivery is sent by two replicas at once.
 func claimConcurrently(t *testing.T, s suite) {
+	t.Helper()
 	const rows, workers = 60, 6
 	for i := range rows {
 		s.add(t, Delivery(fmt.Sprintf("e%02d", i), "a"))
@@ -178,6 +181,7 @@ func claimConcurrently(t *testing.T, s suite) {
 }
 
 func leaseExpires(t *testing.T, s suite) {
+	t.Helper()
 	s.add(t, Delivery("e1", "a"))
 	lost := s.claim(t, "a", T0, "killed")[0]
 	if got := s.claim(t, "a", T0.Add(lease-1), "other"); len(got) > 0 {
@@ -196,6 +200,7 @@ func leaseExpires(t *testing.T, s suite) {
 }
 
 func finish(t *testing.T, s suite) {
+	t.Helper()
 	s.add(t, Delivery("e1", "a"))
 	d := s.claim(t, "a", T0, "t1")[0]
 	next := T0.Add(5 * time.Second)
@@ -222,6 +227,7 @@ func finish(t *testing.T, s suite) {
 }
 
 func release(t *testing.T, s suite) {
+	t.Helper()
 	s.add(t, Delivery("e1", "a"))
 	d := s.claim(t, "a", T0, "t1")[0]
 	if err := s.Release(t.Context(), d); err != nil {
@@ -239,6 +245,7 @@ func release(t *testing.T, s suite) {
 }
 
 func list(t *testing.T, s suite) {
+	t.Helper()
 	for i := range 5 {
 		d := Delivery(fmt.Sprint("e", i), []string{"a", "b"}[i%2])
 		d.CreateTime = T0.Add(time.Duration(i/2) * time.Second) // some at the same time
@@ -282,6 +289,7 @@ func list(t *testing.T, s suite) {
 }
 
 func redeliver(t *testing.T, s suite) {
+	t.Helper()
 	future := Delivery("e3", "a")
 	future.NextAttempt = T0.Add(time.Hour)
 	s.add(t, Delivery("e1", "a"), Delivery("e2", "a"), future)
@@ -317,6 +325,7 @@ func redeliver(t *testing.T, s suite) {
 }
 
 func replay(t *testing.T, s suite) {
+	t.Helper()
 	s.add(t, Delivery("e1", "a"), Delivery("e1", "b"), Delivery("e2", "a"))
 	d := s.claim(t, "b", T0, "t")[0]
 	if err := s.Finish(t.Context(), d, T0, store.Attempt{State: store.StateDelivered}); err != nil {
@@ -335,6 +344,7 @@ func replay(t *testing.T, s suite) {
 }
 
 func gone(t *testing.T, s suite) {
+	t.Helper()
 	for _, hash := range []string{"one", "two"} {
 		if err := s.MarkGone(t.Context(), "a", hash, T0); err != nil {
 			t.Fatal(err)
@@ -347,6 +357,7 @@ func gone(t *testing.T, s suite) {
 }
 
 func giveUp(t *testing.T, s suite) {
+	t.Helper()
 	old, future := Delivery("e1", "a"), Delivery("e2", "a")
 	old.NextAttempt = T0.Add(-time.Hour)
 	future.NextAttempt = T0.Add(time.Hour)
@@ -366,6 +377,7 @@ func giveUp(t *testing.T, s suite) {
 }
 
 func deadLetters(t *testing.T, s suite) {
+	t.Helper()
 	s.add(t, Delivery("e1", "a"), Delivery("e2", "a"))
 	for i, d := range s.claim(t, "a", T0, "t") {
 		s.fail(t, d, T0.Add(time.Duration(i)))
@@ -394,6 +406,7 @@ func deadLetters(t *testing.T, s suite) {
 }
 
 func purge(t *testing.T, s suite) {
+	t.Helper()
 	s.add(t, Delivery("e1", "a"), Delivery("e2", "a"), Delivery("e3", "a"), Delivery("e4", "b"))
 	claimed := s.claim(t, "a", T0, "t")
 	if err := s.Finish(t.Context(), claimed[0], T0, store.Attempt{State: store.StateDelivered}); err != nil {
