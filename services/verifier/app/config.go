@@ -7,7 +7,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 )
 
 // Config is the configuration of the verifier.
@@ -108,9 +107,8 @@ func (c *Config) validatePolicies(p *config.Problems) {
 	if len(c.Policies.Builtin) == 0 && c.Policies.Dir == "" && len(c.Policies.Files) == 0 {
 		p.Warnf("builtin", "there is no policy: every verdict will be UNKNOWN")
 	}
-	for _, b := range c.Policies.Builtin {
-		if _, err := policy.Pack(b); err != nil {
-			p.Errorf("builtin", "%v", err)
-		}
+	// Reading them here lets --check find a faulty policy before it is rolled out.
+	if _, err := loadPolicies(c.Policies); err != nil {
+		p.Errorf("", "%v", err)
 	}
 }

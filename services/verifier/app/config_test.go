@@ -17,7 +17,7 @@ registry:
     - host: registry.example
 policies:
   builtin: []
-  dir: /etc/seaworthy/policies
+  dir: ../../../deploy/policies
 trust:
   signer_address: signer:9102
 `
@@ -58,17 +58,28 @@ func TestConfigRefuses(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"trust.signer_address: without a signer or keys", "trust.refresh: 1ms is less than 1s", `policies.builtin: there is no policy pack "nope"`,
+		"trust.signer_address: without a signer or keys", "trust.refresh: 1ms is less than 1s", `there is no policy pack "nope"`,
 		"limits.max_attestations: must be more than zero", "concurrency: 0 is not between",
 	} {
 		if !strings.Contains(problems.Error(), want) {
 			t.Errorf("problems:\n%v\nlack %q", problems, want)
 		}
 	}
+	faulty := filepath.Join(t.TempDir(), "faulty.yaml")
+	if err := os.WriteFile(faulty, []byte("apiVersion: seaworthy.dev/v2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err = load(t, example, "policies.files=["+faulty+"]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := service.Check(app.Definition, &cfg).Err(); err == nil || !strings.Contains(err.Error(), "faulty.yaml:1:13: apiVersion must be") {
+		t.Errorf("faulty policy: %v", err)
+	}
 	if _, err := load(t, example+"polices: {}\n"); err == nil || !strings.Contains(err.Error(), "polices") {
 		t.Errorf("unknown key: %v", err)
 	}
-	cfg, err = load(t, strings.Replace(example, "dir: /etc/seaworthy/policies", "files: []", 1))
+	cfg, err = load(t, strings.Replace(example, "dir: ../../../deploy/policies", "files: []", 1))
 	if err != nil {
 		t.Fatal(err)
 	}

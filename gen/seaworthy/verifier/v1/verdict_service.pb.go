@@ -29,8 +29,9 @@ type GetVerdictRequest struct {
 	// Image by digest; or by tag, which then means the digest that the tag had at
 	// the last push. With a digest, registry and repository may be empty.
 	Image *v1.ImageRef `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
-	// Wait until the verdict is no longer pending, at most until the call's
-	// deadline less 100 ms; then the answer so far is returned.
+	// Wait while the verdict is pending or the image was never seen (its push may
+	// be on the way), at most until the call's deadline less 100 ms; then the
+	// answer so far is returned.
 	Wait          bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
