@@ -10,8 +10,10 @@ MODULES  := gen pkg $(addprefix services/,$(SERVICES)) cmd tests
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILDINFO := github.com/seaworthy-dev/seaworthy/pkg/buildinfo
 LDFLAGS  := -s -w -X $(BUILDINFO).version=$(VERSION)
-GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+# The flags are those of the checks, so that they share one build cache.
+GOBUILD  := go build -ldflags '$(LDFLAGS)'
 FUZZTIME ?= 60s
+DATA_DIR ?= .seaworthy
 
 .PHONY: help
 help: ## List the targets
@@ -21,11 +23,11 @@ help: ## List the targets
 
 .PHONY: demo
 demo: build demo-images ## Build everything, push two images, watch them become verdicts
-	@bin/seaworthy demo
+	@bin/seaworthy demo --config deploy/config/seaworthy.yaml
 
 .PHONY: run
 run: build ## Start the all-in-one and leave it running
-	@bin/seaworthy run
+	@bin/seaworthy run --config deploy/config/seaworthy.yaml --data-dir $(DATA_DIR)
 
 .PHONY: run-fleet
 run-fleet: build services $(BIN)/nats-server ## Start the five services as processes of their own, on loopback

@@ -39,3 +39,22 @@ func secretFile(dir, name, prefix string) (path, value string, err error) {
 	}
 	return path, value, nil
 }
+
+// secrets are those that the all-in-one generates for itself.
+type secrets struct {
+	webhook      string // the embedded registry shows it to the gateway
+	webhookFile  string
+	keystoreFile string // password of the signer's key
+}
+
+func openSecrets(dir string) (*secrets, error) {
+	var s secrets
+	var err error
+	if s.webhookFile, s.webhook, err = secretFile(dir, "webhook", ""); err != nil {
+		return nil, err
+	}
+	if s.keystoreFile, _, err = secretFile(dir, "keystore-password", ""); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}

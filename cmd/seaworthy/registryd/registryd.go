@@ -16,7 +16,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage engine it is configured with
-	"github.com/sirupsen/logrus"                                                    //nolint:depguard // Distribution logs through logrus; this is where its output is redirected
+	"github.com/sirupsen/logrus"                                                   //nolint:depguard // Distribution logs through logrus; this is where its output is redirected
 )
 
 // Config configures the registry.
@@ -99,6 +99,9 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 		},
 	}
 	if cfg.NotifyURL != "" {
+		// With the references the gateway sees that what was pushed is an
+		// attestation, not an image.
+		c.Notifications.EventConfig.IncludeReferences = true
 		c.Notifications.Endpoints = []configuration.Endpoint{{
 			Name:      "seaworthy",
 			URL:       cfg.NotifyURL,
@@ -124,4 +127,16 @@ func redirectLogs(w io.Writer) {
 	}
 	logrus.SetOutput(w)
 	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetFormatter(faultsOnly{&logrus.TextFormatter{}})
+}
+
+// faultsOnly drops what Distribution logs as an error although it is an answer:
+// asking for a blob that is not there yet is how a push begins.
+type faultsOnly struct{ logrus.Formatter }
+
+func (f faultsOnly) Format(e *logrus.Entry) ([]byte, error) {
+	if status, ok := e.Data["http.response.status"].(int); ok && status < http.StatusInternalServerError {
+		return nil, nil
+	}
+	return f.Formatter.Format(e)
 }

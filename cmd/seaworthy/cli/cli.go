@@ -1,0 +1,100 @@
+// Package cli is the command line of seaworthy: run, demo, registry.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/demo"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
+	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+)
+
+// Exit codes.
+const (
+	exitOK         = 0
+	exitFailed     = 1
+	exitUsage      = 2
+	exitUnexpected = 3 // demo: a verdict is not as expected
+)
+
+// EnvPrefix is how the environment variables of the all-in-one start, for example
+// SEAWORTHY_FLEET_HOST for the key host.
+const EnvPrefix = "SEAWORTHY_FLEET"
+
+// Main runs a command line and returns the exit code.
+func Main(ctx context.Context, args []string, out, logs io.Writer) int {
+	root := newRoot(out, logs)
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(logs)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintln(logs, "seaworthy:", err)
+	var usage *usageError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, demo.ErrUnexpectedVerdict):
+		return exitUnexpected
+	default:
+		return exitFailed
+	}
+}
+
+// usageError is a command line or configuration that cannot be used.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func newRoot(out, logs io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "seaworthy",
+		Short: "The image supply chain in one process: registry, scanner, signer, verifier, notifier, gateway",
+		Long: `Seaworthy takes a container image from push to a signed, explainable verdict.
+This program runs the whole fleet in one process, under one data directory.
+
+Exit codes: 0 success, 1 failure, 2 usage or configuration, 3 a demo verdict is not as expected.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       buildinfo.String("seaworthy"),
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(newRun(out, logs), newDemo(out, logs), newRegistry(out, logs))
+	return root
+}
+
+// fleetFlags are the flags that configure the fleet.
+type fleetFlags struct {
+	file    string
+	dataDir string
+	set     []string
+}
+
+func (f *fleetFlags) register(c *cobra.Command, dataDir string) {
+	c.Flags().StringVar(&f.file, "config", "", "configuration file (YAML), for example deploy/config/seaworthy.yaml")
+	c.Flags().StringVar(&f.dataDir, "data-dir", dataDir, "directory of everything that outlives a restart")
+	c.Flags().StringArrayVar(&f.set, "set", nil, "set one key, for example --set telemetry.log_level=debug; may be repeated")
+}
+
+func (f *fleetFlags) load(c *cobra.Command) (fleet.Config, error) {
+	cfg := fleet.Default()
+	err := config.Load(&cfg, config.Options{File: f.file, EnvPrefix: EnvPrefix, Environ: os.Environ(), Set: f.set})
+	if err != nil {
+		return cfg, &usageError{err}
+	}
+	if c.Flags().Changed("data-dir") || cfg.DataDir == "" {
+		cfg.DataDir = f.dataDir
+	}
+	return cfg, nil
+}

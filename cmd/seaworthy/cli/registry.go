@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
+)
+
+func newRegistry(out, logs io.Writer) *cobra.Command {
+	var dir, address, notifyURL, secretFile string
+	c := &cobra.Command{
+		Use:   "registry",
+		Short: "Serve only the embedded OCI registry",
+		Long: `Serves the CNCF Distribution registry that run embeds, with its images in a directory
+and its push notifications sent to a gateway. Plain HTTP without authentication: for
+one machine, to try a fleet of separate processes.`,
+		Example: `  seaworthy registry --dir ./images --listen 127.0.0.1:5000 \
+    --notify http://127.0.0.1:8080/webhooks/v1/distribution/local --secret-file webhook.secret`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			secret := ""
+			if secretFile != "" {
+				content, err := os.ReadFile(secretFile)
+				if err != nil {
+					return &usageError{fmt.Errorf("read the webhook secret: %w", err)}
+				}
+				secret = strings.TrimSpace(string(content))
+			}
+			listener, err := new(net.ListenConfig).Listen(c.Context(), "tcp", address)
+			if err != nil {
+				return fmt.Errorf("listen: %w", err)
+			}
+			registry, err := registryd.New(c.Context(), registryd.Config{
+				Dir: dir, Listener: listener, NotifyURL: notifyURL, NotifySecret: secret, Logs: logs,
+			})
+			if err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintln(out, "registry listens on", registry.Addr())
+			return registry.Run(c.Context())
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "registry", "directory of the images")
+	c.Flags().StringVar(&address, "listen", "127.0.0.1:5000", "address to serve")
+	c.Flags().StringVar(&notifyURL, "notify", "", "URL that push notifications are sent to; empty sends none")
+	c.Flags().StringVar(&secretFile, "secret-file", "", "file of the bearer secret for the notifications")
+	return c
+}

@@ -1,0 +1,169 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+	gateway "github.com/seaworthy-dev/seaworthy/services/gateway/app"
+	notifier "github.com/seaworthy-dev/seaworthy/services/notifier/app"
+	scanner "github.com/seaworthy-dev/seaworthy/services/scanner/app"
+	signer "github.com/seaworthy-dev/seaworthy/services/signer/app"
+	verifier "github.com/seaworthy-dev/seaworthy/services/verifier/app"
+)
+
+const (
+	serviceCount = 5
+	stopTimeout  = 30 * time.Second
+)
+
+// Fleet is a running all-in-one.
+type Fleet struct {
+	cfg     Config
+	ids     *identities
+	context *fleetcontext.Context
+}
+
+// Run starts everything, calls onReady once all of it is ready, and serves until
+// ctx ends; then it stops in order. What is in DataDir from an earlier run is used
+// again.
+func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) error {
+	var p config.Problems
+	cfg.Validate(&p)
+	if err := p.Err(); err != nil {
+		return err
+	}
+	telemetry, err := obs.Start(ctx, "seaworthy", cfg.Telemetry, logs)
+	if err != nil {
+		return err
+	}
+	for _, w := range p.Warnings() {
+		telemetry.Logger.WarnContext(ctx, "configuration is unwise", "problem", w)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	unlock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	ids, err := issueIdentities(cfg.path("certs"))
+	if err != nil {
+		return err
+	}
+	sockets, err := openSockets(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	nats, err := startNATS(cfg, ids, sockets.nats, telemetry.Logger)
+	if err != nil {
+		sockets.close()
+		return err
+	}
+	defer nats.Shutdown()
+	secrets, err := openSecrets(cfg.path("secrets"))
+	if err != nil {
+		sockets.close()
+		return err
+	}
+	cfg.wire(ids, sockets, nats.URL(), secrets)
+	f := &Fleet{cfg: cfg, ids: ids, context: contextOf(ids, sockets, nats.URL())}
+	if err := fleetcontext.Save(f.ContextFile(), f.context); err != nil {
+		sockets.close()
+		return err
+	}
+	components, err := f.components(ctx, sockets, secrets, logs, onReady)
+	if err != nil {
+		sockets.close()
+		return err
+	}
+	err = lifecycle.Run(ctx, telemetry.Logger, stopTimeout, components...)
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, telemetry.Shutdown(flush))
+}
+
+func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.Server, error) {
+	source, err := tlsx.NewSource(ids.nats)
+	if err != nil {
+		return nil, err
+	}
+	users := events.Users(fleetcontext.DefaultTrustDomain, operatorName)
+	users = append(users, natsd.User{
+		ID:  tlsx.ClientID(fleetcontext.DefaultTrustDomain, observerName),
+		Sub: []string{"seaworthy.evt.>"},
+	})
+	return natsd.Start(natsd.Config{
+		StoreDir: cfg.path("nats"), Host: cfg.Host, Port: port, TLS: source, Users: users, Logger: log,
+	})
+}
+
+// components are the registry and the five services. The services start at once
+// and wait for what they need, as they would on five machines.
+func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
+	var waiting sync.WaitGroup
+	waiting.Add(serviceCount)
+	go func() {
+		waiting.Wait()
+		if onReady != nil {
+			onReady(f)
+		}
+	}()
+	var all []lifecycle.Component
+	if !f.cfg.Registry.Disabled {
+		registry, err := registryd.New(ctx, registryd.Config{
+			Dir: f.cfg.path("registry"), Listener: s.registry, Logs: logs,
+			NotifyURL: f.GatewayURL() + "/webhooks/v1/distribution/" + sourceName, NotifySecret: secrets.webhook,
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, lifecycle.Component{Name: "registry", Run: registry.Run})
+	}
+	return append(all,
+		component(notifier.Definition, f.cfg.Notifier, s.of(notifier.Definition.Name), logs, waiting.Done),
+		component(verifier.Definition, f.cfg.Verifier, s.of(verifier.Definition.Name), logs, waiting.Done),
+		component(signer.Definition, f.cfg.Signer, s.of(signer.Definition.Name), logs, waiting.Done),
+		component(scanner.Definition, f.cfg.Scanner, s.of(scanner.Definition.Name), logs, waiting.Done),
+		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, waiting.Done),
+	), nil
+}
+
+func component[C any](d service.Definition[C], cfg C, s serviceSockets, logs io.Writer, ready func()) lifecycle.Component {
+	return lifecycle.Component{Name: d.Name, Run: func(ctx context.Context) error {
+		return service.Run(ctx, d, cfg, service.RunOptions{
+			Logs: logs, Listener: s.listener, AdminListener: s.admin, OnReady: ready,
+		})
+	}}
+}
+
+// DataDir is where everything is kept.
+func (f *Fleet) DataDir() string { return f.cfg.DataDir }
+
+// ContextFile is the file that tells seaworthyctl where the fleet is.
+func (f *Fleet) ContextFile() string { return f.cfg.path(fleetcontext.FileName) }
+
+// Context is what that file says.
+func (f *Fleet) Context() *fleetcontext.Context { return f.context }
+
+// Registry is the host and port of the embedded registry; empty without one.
+func (f *Fleet) Registry() string { return f.context.Registry.Host }
+
+// GatewayURL is where webhooks are received.
+func (f *Fleet) GatewayURL() string { return f.context.Addresses.Gateway }

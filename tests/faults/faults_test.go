@@ -1,0 +1,186 @@
+// Package faults breaks things while images are on their way, in a fleet of real
+// processes, and checks that nothing is lost and nothing happens twice.
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/tests/internal/gate"
+	"github.com/seaworthy-dev/seaworthy/tests/internal/images"
+	"github.com/seaworthy-dev/seaworthy/tests/internal/procs"
+)
+
+// patience is how long an image may take although a service was killed.
+const patience = 60 * time.Second
+
+// push pushes a clean image under a tag of its own and returns its reference and
+// digest.
+func push(t *testing.T, f *procs.Fleet, label string) (ref, digest string) {
+	t.Helper()
+	ref = f.Registry.Addr() + "/faults/app:" + label
+	return ref, images.Push(t, images.Clean(t, label), ref)
+}
+
+// arrives waits until the image has passed, its verdict is signed, the subscriber
+// was told exactly once, and the evidence is there exactly once.
+func arrives(t *testing.T, f *procs.Fleet, ref, digest string) {
+	t.Helper()
+	f.WaitFor(patience, "the verdict of "+ref+" is PASS", func(context.Context) error {
+		if out, code := f.Ctl("verdict", ref); code != 0 {
+			return fmt.Errorf("exit code %d: %s", code, out)
+		}
+		return nil
+	})
+	f.WaitFor(patience, "all attestations are there", func(context.Context) error {
+		out, code := f.Ctl("attestations", ref, "-o", "json")
+		if code != 0 {
+			return fmt.Errorf("exit code %d: %s", code, out)
+		}
+		return exactlyOnce(out)
+	})
+	f.WaitFor(patience, "the subscriber is told", func(context.Context) error {
+		told := f.Subscriber.Received(digest)
+		ids := map[string]bool{}
+		for _, n := range told {
+			ids[n.WebhookID] = true
+			if n.Data.State != "PASS" {
+				return fmt.Errorf("told %s", n.Data.State)
+			}
+		}
+		if len(ids) != 1 {
+			return fmt.Errorf("%d different notifications", len(ids))
+		}
+		return nil
+	})
+}
+
+// exactlyOnce checks what `seaworthyctl attestations -o json` says: each of the
+// four predicates once, each verified.
+func exactlyOnce(out string) error {
+	var answer struct {
+		Attestations []struct {
+			PredicateType string `json:"predicate_type"`
+			Verified      bool   `json:"verified"`
+		} `json:"attestations"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return err
+	}
+	seen := map[string]int{}
+	for _, a := range answer.Attestations {
+		seen[a.PredicateType]++
+		if !a.Verified {
+			return fmt.Errorf("%s does not verify", a.PredicateType)
+		}
+	}
+	var errs []error
+	for _, predicate := range []string{
+		"https://spdx.dev/Document", "https://in-toto.io/attestation/vulns/v0.2",
+		"https://cosign.sigstore.dev/attestation/vuln/v1", "https://slsa.dev/verification_summary/v1",
+	} {
+		if seen[predicate] != 1 {
+			errs = append(errs, fmt.Errorf("%d × %s", seen[predicate], predicate))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reached waits until a request waits at the gate, so that a service is known to be
+// in the middle of its step.
+func reached(t *testing.T, held <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-held:
+	case <-time.After(patience):
+		t.Fatal("the step was never reached")
+	}
+}
+
+func TestFaults_ServicesKilledInTheMiddle(t *testing.T) {
+	f := procs.Start(t, procs.Options{})
+	for _, step := range []struct {
+		service, what string
+		gate          *gate.Gate
+		hold          gate.Match
+	}{
+		{"scanner", "while it pulls a layer", f.Registry, gate.UserAgentless(gate.Method(http.MethodGet, "/blobs/"))},
+		{"signer", "while it attaches an attestation", f.Registry, gate.Method(http.MethodPut, "/manifests/sha256-")},
+		{"verifier", "while it reads the evidence", f.Registry, gate.Method(http.MethodGet, "/blobs/")},
+		{"notifier", "while it tells the subscriber", f.Subscriber.Gate, gate.Method(http.MethodPost, "/")},
+	} {
+		t.Run(step.service, func(t *testing.T) {
+			held := step.gate.Hold(step.hold)
+			ref, digest := push(t, f, step.service)
+			reached(t, held)
+			t.Logf("killed %s", step.what)
+			f.Kill(step.service)
+			step.gate.Open()
+			f.StartProcess(step.service)
+			arrives(t, f, ref, digest)
+		})
+	}
+}
+
+// The gateway answers 202 only after the event is stored. Killed while it waits for
+// that, it has answered nothing, and the registry sends again.
+func TestFaults_GatewayKilledBeforeItAnswered(t *testing.T) {
+	f := procs.Start(t, procs.Options{})
+	f.Freeze("nats")
+	ref, digest := push(t, f, "gateway")
+	f.WaitFor(patience, "the gateway has the webhook", func(ctx context.Context) error {
+		return inFlight(ctx, f)
+	})
+	f.Kill("gateway")
+	f.Thaw("nats")
+	f.StartProcess("gateway")
+	arrives(t, f, ref, digest)
+}
+
+func inFlight(ctx context.Context, f *procs.Fleet) error {
+	metrics, err := f.Metrics(ctx, "gateway")
+	if err != nil {
+		return err
+	}
+	if !bytes.Contains(metrics, []byte("webhooks_in_flight 1")) {
+		return errors.New("no webhook is in flight")
+	}
+	return nil
+}
+
+func TestFaults_NATSDownAndBack(t *testing.T) {
+	f := procs.Start(t, procs.Options{})
+	f.Kill("nats")
+	resp, err := f.Webhook(t.Context(), "{}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	ref, digest := push(t, f, "nats")
+	// The registry keeps the notification and sends it until it is accepted.
+	f.StartProcess("nats")
+	for _, service := range procs.Services {
+		f.WaitReady(service)
+	}
+	arrives(t, f, ref, digest)
+}
+
+func TestFaults_RegistryDownForAWhile(t *testing.T) {
+	f := procs.Start(t, procs.Options{})
+	f.Registry.Refuse(http.StatusServiceUnavailable, gate.Method(http.MethodGet, "/blobs/"))
+	ref, digest := push(t, f, "registry")
+	f.WaitFor(patience, "the image is pending", func(context.Context) error {
+		if _, code := f.Ctl("verdict", ref); code != 2 {
+			return fmt.Errorf("exit code %d, want 2 (UNKNOWN)", code)
+		}
+		return nil
+	})
+	f.Registry.Open()
+	arrives(t, f, ref, digest)
+}
