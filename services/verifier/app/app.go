@@ -85,15 +85,18 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, d.Now))
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.Exceptions{})
-	a.wire(cfg, kept, hub, roots, policy.Core(policies))
+	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	a.wire(cfg, recorder, roots, policy.Core(policies))
 	return a, nil
 }
 
 // wire lists what runs, in the order of starting.
-func (a *App) wire(cfg Config, kept store.Store, hub *wake.Hub, roots *trust.Source, policies []core.Policy) {
+func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, policies []core.Policy) {
 	d := a.deps
 	log := d.Telemetry.Logger
-	recorder := &consumer.Recorder{Store: kept, Propagator: d.Telemetry.Propagator, Hub: hub, Log: log}
 	evaluator := &consumer.Evaluator{
 		Recorder: recorder,
 		Evidence: evidence.NewCollector(a.registry, roots, evidence.Limits{
@@ -105,10 +108,10 @@ func (a *App) wire(cfg Config, kept store.Store, hub *wake.Hub, roots *trust.Sou
 		Policies: func() []core.Policy { return policies },
 		Now:      d.Now,
 	}
-	pushes := &consumer.Pushes{Store: kept, Hub: hub}
+	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
 	drain := &outbox.Drain{
-		Store: kept, Propagator: d.Telemetry.Propagator, Hub: hub, Log: log,
+		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,
 		Publish: func(ctx context.Context, id string, e proto.Message) error { return events.Publish(ctx, d.Bus, id, e) },
 	}
 	a.components = []lifecycle.Component{

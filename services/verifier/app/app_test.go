@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -173,6 +174,32 @@ func TestPipelineFailed(t *testing.T) {
 	f.pushed(ctx, "push-judged", judged)
 	if got := v.wait(t, judged); got.GetState() != verifierv1.Verdict_STATE_PASS {
 		t.Errorf("verdict after a failed push: %v", got)
+	}
+}
+
+// TestSameImageAtOnce judges one image several times at the same time, and again
+// after a restart: there is one verdict, published once.
+func TestSameImageAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	image := f.registry.PushImage("team/app", "v1")
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
+	v := f.start()
+	for i := range 12 {
+		f.attested(t.Context(), fmt.Sprintf("attested-%d", i), image)
+	}
+	f.next()
+	v.stop()
+	v = f.start()
+	f.attested(t.Context(), "attested-again", image)
+	other := f.registry.PushImage("team/other", "v1")
+	f.attested(t.Context(), "attested-other", other)
+	// The next event is of the other image, so there was no second of the first.
+	if e := f.next(); e.GetImage().GetDigest() != other.Digest || e.GetSequence() != 2 || !strings.HasPrefix(e.GetReasons()[0], "EVIDENCE_MISSING") {
+		t.Errorf("event: %v", e)
+	}
+	if got := v.get(t, image); got.GetSequence() != 1 || got.GetState() != verifierv1.Verdict_STATE_PASS {
+		t.Errorf("verdict: %v", got)
 	}
 }
 

@@ -32,7 +32,7 @@ func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, _
 	}
 	image := verdictpb.Ref(ev.GetImage())
 	if err := checkImage(image, false); err != nil {
-		l.Recorder.Log.WarnContext(ctx, "dead letter names no image",
+		l.Recorder.log.WarnContext(ctx, "dead letter names no image",
 			"service", ev.GetService(), "reason", ev.GetReason(), "error", err)
 		return nil
 	}

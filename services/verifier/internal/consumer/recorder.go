@@ -3,10 +3,13 @@ package consumer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -23,10 +26,28 @@ const maxConflicts = 10
 
 // Recorder stores verdicts and wakes whoever waits for them.
 type Recorder struct {
-	Store      store.Store
-	Propagator propagation.TextMapPropagator
-	Hub        *wake.Hub
-	Log        *slog.Logger
+	Store store.Store
+	Hub   *wake.Hub
+
+	propagator propagation.TextMapPropagator
+	log        *slog.Logger
+	verdicts   metric.Int64Counter
+	conflicts  metric.Int64Counter
+}
+
+// NewRecorder returns a recorder.
+func NewRecorder(s store.Store, hub *wake.Hub, t *obs.Telemetry) (*Recorder, error) {
+	r := &Recorder{Store: s, Hub: hub, propagator: t.Propagator, log: t.Logger}
+	var err error
+	if r.verdicts, err = t.Meter().Int64Counter("seaworthy.verifier.verdicts",
+		metric.WithDescription("Verdicts reached, by state and whether they say something new.")); err != nil {
+		return nil, fmt.Errorf("counter: %w", err)
+	}
+	if r.conflicts, err = t.Meter().Int64Counter("seaworthy.verifier.conflicts",
+		metric.WithDescription("Verdicts made again because another one of the image was stored meanwhile.")); err != nil {
+		return nil, fmt.Errorf("counter: %w", err)
+	}
+	return r, nil
 }
 
 // latest returns the newest verdict of an image in its repository, or nil.
@@ -57,7 +78,7 @@ func (r *Recorder) save(ctx context.Context, v core.Verdict, after int64, report
 		return err
 	}
 	carrier := propagation.MapCarrier{}
-	r.Propagator.Inject(ctx, carrier)
+	r.propagator.Inject(ctx, carrier)
 	headers, err := json.Marshal(carrier)
 	if err != nil {
 		return fmt.Errorf("encode trace context: %w", err)
@@ -68,11 +89,16 @@ func (r *Recorder) save(ctx context.Context, v core.Verdict, after int64, report
 		CreateTime: v.EvaluateTime, ExpireTime: v.ExpireTime, Body: body,
 		After: after, ReportTimes: reports,
 	})
+	if errors.Is(err, store.ErrConflict) {
+		r.conflicts.Add(ctx, 1)
+	}
 	if err != nil {
 		return err
 	}
+	r.verdicts.Add(ctx, 1, metric.WithAttributes(
+		attribute.String("state", v.State.String()), attribute.Bool("changed", saved.Changed)))
 	r.Hub.Notify()
-	r.Log.InfoContext(ctx, "verdict reached",
+	r.log.InfoContext(ctx, "verdict reached",
 		"image", v.Image.String(), "state", v.State.String(), "previous_state", saved.Previous.String(),
 		"changed", saved.Changed, "sequence", saved.Sequence, "verdict_digest", m.GetDigest())
 	return nil
