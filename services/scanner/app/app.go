@@ -86,7 +86,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		Engine: engine, Store: db, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now,
 		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone,
 	}
-	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{
+	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})
 	if err != nil {

@@ -5,11 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +60,7 @@ type fixture struct {
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	reg := httptest.NewServer(ggcrregistry.New(ggcrregistry.Logger(log.New(io.Discard, "", 0))))
+	reg := httptest.NewServer(ggcrregistry.New(ggcrregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 	t.Cleanup(reg.Close)
 	f := &fixture{Fleet: eventstest.Start(t), host: strings.TrimPrefix(reg.URL, "http://")}
 	f.gateway, f.signer = f.Bus(events.Gateway), f.Bus(events.Signer)
@@ -106,7 +105,6 @@ func start(t *testing.T) *fixture {
 		}
 	})
 	go func() {
-		//nolint:errcheck // ends with the test
 		_ = events.Consume(ctx, f.signer, events.ConsumerSignerAttest, 1, func(_ context.Context, e *eventv1.ImageScannedEvent, _ *eventbus.Delivery) error {
 			f.scanned <- e
 			return nil
@@ -174,7 +172,6 @@ func (f *fixture) deadLetter(t *testing.T) *eventv1.DeadLetterEvent {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	go func() {
-		//nolint:errcheck // ends with the context
 		_ = events.Consume(ctx, verifier, events.ConsumerVerifierDeadLetters, 1, func(_ context.Context, e *eventv1.DeadLetterEvent, _ *eventbus.Delivery) error {
 			got <- e
 			return nil
@@ -465,7 +462,7 @@ func TestImport(t *testing.T) {
 	if before.GetSnapshot().GetAdvisoryCount() < 15 || before.GetSnapshot().GetRejectedCount() != 0 {
 		t.Errorf("seed: %v", before.GetSnapshot())
 	}
-	record, err := os.ReadFile(filepath.Join("../../../deploy/advisories/GO-2022-1059.json"))
+	record, err := os.ReadFile("../../../deploy/advisories/GO-2022-1059.json")
 	if err != nil {
 		t.Fatal(err)
 	}

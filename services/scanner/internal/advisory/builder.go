@@ -73,8 +73,8 @@ func (v versioned) newer(old versioned) bool {
 	if v.withdrawn != old.withdrawn {
 		return v.withdrawn
 	}
-	a, _ := json.Marshal(v.record)   //nolint:errcheck // plain data always marshals
-	b, _ := json.Marshal(old.record) //nolint:errcheck // plain data always marshals
+	a, _ := json.Marshal(v.record)
+	b, _ := json.Marshal(old.record)
 	return bytes.Compare(a, b) > 0
 }
 

@@ -43,7 +43,9 @@ func record(id, extra, ecosystem, name, affected string) string {
 		`"affected":[{"package":{"ecosystem":"` + ecosystem + `","name":"` + name + `"},` + affected + `}]}`
 }
 
-func events(kind, list string) string { return `"ranges":[{"type":"` + kind + `","events":[` + list + `]}]` }
+func events(kind, list string) string {
+	return `"ranges":[{"type":"` + kind + `","events":[` + list + `]}]`
+}
 
 func TestVersions(t *testing.T) {
 	const two = `{"introduced":"1.0.0"},{"fixed":"1.2.0"},{"introduced":"2.0.0"},{"fixed":"2.3.0"}`

@@ -18,9 +18,9 @@ const (
 	ReasonNoSnapshot           = "NO_SNAPSHOT"
 )
 
-// Fault says why an image could not be scanned. A fault that is not temporary is
+// FaultError says why an image could not be scanned. A fault that is not temporary is
 // a fault of the image or of the configuration: trying again cannot help.
-type Fault struct {
+type FaultError struct {
 	// Reason is UPPER_SNAKE_CASE.
 	Reason string
 	// Message is for people and safe to show to callers.
@@ -30,26 +30,26 @@ type Fault struct {
 }
 
 // NewFault returns a permanent fault.
-func NewFault(reason, format string, args ...any) *Fault {
-	return &Fault{Reason: reason, Message: fmt.Sprintf(format, args...)}
+func NewFault(reason, format string, args ...any) *FaultError {
+	return &FaultError{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
 // NewTemporary returns a fault that may be gone at the next try.
-func NewTemporary(reason, format string, args ...any) *Fault {
+func NewTemporary(reason, format string, args ...any) *FaultError {
 	f := NewFault(reason, format, args...)
 	f.Temporary = true
 	return f
 }
 
 // WithCause returns a copy that carries the error behind the fault, for logs.
-func (f *Fault) WithCause(err error) *Fault {
+func (f *FaultError) WithCause(err error) *FaultError {
 	c := *f
 	c.cause = err
 	return &c
 }
 
 // Error returns the message and the cause.
-func (f *Fault) Error() string {
+func (f *FaultError) Error() string {
 	if f.cause != nil {
 		return f.Message + ": " + f.cause.Error()
 	}
@@ -57,11 +57,11 @@ func (f *Fault) Error() string {
 }
 
 // Unwrap returns the cause.
-func (f *Fault) Unwrap() error { return f.cause }
+func (f *FaultError) Unwrap() error { return f.cause }
 
 // AsFault returns the fault in the chain of err, or nil.
-func AsFault(err error) *Fault {
-	var f *Fault
+func AsFault(err error) *FaultError {
+	var f *FaultError
 	if errors.As(err, &f) {
 		return f
 	}

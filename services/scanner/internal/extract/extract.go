@@ -100,7 +100,7 @@ func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []c
 
 // explain names the layer in the fault that people see.
 func (x *Extractor) explain(err error, digest string) error {
-	var f *core.Fault
+	var f *core.FaultError
 	if errors.As(err, &f) {
 		named := *f
 		named.Message = fmt.Sprintf("layer %s: %s", digest, f.Message)

@@ -23,15 +23,15 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func extractor(t testing.TB, o extract.Opener, change func(*extract.Limits)) *extract.Extractor {
-	t.Helper()
+func extractor(tb testing.TB, o extract.Opener, change func(*extract.Limits)) *extract.Extractor {
+	tb.Helper()
 	l := extract.DefaultLimits()
 	if change != nil {
 		change(&l)
 	}
 	x, err := extract.New(o, l, 2)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return x
 }

@@ -72,6 +72,6 @@ func (l Limits) Validate(p *config.Problems) {
 	}
 }
 
-func exceeded(format string, args ...any) *core.Fault {
+func exceeded(format string, args ...any) *core.FaultError {
 	return core.NewFault(core.ReasonLimitExceeded, format, args...)
 }

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
@@ -104,7 +105,7 @@ func (m *merger) place(cs []string, n *node) {
 	if !n.file.database {
 		return
 	}
-	path := joinPath(cs)
+	path := strings.Join(cs, "/")
 	before, now := m.origins[path], make(map[string]int, len(n.file.packages))
 	for i := range n.file.packages {
 		id := n.file.packages[i].identity()
@@ -151,12 +152,4 @@ func (m *merger) inventory() core.Inventory {
 	slices.Sort(inv.Problems)
 	inv.Problems = slices.Compact(inv.Problems)
 	return inv
-}
-
-func joinPath(cs []string) string {
-	out := cs[0]
-	for _, c := range cs[1:] {
-		out += "/" + c
-	}
-	return out
 }

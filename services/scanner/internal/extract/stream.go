@@ -142,8 +142,8 @@ func (s *layerStream) classify(err error) error {
 	if s.src.err != nil {
 		return s.src.err
 	}
-	if s.meter != nil && s.meter.err != nil {
-		return s.meter.err
+	if s.meter != nil && s.err != nil {
+		return s.err
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || core.AsFault(err) != nil {
 		return err

@@ -117,7 +117,7 @@ type verifier struct {
 
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
-	if err == io.EOF && !v.ok { //nolint:errorlint // bytes.Reader returns it bare
+	if err == io.EOF && !v.ok {
 		return n, core.NewFault(core.ReasonLayerCorrupt, "digest mismatch")
 	}
 	return n, err

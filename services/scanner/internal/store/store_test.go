@@ -14,6 +14,7 @@ func TestConformance(t *testing.T) {
 	for _, name := range storetest.Names() {
 		t.Run(name, func(t *testing.T) {
 			sqldbtest.Run(t, "scanner", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+				t.Helper()
 				s, err := store.New(db)
 				if err != nil {
 					t.Fatal(err)

@@ -74,6 +74,7 @@ func put(t *testing.T, s store.Store, imageDigest, snapshot, reportDigest string
 }
 
 func scanLifecycle(t *testing.T, s store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	want := store.Scan{ID: "a", Image: image, State: store.Queued, TraceID: "trace", CreateTime: start}
 	equal := func(got store.Scan) {
@@ -116,6 +117,7 @@ func finished(t *testing.T, s store.Store, id string, img imageref.Ref, created 
 }
 
 func newestScan(t *testing.T, s store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	ref := put(t, s, child, "s", "r1")
 	index := image.WithDigest(digest)
@@ -144,6 +146,7 @@ func newestScan(t *testing.T, s store.Store) {
 }
 
 func tags(t *testing.T, s store.Store) {
+	t.Helper()
 	ref := put(t, s, digest, "s", "r1")
 	finished(t, s, "first", image.WithDigest(digest), start, ref)
 	if got := must[string](t)(s.TagDigest(t.Context(), image)); got != digest {
@@ -158,6 +161,7 @@ func tags(t *testing.T, s store.Store) {
 }
 
 func reports(t *testing.T, s store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	if _, ok, err := s.FindReport(ctx, digest, "s1", "1"); ok || err != nil {
 		t.Errorf("found a report in an empty store: %v", err)
@@ -180,6 +184,7 @@ func reports(t *testing.T, s store.Store) {
 }
 
 func concurrentReport(t *testing.T, s store.Store) {
+	t.Helper()
 	var wg sync.WaitGroup
 	refs := make([]core.ReportRef, 8)
 	for i := range refs {
@@ -194,6 +199,7 @@ func concurrentReport(t *testing.T, s store.Store) {
 }
 
 func snapshots(t *testing.T, s store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	large := bytes.Repeat([]byte("0123456789abcdef"), 200_000)
 	seeded := must[bool](t)(s.SeedSnapshot(ctx, store.StoredSnapshot{Digest: "one", Count: 1, Content: []byte("one"), Time: start}))
@@ -221,6 +227,7 @@ func snapshots(t *testing.T, s store.Store) {
 }
 
 func notFound(t *testing.T, s store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	_, scan := s.Scan(ctx, "x")
 	_, newest := s.NewestScan(ctx, image.WithDigest(digest), false)

@@ -1,0 +1,73 @@
+package sbom_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	spdxjson "github.com/spdx/tools-golang/json"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/sbom"
+)
+
+func report() *scannerv1.Report {
+	return &scannerv1.Report{
+		ImageDigest: "sha256:00", Platform: &typev1.Platform{Os: "linux", Architecture: "amd64"},
+		Facts:   &scannerv1.ImageFacts{CreateTime: timestamppb.New(time.Date(2024, 1, 2, 3, 4, 5, 999, time.UTC))},
+		Scanner: &scannerv1.ScannerInfo{Version: "1.2.3"},
+		Packages: []*scannerv1.Package{
+			{Purl: "pkg:npm/a@1", Name: "a", Version: "1", Location: "x/package.json", LayerDigest: "sha256:01", Licenses: []string{"custom licence"}},
+			{Purl: "pkg:npm/a@1", Name: "a", Version: "1", Location: "y/package.json", LayerDigest: "sha256:01"},
+			{Purl: "pkg:golang/main", Name: "main", Location: "app"},
+		},
+	}
+}
+
+// TestSPDX reads the document back with the library of the SPDX project.
+func TestSPDX(t *testing.T) {
+	content, err := sbom.SPDX("r.example/team/app", report())
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := spdxjson.Read(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if doc.SPDXVersion != "SPDX-2.3" || doc.CreationInfo.Created != "2024-01-02T03:04:05Z" || len(doc.Packages) != 4 || len(doc.Relationships) != 4 {
+		t.Errorf("document %s", content)
+	}
+	ids := map[string]bool{}
+	for _, p := range doc.Packages {
+		ids[string(p.PackageSPDXIdentifier)] = true
+		if len(p.PackageExternalReferences) != 1 {
+			t.Errorf("package %s has no purl", p.PackageName)
+		}
+	}
+	if len(ids) != 4 {
+		t.Errorf("identifiers %v", ids)
+	}
+}
+
+func TestSPDXIsDeterministic(t *testing.T) {
+	first, err := sbom.SPDX("a", report())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := report()
+	// Another snapshot is not another bill of materials.
+	other.Snapshot = &scannerv1.SnapshotInfo{Digest: "sha256:02"}
+	again, err := sbom.SPDX("a", other)
+	if err != nil || !bytes.Equal(first, again) {
+		t.Errorf("documents differ: %v", err)
+	}
+	changed := proto.CloneOf(report())
+	changed.Packages = changed.Packages[:1]
+	changed.Facts = nil
+	if third, err := sbom.SPDX("a", changed); err != nil || bytes.Equal(first, third) {
+		t.Errorf("another content has the same document: %v", err)
+	}
+}
