@@ -53,6 +53,14 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
+	for name, target := range targets {
+		for _, s := range target.Signers {
+			// What the operator hands to the subscriber to verify with.
+			if key := webhook.PublicKey(s); key != "" {
+				d.Telemetry.Logger.InfoContext(ctx, "notifications are signed with ed25519", "subscription", name, "public_key", key)
+			}
+		}
+	}
 	n := &notifier{deps: d, client: webhook.NewClient(cfg.Delivery.Timeout, d.Telemetry, d.Now)}
 	n.worker, err = worker.New(worker.Config{
 		Schedule: cfg.Delivery.Schedule, Workers: cfg.Delivery.Workers, PerSubscription: cfg.Delivery.PerSubscription,

@@ -101,10 +101,15 @@ func (s ed25519Signer) Sign(id string, timestamp time.Time, body []byte) string 
 	return "v1a," + base64.StdEncoding.EncodeToString(ed25519.Sign(ed25519.PrivateKey(s), signedContent(id, timestamp, body)))
 }
 
-// PublicKey returns the `whpk_` key that subscribers verify with.
-func (s ed25519Signer) PublicKey() string {
-	public := ed25519.PrivateKey(s).Public().(ed25519.PublicKey) //nolint:forcetypeassert // documented type
-	return publicPrefix + base64.StdEncoding.EncodeToString(public)
+// PublicKey returns the `whpk_` key that subscribers verify with; "" for a signer
+// that has none because its secret is shared.
+func PublicKey(s Signer) string {
+	private, ok := s.(ed25519Signer)
+	if !ok {
+		return ""
+	}
+	// The second half of an ed25519 private key is the public key (RFC 8032).
+	return publicPrefix + base64.StdEncoding.EncodeToString(private[ed25519.SeedSize:])
 }
 
 // signedContent is `id.timestamp.body`. Ids are ours and hold no dot.

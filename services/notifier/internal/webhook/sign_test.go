@@ -76,6 +76,9 @@ func TestParsePrivateKey_bothHalves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if want := "whpk_" + base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey)); PublicKey(s) != want {
+		t.Errorf("public key %s, want %s", PublicKey(s), want)
+	}
 	signature, _ := strings.CutPrefix(s.Sign("id", time.Unix(5, 0), []byte("body")), "v1a,")
 	raw, err := base64.StdEncoding.DecodeString(signature)
 	if err != nil || !ed25519.Verify(key.Public().(ed25519.PublicKey), []byte("id.5.body"), raw) {
