@@ -3,12 +3,13 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func arrives(t *testing.T, f *procs.Fleet, ref, digest string) {
 func exactlyOnce(out string) error {
 	var answer struct {
 		Attestations []struct {
-			PredicateType string `json:"predicate_type"`
+			PredicateType string `json:"predicateType"`
 			Verified      bool   `json:"verified"`
 		} `json:"attestations"`
 	}
@@ -110,9 +111,9 @@ func TestFaults_ServicesKilledInTheMiddle(t *testing.T) {
 		gate          *gate.Gate
 		hold          gate.Match
 	}{
-		{"scanner", "while it pulls a layer", f.Registry, gate.UserAgentless(gate.Method(http.MethodGet, "/blobs/"))},
-		{"signer", "while it attaches an attestation", f.Registry, gate.Method(http.MethodPut, "/manifests/sha256-")},
-		{"verifier", "while it reads the evidence", f.Registry, gate.Method(http.MethodGet, "/blobs/")},
+		{"scanner", "while it pulls a layer", f.Registry, from("scanner", gate.Method(http.MethodGet, "/blobs/"))},
+		{"signer", "while it attaches an attestation", f.Registry, from("signer", gate.Method(http.MethodPut, "/manifests/"))},
+		{"verifier", "while it reads the evidence", f.Registry, from("verifier", gate.Method(http.MethodGet, "/blobs/"))},
 		{"notifier", "while it tells the subscriber", f.Subscriber.Gate, gate.Method(http.MethodPost, "/")},
 	} {
 		t.Run(step.service, func(t *testing.T) {
@@ -128,40 +129,58 @@ func TestFaults_ServicesKilledInTheMiddle(t *testing.T) {
 	}
 }
 
+// from matches the requests of one service.
+func from(service string, m gate.Match) gate.Match {
+	return func(r *http.Request) bool {
+		return strings.Contains(r.UserAgent(), "seaworthy-"+service) && m(r)
+	}
+}
+
 // The gateway answers 202 only after the event is stored. Killed while it waits for
 // that, it has answered nothing, and the registry sends again.
 func TestFaults_GatewayKilledBeforeItAnswered(t *testing.T) {
 	f := procs.Start(t, procs.Options{})
 	f.Freeze("nats")
+	answered := make(chan error, 1)
+	go func() {
+		status, err := f.Webhook(t.Context(), webhook(f, "sha256:"+strings.Repeat("0", 64)))
+		if err == nil {
+			err = fmt.Errorf("answered %d", status)
+		}
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Fatalf("the gateway did not wait for NATS: %v", err)
+	case <-time.After(500 * time.Millisecond):
+	}
 	ref, digest := push(t, f, "gateway")
-	f.WaitFor(patience, "the gateway has the webhook", func(ctx context.Context) error {
-		return inFlight(ctx, f)
-	})
 	f.Kill("gateway")
+	if err := <-answered; !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("a killed gateway %v", err)
+	}
 	f.Thaw("nats")
 	f.StartProcess("gateway")
 	arrives(t, f, ref, digest)
 }
 
-func inFlight(ctx context.Context, f *procs.Fleet) error {
-	metrics, err := f.Metrics(ctx, "gateway")
-	if err != nil {
-		return err
-	}
-	if !bytes.Contains(metrics, []byte("webhooks_in_flight 1")) {
-		return errors.New("no webhook is in flight")
-	}
-	return nil
+// webhook is an envelope of the Distribution registry with one push.
+func webhook(f *procs.Fleet, digest string) string {
+	return fmt.Sprintf(`{"events":[{"id":"faults","action":"push","target":{
+		"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"repository":"faults/app"},
+		"request":{"host":%q}}]}`, digest, f.Registry.Addr())
 }
 
 func TestFaults_NATSDownAndBack(t *testing.T) {
 	f := procs.Start(t, procs.Options{})
 	f.Kill("nats")
-	resp, err := f.Webhook(t.Context(), "{}")
+	status, err := f.Webhook(t.Context(), webhook(f, "sha256:"+strings.Repeat("0", 64)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("without NATS the gateway answered %d, want 503", status)
+	}
 	ref, digest := push(t, f, "nats")
 	// The registry keeps the notification and sends it until it is accepted.
 	f.StartProcess("nats")
@@ -173,7 +192,7 @@ func TestFaults_NATSDownAndBack(t *testing.T) {
 
 func TestFaults_RegistryDownForAWhile(t *testing.T) {
 	f := procs.Start(t, procs.Options{})
-	f.Registry.Refuse(http.StatusServiceUnavailable, gate.Method(http.MethodGet, "/blobs/"))
+	f.Registry.Refuse(http.StatusServiceUnavailable, from("scanner", gate.Method(http.MethodGet, "/")))
 	ref, digest := push(t, f, "registry")
 	f.WaitFor(patience, "the image is pending", func(context.Context) error {
 		if _, code := f.Ctl("verdict", ref); code != 2 {

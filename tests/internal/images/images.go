@@ -107,6 +107,36 @@ func Image(t *testing.T, label string, files map[string]string) v1.Image {
 // Push pushes an image and returns its digest.
 func Push(t *testing.T, img v1.Image, reference string) string {
 	t.Helper()
+	push(t, reference, func(ref name.Reference, o ...remote.Option) error { return remote.Write(ref, img, o...) })
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.String()
+}
+
+// Index is an index of these images: linux/amd64, linux/arm64.
+func Index(t *testing.T, amd64, arm64 v1.Image) v1.ImageIndex {
+	t.Helper()
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+		mutate.IndexAddendum{Add: amd64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
+		mutate.IndexAddendum{Add: arm64, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}},
+	)
+}
+
+// PushIndex pushes an index and returns its digest.
+func PushIndex(t *testing.T, index v1.ImageIndex, reference string) string {
+	t.Helper()
+	push(t, reference, func(ref name.Reference, o ...remote.Option) error { return remote.WriteIndex(ref, index, o...) })
+	digest, err := index.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest.String()
+}
+
+func push(t *testing.T, reference string, write func(name.Reference, ...remote.Option) error) {
+	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	if err != nil {
 		t.Fatal(err)
@@ -114,12 +144,7 @@ func Push(t *testing.T, img v1.Image, reference string) string {
 	// A transport of its own: connections of the default one outlive the test.
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
-	if err := remote.Write(ref, img, remote.WithContext(t.Context()), remote.WithTransport(transport)); err != nil {
+	if err := write(ref, remote.WithContext(t.Context()), remote.WithTransport(transport)); err != nil {
 		t.Fatal(err)
 	}
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return digest.String()
 }

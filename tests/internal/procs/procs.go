@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -23,6 +24,8 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/gate"
+	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
+	"github.com/seaworthy-dev/seaworthy/tests/internal/subscriber"
 )
 
 // Services are the five, in the order of the way of a push.
@@ -40,7 +43,7 @@ type Fleet struct {
 	// Registry is where images are pushed: the gate in front of the registry.
 	Registry *gate.Gate
 	// Subscriber receives the notifications, behind a gate.
-	Subscriber *Subscriber
+	Subscriber *subscriber.Subscriber
 	// GatewayURL is where webhooks are received.
 	GatewayURL string
 
@@ -71,7 +74,7 @@ type process struct {
 func Start(t *testing.T, o Options) *Fleet {
 	t.Helper()
 	dsn := database(t)
-	root := Root(t)
+	root := repo.Root(t)
 	for _, binary := range append([]string{"bin/seaworthyctl", ".bin/nats-server"}, binaries()...) {
 		if _, err := os.Stat(filepath.Join(root, binary)); err != nil {
 			t.Fatalf("%s is missing: run the tests by `make test`, which builds it", binary)
@@ -82,13 +85,13 @@ func Start(t *testing.T, o Options) *Fleet {
 		ports: map[string]int{}, admin: map[string]int{}, running: map[string]*process{},
 	}
 	for _, s := range Services {
-		f.ports[s], f.admin[s] = freePort(t), freePort(t)
+		f.ports[s], f.admin[s] = repo.FreePort(t), repo.FreePort(t)
 	}
-	f.nats = freePort(t)
+	f.nats = repo.FreePort(t)
 	f.GatewayURL = fmt.Sprintf("http://127.0.0.1:%d", f.ports["gateway"])
 	f.run("certificates", "bin/seaworthyctl", "certs", "init", "--dir", f.path("certs"))
 	f.startRegistry()
-	f.Subscriber = newSubscriber(t)
+	f.Subscriber = subscriber.Start(t)
 	if o.AckWait == 0 {
 		o.AckWait = 2 * time.Second
 	}
@@ -103,23 +106,6 @@ func Start(t *testing.T, o Options) *Fleet {
 		f.WaitReady(s)
 	}
 	return f
-}
-
-// Root is the top folder of the repository.
-func Root(t *testing.T) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for dir != "/" {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return dir
-		}
-		dir = filepath.Dir(dir)
-	}
-	t.Fatal("no go.work above the test")
-	return ""
 }
 
 func binaries() []string {
@@ -157,16 +143,6 @@ func database(t *testing.T) string {
 		t.Fatalf("SEAWORTHY_TEST_POSTGRES must name the database postgres")
 	}
 	return before + "/" + name + after
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func (f *Fleet) path(elem ...string) string {
@@ -319,6 +295,37 @@ func (f *Fleet) WaitFor(timeout time.Duration, what string, ok func(context.Cont
 		case <-tick.C:
 		}
 	}
+}
+
+// Metrics reads a service's metrics in the Prometheus text format.
+func (f *Fleet) Metrics(ctx context.Context, name string) ([]byte, error) {
+	url := fmt.Sprintf("http://127.0.0.1:%d/metrics", f.admin[name])
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+// Webhook sends a body to the gateway as the registry would and returns the status.
+func (f *Fleet) Webhook(ctx context.Context, body string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.GatewayURL+"/webhooks/v1/distribution/tests", strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+webhookSecret)
+	req.Header.Set("Content-Type", "application/vnd.docker.distribution.events.v2+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode, nil
 }
 
 // Ctl runs seaworthyctl against the fleet and returns its output and exit code.

@@ -1,4 +1,5 @@
-package procs
+// Package subscriber receives notifications as a subscriber would.
+package subscriber
 
 import (
 	"encoding/json"
@@ -32,7 +33,8 @@ type Subscriber struct {
 	received []Notification
 }
 
-func newSubscriber(t *testing.T) *Subscriber {
+// Start starts a subscriber that runs until the test ends.
+func Start(t *testing.T) *Subscriber {
 	t.Helper()
 	s := &Subscriber{}
 	server := httptest.NewServer(s)
