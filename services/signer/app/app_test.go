@@ -406,7 +406,7 @@ func TestSigner_KeyOutlivesRestartAndReplacement(t *testing.T) {
 		t.Errorf("another key after a restart:\n%s", diff)
 	}
 	f.stop()
-	f.cfg.Keystore.Dir = t.TempDir()
+	f.cfg.Keystore.Dir, f.cfg.Keystore.Generate = t.TempDir(), true
 	f.start()
 	roots := f.roots()
 	if len(roots.Keys) != 2 || roots.Keys[0].ID == first.Keys[0].ID || roots.Keys[1].ID != first.Keys[0].ID {

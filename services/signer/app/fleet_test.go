@@ -3,14 +3,21 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -40,6 +47,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
@@ -72,7 +80,7 @@ func newFleet(t *testing.T) *fleet {
 	f.cfg = app.Default()
 	f.cfg.Registry = f.registry.Config()
 	f.cfg.Registry.MaxAttempts = 1
-	f.cfg.Keystore = app.KeystoreConfig{Dir: filepath.Join(t.TempDir(), "keys"), Password: config.Secret{Value: "password"}, Generate: true}
+	f.cfg.Keystore = app.KeystoreConfig{Dir: newKey(t), Password: config.Secret{Value: "password"}}
 	f.cfg.ScannerAddress = f.serve(events.Scanner, scannerv1.ScannerService_ServiceDesc, func(s *grpcx.Server) {
 		scannerv1.RegisterScannerServiceServer(s, &fakeScanner{fakes: f.fakes})
 	})
@@ -91,6 +99,30 @@ func newFleet(t *testing.T) *fleet {
 		})
 	})
 	return f
+}
+
+// newKey makes a key store with the cheapest parameters that the format has:
+// scrypt is meant to be slow, and under the race detector it is.
+func newKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := encrypted.EncryptWithCustomKDFParameters(der, []byte("password"), encrypted.Legacy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: box})
+	if err := os.WriteFile(filepath.Join(dir, keystore.PrivateFile), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // background runs what the verifier does with its bus until the test ends.

@@ -2,6 +2,9 @@ package evidence_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -36,7 +39,11 @@ type fixture struct {
 
 func newFixture(t *testing.T, referrersAPI bool) *fixture {
 	t.Helper()
-	key, err := keystore.Open(t.TempDir(), []byte("password"), true)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keystore.New(private)
 	if err != nil {
 		t.Fatal(err)
 	}

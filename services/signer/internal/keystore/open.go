@@ -40,33 +40,45 @@ func Open(dir string, password []byte, mayGenerate bool) (*Key, error) {
 	if len(password) == 0 {
 		return nil, errors.New("the key store's password is empty: set keystore.password")
 	}
-	text, err := readFile(path)
-	var generated bool
-	if errors.Is(err, fs.ErrNotExist) {
-		if !mayGenerate {
-			return nil, fmt.Errorf("%w: %s does not exist: put a key made by `cosign generate-key-pair` there "+
-				"or set keystore.generate to true", ErrMissing, path)
-		}
-		if generated, err = create(dir, path, password); err != nil {
-			return nil, err
-		}
-		text, err = readFile(path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read key file %s: %w: it must be a regular file that the signer's user can read", path, err)
-	}
-	private, err := Decode(text, password)
-	if err != nil {
-		return nil, fmt.Errorf("key file %s: %w%s", path, err, advice(err))
-	}
-	k, err := newKey(private, generated)
+	private, generated, err := load(dir, path, password, mayGenerate)
 	if err != nil {
 		return nil, err
 	}
+	k, err := New(private)
+	if err != nil {
+		return nil, err
+	}
+	k.generated = generated
 	return k, k.writePublic(filepath.Join(dir, PublicFile))
 }
 
-func newKey(private *ecdsa.PrivateKey, generated bool) (*Key, error) {
+// load reads the key file, after making it if there is none.
+func load(dir, path string, password []byte, mayGenerate bool) (key *ecdsa.PrivateKey, generated bool, err error) {
+	text, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !mayGenerate {
+			return nil, false, fmt.Errorf("%w: %s does not exist: put a key made by `cosign generate-key-pair` there "+
+				"or set keystore.generate to true", ErrMissing, path)
+		}
+		var made []byte
+		if key, made, err = create(dir, path, password); err != nil {
+			return nil, false, err
+		}
+		if text, err = readFile(path); err == nil && bytes.Equal(text, made) {
+			return key, true, nil
+		}
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read key file %s: %w: it must be a regular file that the signer's user can read", path, err)
+	}
+	if key, err = Decode(text, password); err != nil {
+		return nil, false, fmt.Errorf("key file %s: %w%s", path, err, advice(err))
+	}
+	return key, false, nil
+}
+
+// New holds a key that is not on disk.
+func New(private *ecdsa.PrivateKey) (*Key, error) {
 	signer, err := signature.LoadECDSASigner(private, crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("load signer: %w", err)
@@ -75,7 +87,7 @@ func newKey(private *ecdsa.PrivateKey, generated bool) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode public key: %w", err)
 	}
-	return &Key{private: private, signer: signer, publicPEM: public, generated: generated}, nil
+	return &Key{private: private, signer: signer, publicPEM: public}, nil
 }
 
 func advice(err error) string {
@@ -113,9 +125,10 @@ func (k *Key) writePublic(path string) error {
 	return nil
 }
 
-// create writes a new key file unless another process was faster. The file
-// appears whole or not at all.
-func create(dir, path string, password []byte) (made bool, err error) {
+// create makes a key and writes its file unless another process was faster. The
+// file appears whole or not at all. It returns the key and the text it tried to
+// write.
+func create(dir, path string, password []byte) (key *ecdsa.PrivateKey, text []byte, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("generate key file %s: %w: make the directory writable for the signer's user "+
@@ -123,29 +136,24 @@ func create(dir, path string, password []byte) (made bool, err error) {
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, err
+		return nil, nil, err
 	}
-	key, err := generate()
-	if err != nil {
-		return false, err
+	if key, err = generate(); err != nil {
+		return nil, nil, err
 	}
-	text, err := Encode(key, password)
-	if err != nil {
-		return false, err
+	if text, err = Encode(key, password); err != nil {
+		return nil, nil, err
 	}
 	tmp, err := writeTemp(dir, text, 0o600)
 	if err != nil {
-		return false, err
+		return nil, nil, err
 	}
 	defer os.Remove(tmp)
 	// A link fails if the file exists: an existing key is never replaced.
-	if err := os.Link(tmp, path); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return false, nil
-		}
-		return false, err
+	if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, nil, err
 	}
-	return true, syncDir(dir)
+	return key, text, syncDir(dir)
 }
 
 func writeTemp(dir string, data []byte, mode fs.FileMode) (name string, err error) {
