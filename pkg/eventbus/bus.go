@@ -134,8 +134,12 @@ func (b *Bus) connectOptions() []nats.Option {
 			b.kick()
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			b.log.Warn("nats disconnected", "error", err)
 			b.setUp(false, err)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if !b.closing {
+				b.log.Warn("nats disconnected", "error", err)
+			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.setUp(false, err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -103,7 +104,11 @@ func (c *consumption) work(ctx context.Context) {
 			wait = minReconnectWait
 		}
 		if !errors.Is(err, jetstream.ErrNoHeartbeat) {
-			c.bus.log.WarnContext(ctx, "consumer interrupted", "consumer", c.cfg.Durable, "error", err)
+			level := slog.LevelWarn
+			if c.bus.Ready() != nil {
+				level = slog.LevelDebug // readyz says what is missing
+			}
+			c.bus.log.Log(ctx, level, "consumer interrupted", "consumer", c.cfg.Durable, "error", err)
 		}
 		c.bus.kick()
 		if !sleep(ctx, wait) {

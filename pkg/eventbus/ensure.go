@@ -43,7 +43,7 @@ func (b *Bus) ensure(ctx context.Context) error {
 		}
 		if ctx.Err() == nil && err.Error() != logged {
 			logged = err.Error()
-			b.log.WarnContext(ctx, "streams are not ready", "error", err)
+			b.log.InfoContext(ctx, "streams are not ready", "error", err)
 		}
 		if !sleep(ctx, wait) {
 			return fmt.Errorf("event bus: %w: %w", ErrUnavailable, err)
