@@ -53,7 +53,7 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 	m := newMerger()
 	for i, r := range results {
 		if r == nil {
-			m.problems = append(m.problems, fmt.Sprintf("layer %d has the unsupported media type %q", i, layers[i].MediaType))
+			m.problems = append(m.problems, fmt.Sprintf("layer %d has the unsupported media type %.100q", i, layers[i].MediaType))
 			r = &layerResult{digest: layers[i].Digest}
 		}
 		m.add(r)

@@ -3,6 +3,7 @@ package extract_test
 import (
 	"archive/zip"
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
@@ -269,6 +271,21 @@ func TestDatabaseAttribution(t *testing.T) {
 	}
 }
 
+// TestText: names that are no UTF-8 or have no end cannot break the report.
+func TestText(t *testing.T) {
+	inv := inventory(t, []lt.Entry{
+		lt.File("etc/os-release", debianRelease),
+		lt.File("var/lib/dpkg/status", "Package: a\xff\nStatus: install ok installed\nVersion: 1\xfe\n\n"+
+			"Package: "+strings.Repeat("b", 2000)+"\nStatus: install ok installed\nVersion: 1\n\n"),
+	})
+	if len(inv.Packages) != 1 || inv.Packages[0].Name != "a\uFFFD" || inv.Packages[0].Version != "1\uFFFD" {
+		t.Errorf("packages %+v", inv.Packages)
+	}
+	if len(inv.Problems) != 1 || !strings.Contains(inv.Problems[0], "longer than 1000 bytes") {
+		t.Errorf("problems %q", inv.Problems)
+	}
+}
+
 func TestCompressions(t *testing.T) {
 	content := lt.Tar(t, npm("a", "a", "1.0.0"))
 	zw, err := zstd.NewWriter(nil)
@@ -431,6 +448,9 @@ func FuzzLayers(f *testing.F) {
 			t.Fatalf("%v is no fault", err)
 		}
 		for _, p := range inv.Packages {
+			if !utf8.ValidString(fmt.Sprint(p)) || len(p.Name) > 1000 {
+				t.Fatalf("package %+v cannot travel", p)
+			}
 			if p.Location == "" || strings.HasPrefix(p.Location, "/") || strings.HasPrefix(p.Location, "../") || p.PURL == "" {
 				t.Fatalf("package %+v", p)
 			}

@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/google/osv-scalibr/extractor"
@@ -32,11 +33,22 @@ func (f *found) identity() string {
 // goStdlib is the name that advisories use for Go's standard library.
 const goStdlib = "stdlib"
 
-func convert(p *extractor.Package) (found, bool) {
-	f := found{purlType: p.PURLType, name: p.Name, version: p.Version}
+// Bounds on what a package may be called; real ones stay far below. They keep a
+// hostile package database from filling reports.
+const (
+	maxText     = 1000
+	maxLicenses = 20
+)
+
+var errTextTooLong = fmt.Errorf("a package's name or version is longer than %d bytes", maxText)
+
+// convert takes over what is needed of a package. ok is false for what is no
+// package to report.
+func convert(p *extractor.Package) (f found, ok bool, err error) {
+	f = found{purlType: p.PURLType, name: p.Name, version: p.Version}
 	for _, l := range p.Licenses {
-		if l != "" {
-			f.licenses = append(f.licenses, l)
+		if l != "" && len(l) <= maxText && len(f.licenses) < maxLicenses {
+			f.licenses = append(f.licenses, valid(l))
 		}
 	}
 	switch m := p.Metadata.(type) {
@@ -56,8 +68,14 @@ func convert(p *extractor.Package) (found, bool) {
 		}
 	case purl.TypeMaven:
 		if f.name == "unknown" {
-			return found{}, false
+			return found{}, false, nil
 		}
+	}
+	for _, s := range []*string{&f.name, &f.version, &f.sourceName, &f.sourceVersion, &f.arch} {
+		if len(*s) > maxText {
+			return found{}, false, errTextTooLong
+		}
+		*s = valid(*s)
 	}
 	if f.sourceName == f.name {
 		f.sourceName = ""
@@ -65,8 +83,12 @@ func convert(p *extractor.Package) (found, bool) {
 	if f.sourceVersion == f.version {
 		f.sourceVersion = ""
 	}
-	return f, f.name != ""
+	return f, f.name != "", nil
 }
+
+// valid makes text that can travel: messages and JSON are UTF-8, file names and
+// package databases need not be.
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // goVersion makes a semantic version of a Go release's: `1.22rc1` is `1.22.0-rc.1`.
 // A development build has no version that could be compared.

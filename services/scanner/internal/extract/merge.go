@@ -125,7 +125,7 @@ func (m *merger) inventory() core.Inventory {
 	inv.Distro = core.Distro{ID: d.id, Version: d.version}
 	m.tree.walk(func(path string, n *node) {
 		if n.file.problem != "" {
-			inv.Problems = append(inv.Problems, n.file.problem)
+			inv.Problems = append(inv.Problems, valid(n.file.problem))
 		}
 		for i := range n.file.packages {
 			f := &n.file.packages[i]
@@ -136,7 +136,7 @@ func (m *merger) inventory() core.Inventory {
 			if n.file.database {
 				layer = m.origins[path][f.identity()]
 			}
-			inv.Packages = append(inv.Packages, f.pkg(d, path, m.digests[layer]))
+			inv.Packages = append(inv.Packages, f.pkg(d, valid(path), m.digests[layer]))
 		}
 	})
 	core.SortPackages(inv.Packages)

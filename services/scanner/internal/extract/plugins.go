@@ -164,7 +164,11 @@ func (ps *plugins) run(ctx context.Context, out *file, j job, own string, info f
 		}
 		out.database = out.database || p.database
 		for _, sp := range pkgs {
-			if f, ok := convert(sp); ok {
+			f, ok, err := convert(sp)
+			switch {
+			case err != nil:
+				out.problem = fmt.Sprintf("%s: %v", j.path, err)
+			case ok:
 				f.as = as
 				out.packages = append(out.packages, f)
 			}

@@ -1,6 +1,0 @@
-package verifier
-
-import (
-	_ "cel.dev/cel-go/cel"
-	_ "cel.dev/cel-go/ext"
-)
