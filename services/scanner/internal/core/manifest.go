@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Media types of manifests that are understood.
@@ -207,13 +208,20 @@ func ParseConfig(content []byte) (Facts, Platform, error) {
 	}
 	slices.Sort(f.EnvNames)
 	f.EnvNames = slices.Compact(f.EnvNames)
-	return f, Platform{OS: j.OS, Architecture: j.Architecture, Variant: j.Variant}, nil
+	return f, Platform{OS: clip(j.OS), Architecture: clip(j.Architecture), Variant: clip(j.Variant)}, nil
 }
 
-// clip bounds text from outside that goes into a message.
+// clip bounds text from outside that goes into a message or a column, and takes
+// out what neither can carry.
 func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
 	if len(s) > 120 {
-		return s[:120] + "…"
+		s = s[:120]
 	}
-	return s
+	return strings.ToValidUTF8(s, "")
 }

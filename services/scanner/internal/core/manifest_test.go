@@ -90,6 +90,9 @@ func TestParseConfig(t *testing.T) {
 	if strings.Contains(fmt.Sprint(facts), "secret") {
 		t.Error("the value of a variable is kept")
 	}
+	if _, p, err := core.ParseConfig([]byte(`{"os":"li\u0000nux","architecture":"` + strings.Repeat("é", 100) + `"}`)); err != nil || p.OS != "linux" || len(p.Architecture) > 120 {
+		t.Errorf("hostile platform: %+v, %v", p, err)
+	}
 	if _, _, err := core.ParseConfig([]byte("{")); core.AsFault(err) == nil {
 		t.Errorf("malformed config: %v", err)
 	}

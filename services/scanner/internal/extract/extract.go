@@ -103,7 +103,7 @@ func (x *Extractor) explain(err error, digest string) error {
 	var f *core.FaultError
 	if errors.As(err, &f) {
 		named := *f
-		named.Message = fmt.Sprintf("layer %s: %s", digest, f.Message)
+		named.Message = fmt.Sprintf("layer %.80q: %s", digest, f.Message)
 		return &named
 	}
 	return fmt.Errorf("layer %s: %w", digest, err)

@@ -1,0 +1,57 @@
+package app_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/app"
+)
+
+func TestConfig(t *testing.T) {
+	valid := func() app.Config {
+		c := app.Default()
+		c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile = "ca", "cert", "key"
+		c.Registry.Registries = []registry.Host{{Host: "r.example"}}
+		c.Advisories.Seed = []string{"deploy/advisories"}
+		return c
+	}
+	c := valid()
+	if p := service.Check(app.Definition, &c); p.Err() != nil || len(p.Warnings()) != 0 {
+		t.Errorf("defaults: %v, %v", p.Err(), p.Warnings())
+	}
+	for path, change := range map[string]func(*app.Config){
+		"scan.concurrency":            func(c *app.Config) { c.Scan.Concurrency = 0 },
+		"scan.layers":                 func(c *app.Config) { c.Scan.Layers = 100 },
+		"scan.timeout":                func(c *app.Config) { c.Scan.Timeout = 0 },
+		"advisories.refresh_interval": func(c *app.Config) { c.Advisories.RefreshInterval = 0 },
+		"advisories.max_records":      func(c *app.Config) { c.Advisories.MaxRecords = 0 },
+		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxFile - 1 },
+		"limits.max_depth":            func(c *app.Config) { c.Limits.MaxDepth = 0 },
+		"registry.registries[0].host": func(c *app.Config) { c.Registry.Registries[0].Host = "not a host" },
+	} {
+		c := valid()
+		change(&c)
+		if err := service.Check(app.Definition, &c).Err(); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	c = valid()
+	c.Advisories.Seed = nil
+	if p := service.Check(app.Definition, &c); p.Err() != nil || len(p.Warnings()) != 1 {
+		t.Errorf("no seed: %v, %v", p.Err(), p.Warnings())
+	}
+}
+
+// TestKeys: every key can be set from the environment, and unknown ones are errors.
+func TestKeys(t *testing.T) {
+	c, err := service.Load(app.Definition, "", []string{"SEAWORTHY_SCANNER_LIMITS_MAX_FILE=1MiB", "SEAWORTHY_SCANNER_SCAN_LAYERS=7"}, []string{"scan.concurrency=3"})
+	if err != nil || c.Limits.MaxFile != config.Bytes(1<<20) || c.Scan.Layers != 7 || c.Scan.Concurrency != 3 {
+		t.Errorf("%+v, %v", c.Limits, err)
+	}
+	if _, err := service.Load(app.Definition, "", []string{"SEAWORTHY_SCANNER_LIMITS_NONE=1"}, nil); err == nil {
+		t.Error("an unknown variable is accepted")
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package advisory_test
+
+const raceEnabled = false
