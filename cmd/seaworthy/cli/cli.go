@@ -30,7 +30,7 @@ const EnvPrefix = "SEAWORTHY_FLEET"
 
 // Main runs a command line and returns the exit code.
 func Main(ctx context.Context, args []string, out, logs io.Writer) int {
-	root := newRoot(out, logs)
+	root := newRoot(out, logs) //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(logs)

@@ -196,11 +196,12 @@ func (t *tour) fact(ctx context.Context, f fact) (string, error) {
 	case *eventv1.ImageAttestedEvent:
 		for _, p := range e.GetPlatforms() {
 			for n, a := range p.GetAttestations() {
-				print := t.out.detail
+				text := short(a.GetManifestDigest()) + "  " + predicateName(a.GetPredicateType())
 				if n == 0 {
-					print = func(format string, args ...any) { t.out.step("sign", format, args...) }
+					t.out.step("sign", "%s", text)
+				} else {
+					t.out.detail("%s", text)
 				}
-				print("%s  %s", short(a.GetManifestDigest()), predicateName(a.GetPredicateType()))
 			}
 		}
 	case *eventv1.VerdictReachedEvent:

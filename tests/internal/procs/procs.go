@@ -187,13 +187,13 @@ func (f *Fleet) StartProcess(name string) {
 	f.t.Helper()
 	var cmd *exec.Cmd
 	if name == "nats" {
-		cmd = exec.Command(filepath.Join(f.root, ".bin/nats-server"), "-c", filepath.Join(f.root, "deploy/nats/nats.conf")) //nolint:noctx // killed by stop
+		cmd = exec.Command(filepath.Join(f.root, ".bin/nats-server"), "-c", filepath.Join(f.root, "deploy/nats/nats.conf"))
 		cmd.Env = append(os.Environ(),
 			fmt.Sprintf("SEAWORTHY_NATS_LISTEN=127.0.0.1:%d", f.nats), "SEAWORTHY_NATS_STORE_DIR="+f.path("nats"),
 			"SEAWORTHY_NATS_CA_FILE="+f.path("certs", "ca.crt"), "SEAWORTHY_NATS_CERT_FILE="+f.path("certs", "nats.crt"),
 			"SEAWORTHY_NATS_KEY_FILE="+f.path("certs", "nats.key"))
 	} else {
-		cmd = exec.Command(filepath.Join(f.root, "bin", name), "--config", f.path(name+".yaml")) //nolint:noctx // killed by stop
+		cmd = exec.Command(filepath.Join(f.root, "bin", name), "--config", f.path(name+".yaml"))
 	}
 	log, err := os.OpenFile(f.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
