@@ -113,11 +113,13 @@ func (s *Scans) scan(ctx context.Context, id string, ref imageref.Ref) error {
 }
 
 // failed decides whether another attempt can help. The scan is marked as failed
-// when none will come.
+// when none will come. An attempt that was cut off because the scanner stops says
+// nothing about the image, not even if it was the last one.
 func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.Delivery) error {
 	f := core.AsFault(err)
 	permanent := f != nil && !f.Temporary
-	if !permanent && d.Attempt < s.MaxDeliver {
+	stopping := errors.Is(ctx.Err(), context.Canceled)
+	if !permanent && (d.Attempt < s.MaxDeliver || stopping) {
 		return err
 	}
 	name, message := eventbus.Reason(err), "the scan failed for an internal reason"

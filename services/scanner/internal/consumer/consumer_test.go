@@ -30,6 +30,8 @@ type engine struct {
 	scans    int
 	resolved []imageref.Ref
 	err      error
+	// during is called while a scan runs.
+	during func()
 }
 
 func (e *engine) Resolve(_ context.Context, ref imageref.Ref) (string, *core.Manifest, error) {
@@ -39,6 +41,9 @@ func (e *engine) Resolve(_ context.Context, ref imageref.Ref) (string, *core.Man
 
 func (e *engine) Scan(ctx context.Context, _ imageref.Ref, d string, _ *core.Manifest) (*core.Result, error) {
 	e.scans++
+	if e.during != nil {
+		e.during()
+	}
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -186,6 +191,19 @@ func TestFailures(t *testing.T) {
 				t.Errorf("replayed: %v, %+v", err, f.state(t))
 			}
 		})
+	}
+}
+
+// TestStopAtTheLastAttempt: a restart of the scanner is no fault of the image.
+func TestStopAtTheLastAttempt(t *testing.T) {
+	f := newFixture(t)
+	ctx, stop := context.WithCancel(t.Context())
+	f.engine.during, f.engine.err = stop, context.Canceled
+	if err := f.Handle(ctx, pushed, &eventbus.Delivery{Attempt: 3}); !errors.Is(err, context.Canceled) || eventbus.IsPermanent(err) {
+		t.Errorf("%v", err)
+	}
+	if s := f.state(t); s.State != store.Running {
+		t.Errorf("scan %+v", s)
 	}
 }
 

@@ -80,7 +80,10 @@ func (l *layerReader) read(ctx context.Context, digest string, open func() (io.R
 	again := *l
 	again.aliases = aliases
 	again.budget = &budget{limits: l.budget.limits}
-	return again.walk(ctx, digest, open)
+	if res, err = again.walk(ctx, digest, open); err != nil {
+		return nil, err
+	}
+	return res, l.budget.spendPackages(int(again.budget.packages.Load()))
 }
 
 // unresolvedLinks returns the targets of hard links that exist in the same layer
@@ -266,7 +269,11 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 		return nil, err
 	}
 	for _, j := range jobs {
+		before := len(out.packages)
 		l.plugins.run(ctx, out, j, name, info, content)
+		if err := l.budget.spendPackages(len(out.packages) - before); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
