@@ -541,6 +541,23 @@ func TestImport(t *testing.T) {
 	if got.GetSnapshot().GetAdvisoryCount() != 1 || got.GetSnapshot().GetRejectedCount() != 1 || len(got.GetRejected()) != 1 {
 		t.Errorf("import: %v", got)
 	}
+	// CISA's catalogue alone leaves the records as they are.
+	stream, err := c.ImportSnapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{`{"vulnerabilities":[`, `{"cveID":"CVE-2022-32149"}]}`} {
+		if err := stream.Send(&scannerv1.ImportSnapshotRequest{KevJson: []byte(piece)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	imported := got.GetSnapshot()
+	if got, err = stream.CloseAndRecv(); err != nil {
+		t.Fatal(err)
+	}
+	if got.GetSnapshot().GetAdvisoryCount() != 1 || got.GetSnapshot().GetDigest() == imported.GetDigest() {
+		t.Errorf("import of scores: %v", got)
+	}
 	after, err := c.GetSnapshot(t.Context(), &scannerv1.GetSnapshotRequest{})
 	if err != nil || after.GetSnapshot().GetDigest() != got.GetSnapshot().GetDigest() {
 		t.Errorf("in use: %v, %v", after, err)
