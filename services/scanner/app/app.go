@@ -20,6 +20,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/pull"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/rematch"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
@@ -38,12 +39,16 @@ var Definition = service.Definition[Config]{
 // watchInterval is how often WatchScan looks for a change.
 const watchInterval = 250 * time.Millisecond
 
+// rematchInterval is how often the queue of images to match again is looked at.
+const rematchInterval = time.Second
+
 type scanner struct {
 	cfg       Config
 	deps      service.Deps
 	registry  *registry.Client
 	snapshots *snapshots.Keeper
 	scans     *consumer.Scans
+	rematcher *rematch.Rematcher
 	server    *grpcx.Server
 }
 
@@ -87,6 +92,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		Engine: engine, Store: db, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now,
 		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone, Ignored: m.ignored,
 	}
+	s.rematcher = &rematch.Rematcher{
+		Store: db, Archive: reports, Advisories: keeper, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now, Done: m.rematched,
+	}
 	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})
@@ -106,6 +114,7 @@ func (s *scanner) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.server.Run(ctx) })
 	g.Go(func() error { return s.snapshots.Follow(ctx, s.cfg.Advisories.RefreshInterval) })
+	g.Go(func() error { return s.rematcher.Run(ctx, rematchInterval) })
 	g.Go(func() error {
 		return events.Consume(ctx, s.deps.Bus, events.ConsumerScannerScan, s.cfg.Scan.Concurrency, s.handle)
 	})

@@ -16,6 +16,7 @@ import (
 type metrics struct {
 	duration metric.Float64Histogram
 	evidence metric.Int64Counter
+	rematch  metric.Int64Counter
 }
 
 func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*metrics, error) {
@@ -28,6 +29,11 @@ func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*m
 	}
 	m.evidence, err = t.Meter().Int64Counter("seaworthy.scanner.evidence.ignored", metric.WithUnit("{push}"),
 		metric.WithDescription("Pushes of evidence about an image, which is nothing to scan."))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	m.rematch, err = t.Meter().Int64Counter("seaworthy.scanner.rematches", metric.WithUnit("{image}"),
+		metric.WithDescription("Images matched with new advisories from their stored inventory, by outcome: same, changed, error."))
 	if err != nil {
 		return nil, fmt.Errorf("metric: %w", err)
 	}
@@ -61,3 +67,14 @@ func (m *metrics) scanDone(ctx context.Context, took time.Duration, reason strin
 }
 
 func (m *metrics) ignored(ctx context.Context) { m.evidence.Add(ctx, 1) }
+
+func (m *metrics) rematched(ctx context.Context, changed bool, err error) {
+	outcome := "same"
+	switch {
+	case err != nil:
+		outcome = "error"
+	case changed:
+		outcome = "changed"
+	}
+	m.rematch.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+}

@@ -35,7 +35,8 @@ var ErrScores = errors.New("not a list of scores")
 // members.
 func IsKEV(content []byte) bool {
 	head := content[:min(len(content), 4<<10)]
-	return bytes.Contains(head, []byte(`"catalogVersion"`)) && bytes.Contains(content, []byte(`"cveID"`))
+	// The schema of the catalogue lies beside it and has the same words.
+	return bytes.Contains(head, []byte(`"catalogVersion"`)) && !bytes.Contains(head, []byte(`"$schema"`)) && bytes.Contains(content, []byte(`"cveID"`))
 }
 
 // SetKEV takes over CISA's catalogue of known exploited vulnerabilities, JSON, in

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
@@ -36,6 +37,7 @@ func (a *Archive) Save(ctx context.Context, r *core.Report) (core.ReportRef, err
 		Ref:            core.ReportRef{ImageDigest: r.ImageDigest, Platform: r.Platform, ReportDigest: digest},
 		SnapshotDigest: r.Snapshot.Digest, ScannerVersion: r.ScannerVersion,
 		Content: content, Time: a.now(),
+		Keys: advisory.Keys(r.Packages), Problems: r.InventoryProblems,
 	})
 }
 

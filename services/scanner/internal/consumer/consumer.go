@@ -137,17 +137,8 @@ func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.De
 }
 
 func (s *Scans) publish(ctx context.Context, scan store.Scan) error {
-	out := &eventv1.ImageScannedEvent{
-		Image: wire.Image(scan.Image), ScanId: scan.ID, Cause: eventv1.ImageScannedEvent_CAUSE_PUSH,
-	}
-	parts := []string{"image-scanned", scan.ID}
-	for _, r := range scan.Reports {
-		parts = append(parts, r.ReportDigest)
-		out.Platforms = append(out.Platforms, &eventv1.ImageScannedEvent_PlatformScan{
-			Digest: r.ImageDigest, Platform: wire.Platform(r.Platform), ReportDigest: r.ReportDigest,
-		})
-	}
-	if err := s.Publisher.Publish(ctx, events.ID(parts...), out); err != nil {
+	id, out := wire.Scanned(scan.ID, scan.Image, scan.Reports, eventv1.ImageScannedEvent_CAUSE_PUSH)
+	if err := s.Publisher.Publish(ctx, id, out); err != nil {
 		return fmt.Errorf("publish image scanned: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -177,7 +178,9 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 		Snapshot:       matcher.Info(),
 		ScannerURI:     ScannerURI,
 		ScannerVersion: e.Version,
-		Problems:       append(inv.Problems, problems...),
+		Problems:       slices.Concat(inv.Problems, problems),
+
+		InventoryProblems: inv.Problems,
 	}
 	r.Sort()
 	saved, err := e.Archive.Save(ctx, r)

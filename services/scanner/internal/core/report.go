@@ -35,6 +35,14 @@ type Package struct {
 	Licenses    []string
 }
 
+// PackageKey is what advisories and stored inventories meet by.
+type PackageKey struct {
+	// Ecosystem is the OSV ecosystem without a release, for example `Debian`.
+	Ecosystem string
+	// Name is the name of the package, normalised by the rules of the ecosystem.
+	Name string
+}
+
 // AdvisoryName is the name that advisories use for the package.
 func (p *Package) AdvisoryName() string {
 	if p.SourceName != "" {
@@ -135,7 +143,11 @@ type Report struct {
 	Snapshot       SnapshotInfo
 	ScannerURI     string
 	ScannerVersion string
-	Problems       []string
+	// Problems are those of the inventory and those of matching.
+	Problems []string
+	// InventoryProblems are those of the inventory alone. They stay when the
+	// inventory is matched again.
+	InventoryProblems []string
 }
 
 // Sort brings packages, findings and problems into the order that reports are

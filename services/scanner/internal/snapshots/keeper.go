@@ -128,7 +128,11 @@ func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (c
 	if old := k.current.Load(); old != nil && !force && info.AdvisoryCount*5 < old.Info().AdvisoryCount*4 {
 		return core.SnapshotInfo{}, &TooSmallError{Have: old.Info().AdvisoryCount, Got: info.AdvisoryCount}
 	}
-	if err := k.store.SetSnapshot(ctx, k.stored(info, content)); err != nil {
+	stored := k.stored(info, content)
+	if old := k.current.Load(); old != nil {
+		stored.Base, stored.Changed = old.Info().Digest, advisory.Changed(old, s)
+	}
+	if err := k.store.SetSnapshot(ctx, stored); err != nil {
 		return core.SnapshotInfo{}, err
 	}
 	k.use(ctx, s)

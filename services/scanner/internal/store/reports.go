@@ -44,7 +44,10 @@ func (s *SQL) PutReport(ctx context.Context, r StoredReport) (core.ReportRef, er
 			return err
 		}
 		out, err = findReport(ctx, tx, r.Ref.ImageDigest, r.SnapshotDigest, r.ScannerVersion)
-		return err
+		if err != nil {
+			return err
+		}
+		return putInventory(ctx, tx, r.Ref.ImageDigest, out.ReportDigest, &r)
 	})
 	if err != nil {
 		return core.ReportRef{}, fmt.Errorf("put report: %w", err)

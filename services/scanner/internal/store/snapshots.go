@@ -81,7 +81,15 @@ func (s *SQL) SeedSnapshot(ctx context.Context, n StoredSnapshot) (bool, error) 
 }
 
 func setSnapshot(ctx context.Context, tx *sql.Tx, n StoredSnapshot) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO snapshots (digest, advisory_count, create_time) VALUES ($1, $2, $3)
+	base, err := currentSnapshot(ctx, tx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	n.ChangedAll = n.ChangedAll || base != n.Base
+	if err := askChanged(ctx, tx, &n); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO snapshots (digest, advisory_count, create_time) VALUES ($1, $2, $3)
 		ON CONFLICT (digest) DO NOTHING`, n.Digest, n.Count, sqldb.Time(n.Time))
 	if err != nil {
 		return err

@@ -111,6 +111,9 @@ func (s *SQL) FinishScan(ctx context.Context, id string, reports []core.ReportRe
 			if err != nil {
 				return err
 			}
+			if err := askStale(ctx, tx, r.ReportDigest); err != nil {
+				return err
+			}
 		}
 		if sc.Image.Tag == "" {
 			return nil

@@ -78,6 +78,22 @@ type Store interface {
 	// Report returns the canonical form of a report by its digest, or ErrNotFound.
 	Report(ctx context.Context, digest string) ([]byte, error)
 
+	// LeaseRematches takes images to match again from the queue, until a time; at
+	// most n.
+	LeaseRematches(ctx context.Context, now, until time.Time, n int) ([]Rematch, error)
+	// EndRematch takes an image out of the queue, unless another snapshot asked for
+	// it meanwhile.
+	EndRematch(ctx context.Context, r Rematch) error
+	// Inventory returns what is known of an image's packages, or ErrNotFound.
+	Inventory(ctx context.Context, imageDigest string) (Inventory, error)
+	// ImagesWith returns the digests, in order from the given one on, of at most n
+	// images that have a package with one of the keys.
+	ImagesWith(ctx context.Context, keys []core.PackageKey, from string, n int) ([]string, error)
+	// Places returns what was scanned with success under which name and turned out
+	// to be the image, or to have it as a platform: references with the digest that
+	// was scanned, in order.
+	Places(ctx context.Context, imageDigest string) ([]imageref.Ref, error)
+
 	// Layer returns what a version of the set of extractors found in a layer, or
 	// ErrNotFound.
 	Layer(ctx context.Context, digest, extractors string) ([]byte, error)
@@ -103,6 +119,24 @@ type StoredReport struct {
 	// Content is the canonical form.
 	Content []byte
 	Time    time.Time
+	// Keys are what the packages are found by; nil if they are those that are stored
+	// of the image.
+	Keys []core.PackageKey
+	// Problems are those of the inventory alone.
+	Problems []string
+}
+
+// Rematch is an image to match again.
+type Rematch struct {
+	ImageDigest string
+	round       int64
+}
+
+// Inventory is what is known of an image's packages: they are those of the report.
+type Inventory struct {
+	ReportDigest string
+	// Problems are those of the inventory alone.
+	Problems []string
 }
 
 // StoredSnapshot is a snapshot as it is stored.
@@ -111,4 +145,10 @@ type StoredSnapshot struct {
 	Count   int64
 	Content []byte
 	Time    time.Time
+	// Base is the digest of the snapshot that it was compared with; Changed are the
+	// packages whose findings can differ. When another one is in use, every image is
+	// matched again.
+	Base       string
+	Changed    []core.PackageKey
+	ChangedAll bool
 }

@@ -26,6 +26,7 @@ var suite = map[string]func(*testing.T, store.Store){
 	"concurrent report": concurrentReport,
 	"snapshots":         snapshots,
 	"layers":            layers,
+	"inventories":       inventories,
 	"not found":         notFound,
 }
 
@@ -243,6 +244,80 @@ func layers(t *testing.T, s store.Store) {
 	}
 }
 
+func inventories(t *testing.T, s store.Store) {
+	t.Helper()
+	ctx := t.Context()
+	a, b := core.PackageKey{Ecosystem: "npm", Name: "a"}, core.PackageKey{Ecosystem: "Debian", Name: "b"}
+	save := func(image, snapshot, report string, keys ...core.PackageKey) core.ReportRef {
+		t.Helper()
+		return must[core.ReportRef](t)(s.PutReport(ctx, store.StoredReport{
+			Ref: core.ReportRef{ImageDigest: image, ReportDigest: report}, SnapshotDigest: snapshot, ScannerVersion: "1",
+			Content: []byte("{}"), Time: start, Keys: keys, Problems: []string{"one", "two"},
+		}))
+	}
+	queue := func(at time.Time, want ...string) []store.Rematch {
+		t.Helper()
+		work := must[[]store.Rematch](t)(s.LeaseRematches(ctx, at, at.Add(time.Minute), 10))
+		var got []string
+		for _, w := range work {
+			got = append(got, w.ImageDigest)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("queue (-want +got):\n%s", diff)
+		}
+		return work
+	}
+	check(t, s.SetSnapshot(ctx, store.StoredSnapshot{Digest: "s1", Content: []byte("1")}))
+	many := []core.PackageKey{a}
+	for i := range 500 {
+		many = append(many, core.PackageKey{Ecosystem: "Go", Name: fmt.Sprint(i)})
+	}
+	first := save("i1", "s1", "r1", many...)
+	save("i2", "s1", "r2", b)
+	if got := must[[]string](t)(s.ImagesWith(ctx, many, "", 10)); !slices.Equal(got, []string{"i1"}) {
+		t.Errorf("images with many keys: %v", got)
+	}
+	if got := must[[]string](t)(s.ImagesWith(ctx, []core.PackageKey{a, b}, "i2", 10)); !slices.Equal(got, []string{"i2"}) {
+		t.Errorf("images from i2 on: %v", got)
+	}
+	inv := must[store.Inventory](t)(s.Inventory(ctx, "i1"))
+	if diff := cmp.Diff(store.Inventory{ReportDigest: "r1", Problems: []string{"one", "two"}}, inv); diff != "" {
+		t.Errorf("inventory (-want +got):\n%s", diff)
+	}
+	queue(start)
+
+	// Only what changed is asked for, and a lease holds.
+	check(t, s.SetSnapshot(ctx, store.StoredSnapshot{Digest: "s2", Base: "s1", Content: []byte("2"), Changed: append(many[1:], b)}))
+	queue(start, "i1", "i2")
+	queue(start)
+	work := queue(start.Add(time.Hour), "i1", "i2")
+	// Another snapshot asks again while the images are worked on.
+	check(t, s.SetSnapshot(ctx, store.StoredSnapshot{Digest: "s3", Base: "s2", Content: []byte("3"), Changed: []core.PackageKey{b}}))
+	for _, w := range work {
+		check(t, s.EndRematch(ctx, w))
+	}
+	for _, w := range queue(start.Add(time.Hour), "i2") {
+		check(t, s.EndRematch(ctx, w))
+	}
+	queue(start.Add(2 * time.Hour))
+	// Compared with a snapshot that was not in use: everything.
+	check(t, s.SetSnapshot(ctx, store.StoredSnapshot{Digest: "s4", Base: "s1", Content: []byte("4")}))
+	for _, w := range queue(start, "i1", "i2") {
+		check(t, s.EndRematch(ctx, w))
+	}
+	// A scan that ends with an old snapshot is stale from the beginning.
+	finished(t, s, "scan", image.WithDigest("i1"), start, first)
+	queue(start.Add(3*time.Hour), "i1")
+	if got := must[[]imageref.Ref](t)(s.Places(ctx, "i1")); len(got) != 1 || got[0] != image.WithDigest("i1") {
+		t.Errorf("places %v", got)
+	}
+	save("i1", "s4", "r4", b)
+	if got := must[[]string](t)(s.ImagesWith(ctx, []core.PackageKey{a}, "", 10)); len(got) != 0 {
+		t.Errorf("the old inventory is still found: %v", got)
+	}
+}
+
 func notFound(t *testing.T, s store.Store) {
 	t.Helper()
 	ctx := t.Context()
@@ -250,10 +325,11 @@ func notFound(t *testing.T, s store.Store) {
 	_, newest := s.NewestScan(ctx, image.WithDigest(digest), false)
 	_, tag := s.TagDigest(ctx, image)
 	_, report := s.Report(ctx, "x")
+	_, inventory := s.Inventory(ctx, "x")
 	_, current := s.CurrentSnapshot(ctx)
 	_, snapshot := s.Snapshot(ctx, "x")
 	for name, err := range map[string]error{
-		"scan": scan, "newest": newest, "tag": tag, "report": report, "current": current, "snapshot": snapshot,
+		"scan": scan, "newest": newest, "tag": tag, "report": report, "current": current, "inventory": inventory, "snapshot": snapshot,
 		"finish": s.FinishScan(ctx, "x", nil, start),
 	} {
 		if !errors.Is(err, store.ErrNotFound) {

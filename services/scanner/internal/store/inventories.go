@@ -1,0 +1,205 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// keyBatch is how many keys one statement carries.
+const keyBatch = 200
+
+// manyKeys is the number of changed packages from which on every image is matched
+// again: asking for each would take longer.
+const manyKeys = 20_000
+
+// ask puts images in the queue; the rest of the statement says which.
+const ask = `INSERT INTO rematches (image_digest, round, lease_time) `
+
+const askAgain = ` ON CONFLICT (image_digest) DO UPDATE SET round = rematches.round + 1, lease_time = 0`
+
+// putInventory points to a report as the newest of its image. Without keys the
+// packages are those that are stored.
+func putInventory(ctx context.Context, tx *sql.Tx, image, report string, r *StoredReport) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO inventories (image_digest, report_digest, problems) VALUES ($1, $2, $3)
+		ON CONFLICT (image_digest) DO UPDATE SET report_digest = excluded.report_digest, problems = excluded.problems`,
+		image, report, strings.Join(r.Problems, "\n"))
+	if err != nil || r.Keys == nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM inventory_packages WHERE image_digest = $1`, image); err != nil {
+		return err
+	}
+	for rest := r.Keys; len(rest) > 0; {
+		batch := rest[:min(len(rest), keyBatch)]
+		rest = rest[len(batch):]
+		args := []any{image}
+		var rows []string
+		for _, k := range batch {
+			args = append(args, k.Ecosystem, k.Name)
+			rows = append(rows, "($"+strconv.Itoa(len(args)-1)+", $"+strconv.Itoa(len(args))+", $1)")
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO inventory_packages (ecosystem, name, image_digest) VALUES `+
+			strings.Join(rows, ", ")+` ON CONFLICT DO NOTHING`, args...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// anyKey is a condition that holds for packages with one of the keys.
+func anyKey(keys []core.PackageKey, args []any) (string, []any) {
+	var terms []string
+	for _, k := range keys {
+		args = append(args, k.Ecosystem, k.Name)
+		terms = append(terms, "(ecosystem = $"+strconv.Itoa(len(args)-1)+" AND name = $"+strconv.Itoa(len(args))+")")
+	}
+	return "(" + strings.Join(terms, " OR ") + ")", args
+}
+
+// askChanged asks to match again what a snapshot can change.
+func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
+	if n.ChangedAll || len(n.Changed) > manyKeys {
+		_, err := tx.ExecContext(ctx, ask+`SELECT image_digest, 0, 0 FROM inventories WHERE image_digest <> ''`+askAgain)
+		return err
+	}
+	for rest := n.Changed; len(rest) > 0; {
+		batch := rest[:min(len(rest), keyBatch)]
+		rest = rest[len(batch):]
+		where, args := anyKey(batch, nil)
+		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE `+where+askAgain, args...) //nolint:gosec // placeholders only
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askStale asks to match an image again whose report was made with a snapshot that
+// is in use no more.
+func askStale(ctx context.Context, tx *sql.Tx, reportDigest string) error {
+	_, err := tx.ExecContext(ctx, ask+`SELECT r.image_digest, 0, 0 FROM reports r JOIN current_snapshot c ON c.digest <> r.snapshot_digest
+		WHERE r.digest = $1`+askAgain, reportDigest)
+	return err
+}
+
+// LeaseRematches implements Store.
+func (s *SQL) LeaseRematches(ctx context.Context, now, until time.Time, n int) ([]Rematch, error) {
+	var out []Rematch
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		out = nil
+		rows, err := tx.QueryContext(ctx, `UPDATE rematches SET lease_time = $1 WHERE image_digest IN (
+			SELECT image_digest FROM rematches WHERE lease_time <= $2 ORDER BY image_digest LIMIT $3)
+			RETURNING image_digest, round`, sqldb.Time(until), sqldb.Time(now), int64(n))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r Rematch
+			if err := rows.Scan(&r.ImageDigest, &r.round); err != nil {
+				return err
+			}
+			out = append(out, r)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lease rematches: %w", err)
+	}
+	return out, nil
+}
+
+// EndRematch implements Store.
+func (s *SQL) EndRematch(ctx context.Context, r Rematch) error {
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM rematches WHERE image_digest = $1 AND round = $2`, r.ImageDigest, r.round)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end rematch: %w", err)
+	}
+	return nil
+}
+
+// Inventory implements Store.
+func (s *SQL) Inventory(ctx context.Context, imageDigest string) (Inventory, error) {
+	var i Inventory
+	var problems string
+	err := s.db.QueryRowContext(ctx, `SELECT report_digest, problems FROM inventories WHERE image_digest = $1`, imageDigest).
+		Scan(&i.ReportDigest, &problems)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Inventory{}, fmt.Errorf("read inventory: %w", err)
+	}
+	if problems != "" {
+		i.Problems = strings.Split(problems, "\n")
+	}
+	return i, nil
+}
+
+// ImagesWith implements Store.
+func (s *SQL) ImagesWith(ctx context.Context, keys []core.PackageKey, from string, n int) ([]string, error) {
+	seen := map[string]bool{}
+	for rest := keys; len(rest) > 0; {
+		batch := rest[:min(len(rest), keyBatch)]
+		rest = rest[len(batch):]
+		where, args := anyKey(batch, []any{from, int64(n)})
+		err := s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_packages WHERE image_digest >= $1 AND `+where+
+			` ORDER BY image_digest LIMIT $2`, args...)
+		if err != nil {
+			return nil, fmt.Errorf("find images: %w", err)
+		}
+	}
+	out := slices.Sorted(maps.Keys(seen))
+	return out[:min(len(out), n)], nil
+}
+
+func (s *SQL) strings(ctx context.Context, out map[string]bool, query string, args ...any) error {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return err
+		}
+		out[v] = true
+	}
+	return rows.Err()
+}
+
+// Places implements Store.
+func (s *SQL) Places(ctx context.Context, imageDigest string) ([]imageref.Ref, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT DISTINCT s.registry, s.repository, s.tag, s.digest
+		FROM scan_reports r JOIN scans s ON s.id = r.scan_id WHERE r.image_digest = $1 AND s.state = $2
+		ORDER BY s.registry, s.repository, s.tag, s.digest`, imageDigest, int64(Succeeded))
+	if err != nil {
+		return nil, fmt.Errorf("find scans: %w", err)
+	}
+	defer rows.Close()
+	var out []imageref.Ref
+	for rows.Next() {
+		var r imageref.Ref
+		if err := rows.Scan(&r.Registry, &r.Repository, &r.Tag, &r.Digest); err != nil {
+			return nil, fmt.Errorf("find scans: %w", err)
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}

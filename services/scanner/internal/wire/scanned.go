@@ -1,0 +1,22 @@
+package wire
+
+import (
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// Scanned makes the event that says that reports exist, and its id, which comes from
+// the scan and the reports.
+func Scanned(scanID string, image imageref.Ref, reports []core.ReportRef, cause eventv1.ImageScannedEvent_Cause) (string, *eventv1.ImageScannedEvent) {
+	out := &eventv1.ImageScannedEvent{Image: Image(image), ScanId: scanID, Cause: cause}
+	parts := []string{"image-scanned", scanID}
+	for _, r := range reports {
+		parts = append(parts, r.ReportDigest)
+		out.Platforms = append(out.Platforms, &eventv1.ImageScannedEvent_PlatformScan{
+			Digest: r.ImageDigest, Platform: Platform(r.Platform), ReportDigest: r.ReportDigest,
+		})
+	}
+	return events.ID(parts...), out
+}
