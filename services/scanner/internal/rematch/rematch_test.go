@@ -136,8 +136,9 @@ func advisory(id, name, fixed string) string {
 // says something else than before, and nothing is looked at that no change touches.
 func TestEqualsFullScan(t *testing.T) {
 	sqldbtest.Run(t, "scanner", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		f := newFixture(t, db)
-		rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a repeatable test
+		rng := rand.New(rand.NewPCG(1, 2))
 		name := func() string { return fmt.Sprintf("p%d", rng.IntN(12)) }
 		version := func() string { return fmt.Sprintf("%d.0.0", 1+rng.IntN(9)) }
 		records := map[string]string{"A-0": advisory("A-0", "p0", "5.0.0")}
@@ -206,6 +207,7 @@ func TestEqualsFullScan(t *testing.T) {
 // TestPublishFails: a bus that is down, or a crash before publishing, loses nothing.
 func TestPublishFails(t *testing.T) {
 	sqldbtest.Run(t, "scanner", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		f := newFixture(t, db)
 		f.importAdvisories(t, map[string]string{"A": advisory("A", "other", "5.0.0")})
 		image := "sha256:" + strings.Repeat("0", 64)

@@ -49,7 +49,7 @@ func putInventory(ctx context.Context, tx *sql.Tx, image, report string, r *Stor
 			args = append(args, k.Ecosystem, k.Name)
 			rows = append(rows, "($"+strconv.Itoa(len(args)-1)+", $"+strconv.Itoa(len(args))+", $1)")
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO inventory_packages (ecosystem, name, image_digest) VALUES `+
+		_, err := tx.ExecContext(ctx, `INSERT INTO inventory_packages (ecosystem, name, image_digest) VALUES `+ //nolint:gosec // placeholders only
 			strings.Join(rows, ", ")+` ON CONFLICT DO NOTHING`, args...)
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
 		batch := rest[:min(len(rest), keyBatch)]
 		rest = rest[len(batch):]
 		where, args := anyKey(batch, nil)
-		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE `+where+askAgain, args...) //nolint:gosec // placeholders only
+		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE `+where+askAgain, args...)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -271,7 +272,7 @@ func inventories(t *testing.T, s store.Store) {
 	check(t, s.SetSnapshot(ctx, store.StoredSnapshot{Digest: "s1", Content: []byte("1")}))
 	many := []core.PackageKey{a}
 	for i := range 500 {
-		many = append(many, core.PackageKey{Ecosystem: "Go", Name: fmt.Sprint(i)})
+		many = append(many, core.PackageKey{Ecosystem: "Go", Name: strconv.Itoa(i)})
 	}
 	first := save("i1", "s1", "r1", many...)
 	save("i2", "s1", "r2", b)
