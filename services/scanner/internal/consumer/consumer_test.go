@@ -70,6 +70,7 @@ type fixture struct {
 	engine    *engine
 	publisher *publisher
 	reasons   []string
+	ignored   int
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -89,7 +90,8 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{store: s, engine: &engine{store: s}, publisher: &publisher{}}
 	f.Scans = &consumer.Scans{
 		Engine: f.engine, Store: s, Publisher: f.publisher, Log: slog.New(slog.DiscardHandler), Now: time.Now, MaxDeliver: 3,
-		Done: func(_ context.Context, _ time.Duration, reason string) { f.reasons = append(f.reasons, reason) },
+		Done:    func(_ context.Context, _ time.Duration, reason string) { f.reasons = append(f.reasons, reason) },
+		Ignored: func(context.Context) { f.ignored++ },
 	}
 	return f
 }
@@ -210,5 +212,23 @@ func TestMalformedReference(t *testing.T) {
 	err := f.Handle(t.Context(), &eventv1.ImagePushedEvent{Meta: &eventv1.EventMeta{EventId: "event"}}, &eventbus.Delivery{Attempt: 1})
 	if !eventbus.IsPermanent(err) || eventbus.Reason(err) != core.ReasonInvalidReference {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestEvidence: a push of evidence is acknowledged, counted, and makes no dead
+// letter and no event.
+func TestEvidence(t *testing.T) {
+	f := newFixture(t)
+	fault := core.NewFault(core.ReasonNotAnImage, "evidence")
+	fault.Evidence = true
+	f.engine.err = fault
+	if err := f.deliver(t, 1); err != nil {
+		t.Fatalf("not acknowledged: %v", err)
+	}
+	if f.ignored != 1 || len(f.publisher.ids) != 0 || len(f.reasons) != 0 {
+		t.Errorf("ignored %d, published %v, scans %v", f.ignored, f.publisher.ids, f.reasons)
+	}
+	if s := f.state(t); s.State != store.Failed || s.ErrorReason != core.ReasonNotAnImage {
+		t.Errorf("scan %+v", s)
 	}
 }
