@@ -47,6 +47,7 @@ const clockSkew = 5 * time.Minute
 type app struct {
 	deps   service.Deps
 	server *grpcx.Server
+	log    store.Store
 	conns  []*grpc.ClientConn
 	reg    *registry.Client
 	attest consumer.Attest
@@ -70,11 +71,11 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, err
 	}
 	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", keyID, "generated", key.Generated())
-	a := &app{deps: d, cfg: cfg}
+	a := &app{deps: d, cfg: cfg, log: log}
 	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	writer, err := evidence.New(log, a.reg, key, d.Telemetry, d.Now)
+	writer, err := evidence.New(log, a.reg, key, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -148,15 +149,23 @@ func (a *app) dial(address, peer string, maxMessage config.Bytes) (*grpc.ClientC
 // Run serves until ctx ends: the consumers stop first, then the server, then the
 // connections they use are closed.
 func (a *app) Run(ctx context.Context) error {
-	err := lifecycle.Run(ctx, a.deps.Telemetry.Logger, a.deps.Config.StopTimeout,
-		lifecycle.Component{Name: "grpc", Run: a.server.Run},
-		lifecycle.Component{Name: events.ConsumerSignerAttest, Run: func(ctx context.Context) error {
+	components := []lifecycle.Component{
+		{Name: "grpc", Run: a.server.Run},
+		{Name: events.ConsumerSignerAttest, Run: func(ctx context.Context) error {
 			return events.Consume[*eventv1.ImageScannedEvent](ctx, a.deps.Bus, events.ConsumerSignerAttest, a.cfg.Concurrency, a.attest.Handle)
 		}},
-		lifecycle.Component{Name: events.ConsumerSignerVSA, Run: func(ctx context.Context) error {
+		{Name: events.ConsumerSignerVSA, Run: func(ctx context.Context) error {
 			return events.Consume[*eventv1.VerdictReachedEvent](ctx, a.deps.Bus, events.ConsumerSignerVSA, a.cfg.Concurrency, a.vsa.Handle)
 		}},
-	)
+	}
+	if l := a.cfg.Lifetime; l.DeleteSuperseded {
+		sweeper := &evidence.Sweeper{
+			Store: a.log, Registry: a.reg, Grace: l.Grace, Interval: l.SweepInterval, Keep: l.KeepRegistries,
+			Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
+		}
+		components = append(components, lifecycle.Component{Name: "sweeper", Run: sweeper.Run})
+	}
+	err := lifecycle.Run(ctx, a.deps.Telemetry.Logger, a.deps.Config.StopTimeout, components...)
 	return errors.Join(err, a.close())
 }
 

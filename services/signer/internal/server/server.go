@@ -68,13 +68,14 @@ func (s *attestations) ListAttestations(ctx context.Context, req *signerv1.ListA
 			Image:         &typev1.ImageRef{Registry: e.Registry, Repository: e.Repository, Digest: e.SubjectDigest},
 			PredicateType: e.PredicateType, ManifestDigest: e.ManifestDigest, ContentDigest: e.ContentDigest,
 			KeyId: e.KeyID, SignTime: timestamppb.New(e.SignTime), TraceId: e.TraceID,
+			SupersedeTime: timestamp(e.SupersededTime),
 		})
 	}
 	return out, nil
 }
 
 func cursorKey(e store.Entry) string {
-	return strconv.FormatInt(e.SignTime.UnixNano(), 10) + " " + e.ID()
+	return strconv.FormatInt(e.SignTime.UnixNano(), 10) + " " + e.ID
 }
 
 func decodeCursor(query, token string) (*store.Cursor, error) {
