@@ -12,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 )
 
 // Config is the configuration of the signer.
@@ -44,6 +45,9 @@ type KeystoreConfig struct {
 	Dir string `yaml:"dir"`
 	// Password encrypts cosign.key.
 	Password config.Secret `yaml:"password"`
+	// Algorithm of the keys that are made here: ecdsa-p256 or ed25519. A key that
+	// is brought along may be of either kind.
+	Algorithm keystore.Algorithm `yaml:"algorithm"`
 	// Generate makes a key at the first start if there is none.
 	Generate bool `yaml:"generate"`
 }
@@ -77,7 +81,7 @@ func Default() Config {
 		Config:          service.DefaultConfig(name),
 		ScannerAddress:  "127.0.0.1:9101",
 		VerifierAddress: "127.0.0.1:9103",
-		Keystore:        KeystoreConfig{Dir: "seaworthy-signer-keys"},
+		Keystore:        KeystoreConfig{Dir: "seaworthy-signer-keys", Algorithm: keystore.ECDSAP256},
 		Lifetime: LifetimeConfig{
 			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
 		},
@@ -138,6 +142,9 @@ func (c *LifetimeConfig) validate(p *config.Problems, registries []registry.Host
 func (c *KeystoreConfig) validate(p *config.Problems) {
 	if c.Dir == "" {
 		p.Errorf("dir", "must be given")
+	}
+	if c.Algorithm != keystore.ECDSAP256 && c.Algorithm != keystore.Ed25519 {
+		p.Errorf("algorithm", "%q is neither %q nor %q", c.Algorithm, keystore.ECDSAP256, keystore.Ed25519)
 	}
 	if c.Password.IsZero() {
 		p.Errorf("password", "must be given: the key is always encrypted")

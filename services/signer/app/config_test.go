@@ -50,6 +50,7 @@ func TestConfig_Validate(t *testing.T) {
 		{"no worker", func(c *app.Config) { c.Concurrency = 0 }, "concurrency", ""},
 		{"too many workers", func(c *app.Config) { c.Concurrency = 1000 }, "concurrency", ""},
 		{"small reports", func(c *app.Config) { c.MaxReport = 1 }, "max_report", ""},
+		{"unknown algorithm", func(c *app.Config) { c.Keystore.Algorithm = "rsa" }, "keystore.algorithm", ""},
 		{"negative age", func(c *app.Config) { c.Lifetime.MaxAge = -1 }, "lifetime.max_age", ""},
 		{"no grace", func(c *app.Config) { c.Lifetime.Grace = time.Minute }, "lifetime.grace", ""},
 		{"no grace needed", func(c *app.Config) { c.Lifetime.Grace, c.Lifetime.DeleteSuperseded = 0, false }, "", ""},

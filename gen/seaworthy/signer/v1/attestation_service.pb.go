@@ -390,8 +390,10 @@ type GetTrustBundleResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Keys, the one in use first.
 	Keys []*TrustedKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
-	// The keys that are not revoked as a Sigstore trusted root, version 0.1 or
-	// later, in JSON: a transparency log entry is not among what it asks for.
+	// Sigstore trusted root in JSON, to give to cosign and sigstore-go beside a
+	// key, so that they ask nobody else. It names the authorities behind the
+	// signatures; for signatures by keys alone there are none. The keys are not in
+	// it: the format has no place for them.
 	TrustedRootJson string `protobuf:"bytes,2,opt,name=trusted_root_json,json=trustedRootJson,proto3" json:"trusted_root_json,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache

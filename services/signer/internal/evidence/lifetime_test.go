@@ -221,7 +221,11 @@ func TestSweeper_StopsWithItsContext(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Run(ctx) }()
 	for {
-		if _, n := f.newest(ref); n == 1 {
+		left, err := f.store.List(t.Context(), store.Query{SubjectDigest: ref.Digest, Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 1 {
 			break
 		}
 		if ctx.Err() != nil {

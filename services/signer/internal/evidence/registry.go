@@ -74,7 +74,7 @@ func (w *Writer) readBack(ctx context.Context, ref imageref.Ref, e store.Entry, 
 // adopt writes into the log what this signer attached and the log does not know,
 // because it was lost or is an older copy, and says whether there was any. It
 // keeps an image at one attestation in force then.
-func (w *Writer) adopt(ctx context.Context, ref imageref.Ref, line store.Line, p core.Predicate, listed map[string]registry.Descriptor) (bool, error) {
+func (w *Writer) adopt(ctx context.Context, ref imageref.Ref, line store.Line, p core.Predicate, listed map[string]registry.Descriptor, roots attest.TrustRoots) (bool, error) {
 	known, err := w.store.Known(ctx, line)
 	if err != nil {
 		return false, err
@@ -98,7 +98,6 @@ func (w *Writer) adopt(ctx context.Context, ref imageref.Ref, line store.Line, p
 	if err != nil {
 		return false, err
 	}
-	roots := attest.TrustRoots{Keys: []attest.TrustedKey{{Key: w.key.Public(), ID: w.keyID}}}
 	adopted := false
 	for _, r := range found {
 		if known[r.Digest] {

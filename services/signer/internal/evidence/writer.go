@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,28 +41,35 @@ type Attached struct {
 	ManifestDigest string
 }
 
+// Keys are the keys that signed and the one that does.
+type Keys interface {
+	// Current is the key to sign with.
+	Current(ctx context.Context) (keystore.Identity, error)
+	// Trusted are all keys that this signer ever had.
+	Trusted(ctx context.Context) ([]attest.TrustedKey, error)
+}
+
 // Writer attaches claims. It is safe for concurrent use.
 type Writer struct {
 	store    store.Store
 	registry *registry.Client
-	key      *keystore.Key
-	keyID    string
+	keys     Keys
 	maxAge   time.Duration
 	log      *slog.Logger
 	now      func() time.Time
 	written  metric.Int64Counter
 }
 
-// New returns a writer that signs with key. A claim that says what is in force
+// New returns a writer that signs with the key in use. A claim that says what is in force
 // gets a new attestation when that is maxAge older; 0 means never.
-func New(s store.Store, r *registry.Client, key *keystore.Key, maxAge time.Duration, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
+func New(s store.Store, r *registry.Client, keys Keys, maxAge time.Duration, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
 	written, err := t.Meter().Int64Counter("signer.attestations",
 		metric.WithDescription("Attestations asked for, by predicate type and what had to be done."))
 	if err != nil {
 		return nil, fmt.Errorf("make counter: %w", err)
 	}
 	return &Writer{
-		store: s, registry: r, key: key, keyID: attest.KeyID(key.Public()), maxAge: maxAge,
+		store: s, registry: r, keys: keys, maxAge: maxAge,
 		log: t.Logger, now: now, written: written,
 	}, nil
 }
@@ -124,8 +132,15 @@ func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate
 	line := store.Line{
 		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest, PredicateType: p.Type,
 	}
+	trusted, err := w.keys.Trusted(ctx)
+	if err != nil {
+		return claim{}, err
+	}
+	roots := attest.TrustRoots{Keys: trusted, At: w.now()}
 	serves := func(e store.Entry) bool {
-		return core.InForce{ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime}.Serves(p, w.maxAge)
+		return core.InForce{
+			ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime, Revoked: revoked(trusted, e.KeyID),
+		}.Serves(p, w.maxAge)
 	}
 	e, err := w.store.Current(ctx, line)
 	switch {
@@ -134,7 +149,7 @@ func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return claim{}, err
 	}
-	adopted, err := w.adopt(ctx, ref, line, p, listed)
+	adopted, err := w.adopt(ctx, ref, line, p, listed, roots)
 	if err != nil {
 		return claim{}, err
 	}
@@ -153,6 +168,10 @@ func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate
 	default: // another process was faster
 		return claim{entry: e, outcome: outcomeResumed, attach: !e.Done()}, nil
 	}
+}
+
+func revoked(keys []attest.TrustedKey, id string) bool {
+	return slices.ContainsFunc(keys, func(k attest.TrustedKey) bool { return k.ID == id && !k.Revoked.IsZero() })
 }
 
 // present looks after an entry that speaks for the claim.
@@ -176,9 +195,9 @@ func (w *Writer) present(ctx context.Context, ref imageref.Ref, p core.Predicate
 	}
 }
 
-func (w *Writer) sign(ctx context.Context, key store.Key, p core.Predicate) (store.Entry, error) {
+func (w *Writer) sign(ctx context.Context, k store.Key, p core.Predicate) (store.Entry, error) {
 	st := attest.Statement{
-		Subject:       []attest.Subject{{Name: key.Registry + "/" + key.Repository, SHA256: strings.TrimPrefix(key.SubjectDigest, "sha256:")}},
+		Subject:       []attest.Subject{{Name: k.Registry + "/" + k.Repository, SHA256: strings.TrimPrefix(k.SubjectDigest, "sha256:")}},
 		PredicateType: p.Type,
 		Predicate:     p.JSON,
 	}
@@ -186,12 +205,16 @@ func (w *Writer) sign(ctx context.Context, key store.Key, p core.Predicate) (sto
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("build statement: %w", err)
 	}
-	bundle, err := attest.Sign(ctx, w.key.Signer(), w.key.Public(), st)
+	key, err := w.keys.Current(ctx)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("key to sign with: %w", err)
+	}
+	bundle, err := attest.Sign(ctx, key.Signer(), key.Public(), st)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
 	}
 	return store.Entry{
-		ID: store.ID(key, p.Time, w.keyID), Key: key, ClaimTime: p.Time, ContentDigest: core.Digest(payload), KeyID: w.keyID, Bundle: bundle,
+		ID: store.ID(k, p.Time, key.KeyID()), Key: k, ClaimTime: p.Time, ContentDigest: core.Digest(payload), KeyID: key.KeyID(), Bundle: bundle,
 		// The manifest's annotation has whole seconds; the same bundle and time
 		// give the same manifest at every attempt.
 		SignTime: w.now().UTC().Truncate(time.Second), TraceID: obs.TraceID(ctx),

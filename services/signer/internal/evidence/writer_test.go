@@ -49,10 +49,15 @@ func newFixture(t *testing.T, referrersAPI bool) *fixture {
 	}
 	return &fixture{
 		registry: registrytest.Start(t, referrersAPI), store: newStore(t), key: key,
-		roots: attest.TrustRoots{Keys: []attest.TrustedKey{{Key: key.Public()}}},
+		roots: attest.TrustRoots{Keys: []attest.TrustedKey{{Key: key.Public(), ID: key.KeyID()}}},
 		clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 	}
 }
+
+// Current and Trusted make the fixture the keys of its writers.
+func (f *fixture) Current(context.Context) (keystore.Identity, error) { return f.key, nil }
+
+func (f *fixture) Trusted(context.Context) ([]attest.TrustedKey, error) { return f.roots.Keys, nil }
 
 func newStore(t *testing.T) store.Store {
 	t.Helper()
@@ -73,7 +78,7 @@ func (f *fixture) writer(t *testing.T, s store.Store) *evidence.Writer {
 	t.Helper()
 	f.clock = f.clock.Add(time.Hour)
 	now := f.clock
-	w, err := evidence.New(s, f.registry.Client(), f.key, maxAge, obs.Discard("signer"), func() time.Time { return now })
+	w, err := evidence.New(s, f.registry.Client(), f, maxAge, obs.Discard("signer"), func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}

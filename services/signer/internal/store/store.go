@@ -16,6 +16,9 @@ import (
 // ErrNotFound says that there is no such entry.
 var ErrNotFound = errors.New("not in the signing log")
 
+// ErrInUse says that a key still signs.
+var ErrInUse = errors.New("the key is in use")
+
 // Line is what an attestation is about and what kind it is. Of one line one
 // attestation is in force: the one with the latest claim.
 type Line struct {
@@ -115,7 +118,12 @@ type SigningKey struct {
 	StartTime, EndTime time.Time
 	// SeenTime is when the signer first started with it.
 	SeenTime time.Time
+	// RevokeTime is when all belief in it ended; zero if it was not revoked.
+	RevokeTime time.Time
 }
+
+// InUse reports whether it may sign.
+func (k SigningKey) InUse() bool { return k.EndTime.IsZero() && k.RevokeTime.IsZero() }
 
 // Store is the signing log. All methods are safe for concurrent use, also by
 // several processes.
@@ -146,4 +154,12 @@ type Store interface {
 	AddKey(ctx context.Context, k SigningKey) error
 	// Keys returns all keys, the latest seen first.
 	Keys(ctx context.Context) ([]SigningKey, error)
+	// Rotated returns the key that was made for a request, or ErrNotFound.
+	Rotated(ctx context.Context, requestID string) (SigningKey, error)
+	// Rotate ends all keys in use and stores a new one, unless that was done for
+	// the request before. It returns the key that the request got.
+	Rotate(ctx context.Context, requestID string, k SigningKey, end time.Time) (SigningKey, error)
+	// Revoke revokes a key that is not in use and returns it: ErrNotFound,
+	// ErrInUse. A key that was revoked stays as it is.
+	Revoke(ctx context.Context, id string, at time.Time) (SigningKey, error)
 }

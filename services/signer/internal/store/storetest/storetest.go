@@ -66,6 +66,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"ThereAndBack":        thereAndBack,
 		"LateIsSuperseded":    lateIsSuperseded,
 		"Removals":            removals,
+		"Rotate":              rotate,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, fresh(t)) })
 	}
@@ -424,5 +425,51 @@ func removals(t *testing.T, s store.Store) {
 	}
 	if diff := cmp.Diff([]string{digest(13), digest(12), digest(11)}, manifests); diff != "" {
 		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+}
+
+func rotate(t *testing.T, s store.Store) {
+	t.Helper()
+	if _, err := s.Rotated(t.Context(), "r1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Rotated() of nothing = %v, want ErrNotFound", err)
+	}
+	if err := s.AddKey(t.Context(), store.SigningKey{ID: "a", PublicPEM: "pem a", SeenTime: epoch}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Revoke(t.Context(), "a", epoch); !errors.Is(err, store.ErrInUse) {
+		t.Errorf("Revoke() of the key in use = %v, want ErrInUse", err)
+	}
+	if _, err := s.Revoke(t.Context(), "x", epoch); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Revoke() of no key = %v, want ErrNotFound", err)
+	}
+	// Eight replicas carry out one request, each with a key of its own.
+	const replicas = 8
+	got := make([]string, replicas)
+	end := epoch.Add(time.Hour)
+	var wg sync.WaitGroup
+	for i := range replicas {
+		wg.Go(func() {
+			k, err := s.Rotate(t.Context(), "r1", store.SigningKey{ID: fmt.Sprint("b", i), PublicPEM: "pem", SeenTime: epoch.Add(time.Minute)}, end)
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = k.ID
+		})
+	}
+	wg.Wait()
+	all, err := s.Keys(t.Context())
+	if err != nil || len(all) != 2 || len(slices.Compact(got)) != 1 || all[0].ID != got[0] {
+		t.Fatalf("keys = %v, %v; the replicas got %v", all, err, got)
+	}
+	if !all[0].InUse() || all[1].InUse() || !all[1].EndTime.Equal(end) {
+		t.Errorf("keys = %v", all)
+	}
+	if k, err := s.Rotated(t.Context(), "r1"); err != nil || k.ID != got[0] {
+		t.Errorf("Rotated() = %v, %v", k, err)
+	}
+	for _, at := range []time.Time{end, end.Add(time.Hour)} { // the first stands
+		if k, err := s.Revoke(t.Context(), "a", at); err != nil || !k.RevokeTime.Equal(end) {
+			t.Errorf("Revoke() = %v, %v", k, err)
+		}
 	}
 }
