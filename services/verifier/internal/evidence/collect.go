@@ -198,7 +198,8 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		predicateType: v.PredicateType,
 		attestation: core.Attestation{
 			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
-			SignTime: signedTime(v.PredicateType, v.Predicate),
+			SignTime:  signedTime(v.PredicateType, v.Predicate),
+			Predicate: decoded(v.PredicateType, v.Predicate),
 		},
 	}
 	if v.PredicateType == attest.PredicateCosignVuln {
