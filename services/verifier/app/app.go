@@ -20,10 +20,10 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/consumer"
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
@@ -60,7 +60,11 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err := d.DB.Migrate(ctx, store.Migrations()); err != nil {
 		return nil, fmt.Errorf("migrate database: %w", err)
 	}
-	policies, err := loadPolicies(cfg.Policies)
+	loader, err := policy.NewLoader()
+	if err != nil {
+		return nil, err
+	}
+	policies, err := loadPolicies(loader, cfg.Policies)
 	if err != nil {
 		return nil, fmt.Errorf("load policies: %w", err)
 	}
@@ -82,19 +86,19 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}
-	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, d.Now))
+	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, &replay.Replayer{Documents: kept, Loader: loader}, d.Now))
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.Exceptions{})
 	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	a.wire(cfg, recorder, roots, policy.Core(policies))
+	a.wire(cfg, recorder, roots, replay.Rules{Policies: policies})
 	return a, nil
 }
 
 // wire lists what runs, in the order of starting.
-func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, policies []core.Policy) {
+func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules replay.Rules) {
 	d := a.deps
 	log := d.Telemetry.Logger
 	evaluator := &consumer.Evaluator{
@@ -105,8 +109,8 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			MaxTotal:        int64(cfg.Limits.MaxAttestationsTotal),
 			Cache:           int64(cfg.Limits.VerificationCache),
 		}, log, d.Now),
-		Policies: func() []core.Policy { return policies },
-		Now:      d.Now,
+		Rules: func() replay.Rules { return rules },
+		Now:   d.Now,
 	}
 	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
@@ -148,11 +152,7 @@ func (a *App) close() error {
 	return nil
 }
 
-func loadPolicies(cfg PoliciesConfig) ([]policy.Policy, error) {
-	loader, err := policy.NewLoader()
-	if err != nil {
-		return nil, err
-	}
+func loadPolicies(loader *policy.Loader, cfg PoliciesConfig) ([]policy.Policy, error) {
 	var builtin []policy.Policy
 	for _, b := range cfg.Builtin {
 		data, err := policy.Pack(b)

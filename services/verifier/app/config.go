@@ -7,6 +7,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 )
 
 // Config is the configuration of the verifier.
@@ -108,7 +109,11 @@ func (c *Config) validatePolicies(p *config.Problems) {
 		p.Warnf("builtin", "there is no policy: every verdict will be UNKNOWN")
 	}
 	// Reading them here lets --check find a faulty policy before it is rolled out.
-	if _, err := loadPolicies(c.Policies); err != nil {
+	loader, err := policy.NewLoader()
+	if err == nil {
+		_, err = loadPolicies(loader, c.Policies)
+	}
+	if err != nil {
 		p.Errorf("", "%v", err)
 	}
 }

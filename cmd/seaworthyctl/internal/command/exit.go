@@ -146,6 +146,8 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "scan the image first: seaworthyctl scan IMAGE --wait"
 	case "NO_SNAPSHOT", "NO_ADVISORIES":
 		return "import advisories in the OSV format: seaworthyctl advisories import PATH…"
+	case "VERDICT_NOT_JUDGED":
+		return "seaworthyctl verdict history IMAGE shows why no policy was evaluated"
 	case "SNAPSHOT_TOO_SMALL":
 		return "check that the import is complete; if it is meant to be smaller, add --force"
 	case "REGISTRY_NOT_ALLOWED":

@@ -613,8 +613,13 @@ type Inputs struct {
 	AdvisorySnapshotDigest string `protobuf:"bytes,2,opt,name=advisory_snapshot_digest,json=advisorySnapshotDigest,proto3" json:"advisory_snapshot_digest,omitempty"`
 	// Newest modification time of an advisory in that snapshot.
 	AdvisoryDataTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=advisory_data_time,json=advisoryDataTime,proto3" json:"advisory_data_time,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Digest of the recorded evidence: all that the rules could see, as the verifier
+	// keeps it for ExplainVerdict. Empty for verdicts of releases that kept none.
+	EvidenceDigest string `protobuf:"bytes,4,opt,name=evidence_digest,json=evidenceDigest,proto3" json:"evidence_digest,omitempty"`
+	// Digests of the policies that match the image, ordered by the policies' names.
+	PolicyDigests []string `protobuf:"bytes,5,rep,name=policy_digests,json=policyDigests,proto3" json:"policy_digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Inputs) Reset() {
@@ -664,6 +669,20 @@ func (x *Inputs) GetAdvisorySnapshotDigest() string {
 func (x *Inputs) GetAdvisoryDataTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.AdvisoryDataTime
+	}
+	return nil
+}
+
+func (x *Inputs) GetEvidenceDigest() string {
+	if x != nil {
+		return x.EvidenceDigest
+	}
+	return ""
+}
+
+func (x *Inputs) GetPolicyDigests() []string {
+	if x != nil {
+		return x.PolicyDigests
 	}
 	return nil
 }
@@ -797,11 +816,13 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\x0eOUTCOME_PASSED\x10\x01\x12\x12\n" +
 	"\x0eOUTCOME_DENIED\x10\x02\x12\x12\n" +
 	"\x0eOUTCOME_WARNED\x10\x03\x12\x11\n" +
-	"\rOUTCOME_ERROR\x10\x04\"\xd4\x01\n" +
+	"\rOUTCOME_ERROR\x10\x04\"\xa4\x02\n" +
 	"\x06Inputs\x12F\n" +
 	"\fattestations\x18\x01 \x03(\v2\".seaworthy.verifier.v1.EvidenceRefR\fattestations\x128\n" +
 	"\x18advisory_snapshot_digest\x18\x02 \x01(\tR\x16advisorySnapshotDigest\x12H\n" +
-	"\x12advisory_data_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10advisoryDataTime\"\xad\x01\n" +
+	"\x12advisory_data_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10advisoryDataTime\x12'\n" +
+	"\x0fevidence_digest\x18\x04 \x01(\tR\x0eevidenceDigest\x12%\n" +
+	"\x0epolicy_digests\x18\x05 \x03(\tR\rpolicyDigests\"\xad\x01\n" +
 	"\vEvidenceRef\x12%\n" +
 	"\x0epredicate_type\x18\x01 \x01(\tR\rpredicateType\x12'\n" +
 	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\x12\x15\n" +

@@ -99,6 +99,9 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 		State:    StatePass,
 		Inputs:   Inputs{Attestations: e.Attestations},
 	}
+	for i := range policies {
+		pv.Inputs.PolicyDigests = append(pv.Inputs.PolicyDigests, policies[i].Digest)
+	}
 	if len(policies) == 0 {
 		j.because(CodeNoPolicy, "", "", "no policy matches "+j.in.Image.Name())
 		pv.State = StateUnknown

@@ -141,3 +141,18 @@ func (p Platform) String() string {
 	}
 	return strings.Join(parts, "/")
 }
+
+// Cause says why a verdict changed. The zero value was not recorded.
+type Cause int
+
+// Causes, in the numbers of seaworthy.verifier.v1.VerdictChange.Cause.
+const (
+	CauseUnspecified Cause = 0
+	CauseFirst       Cause = 1
+	CauseEvidence    Cause = 2
+	CauseAdvisories  Cause = 3
+	CausePolicy      Cause = 4
+	CauseException   Cause = 5
+	CauseExpiry      Cause = 6
+	CausePipeline    Cause = 7
+)

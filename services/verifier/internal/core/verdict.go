@@ -53,6 +53,10 @@ type Inputs struct {
 	Attestations   []Attestation
 	AdvisoryDigest string
 	AdvisoryTime   time.Time
+	// EvidenceDigest names the recorded evidence; whoever records it fills it in.
+	EvidenceDigest string
+	// PolicyDigests are of the policies that match, ordered by their names.
+	PolicyDigests []string
 }
 
 // PolicyResult is the outcome of one policy.

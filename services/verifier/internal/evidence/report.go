@@ -26,7 +26,7 @@ func signedTime(predicateType string, predicate json.RawMessage) time.Time {
 		CreationInfo struct {
 			Created time.Time `json:"created"`
 		} `json:"creationInfo"`
-		Timestamp time.Time `json:"timestamp"`
+		Timestamp  time.Time `json:"timestamp"`
 		RunDetails struct {
 			Metadata struct {
 				FinishedOn time.Time `json:"finishedOn"`

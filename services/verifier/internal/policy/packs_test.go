@@ -56,13 +56,15 @@ func TestPacks(t *testing.T) {
 			"old":                 {func(f *core.Facts) { f.Image.Created = f.Now.Add(-200 * 24 * time.Hour) }, []string{"built-recently"}},
 		},
 		"slsa-provenance": {
-			"none is for require":  {func(*core.Facts) {}, nil},
-			"github":               {provenance(github, nil), nil},
-			"own machine":          {provenance("https://laptop.example/", nil), []string{"trusted-builder"}},
-			"no builder":           {provenance("", nil), []string{"builder-named", "trusted-builder"}},
-			"no run details":       {provenance(github, func(p map[string]any) { delete(p, "runDetails") }), []string{"builder-named", "trusted-builder"}},
-			"no build definition":  {provenance(github, func(p map[string]any) { delete(p, "buildDefinition") }), []string{"build-type-named", "source-named"}},
-			"source by name alone": {provenance(github, func(p map[string]any) { p["buildDefinition"].(map[string]any)["resolvedDependencies"] = []any{map[string]any{"uri": "x"}} }), []string{"source-named"}},
+			"none is for require": {func(*core.Facts) {}, nil},
+			"github":              {provenance(github, nil), nil},
+			"own machine":         {provenance("https://laptop.example/", nil), []string{"trusted-builder"}},
+			"no builder":          {provenance("", nil), []string{"builder-named", "trusted-builder"}},
+			"no run details":      {provenance(github, func(p map[string]any) { delete(p, "runDetails") }), []string{"builder-named", "trusted-builder"}},
+			"no build definition": {provenance(github, func(p map[string]any) { delete(p, "buildDefinition") }), []string{"build-type-named", "source-named"}},
+			"source by name alone": {provenance(github, func(p map[string]any) {
+				p["buildDefinition"].(map[string]any)["resolvedDependencies"] = []any{map[string]any{"uri": "x"}}
+			}), []string{"source-named"}},
 			"a bad one beside a good one": {func(f *core.Facts) {
 				provenance(github, nil)(f)
 				provenance("https://laptop.example/", nil)(f)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 )
 
 // Save implements Store.
@@ -55,6 +56,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 			v.Image.Registry, v.Image.Repository, v.Image.Digest)
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
 	}
+	if err := saveDocuments(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
 	next := last + 1
 	for _, stmt := range []struct {
 		query string
@@ -63,11 +67,12 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		{`UPDATE counters SET value = $1 WHERE name = 'verdict'`, []any{next}},
 		{
 			`INSERT INTO verdicts (sequence, registry, repository, digest, state, previous_state,
-				verdict_digest, change_key, trace_id, create_time, body)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+				verdict_digest, change_key, trace_id, create_time, body, cause, cause_detail)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 			[]any{
 				next, v.Image.Registry, v.Image.Repository, v.Image.Digest, int64(v.State), int64(current.state),
 				v.Digest, v.ChangeKey, v.TraceID, sqldb.Time(v.CreateTime), v.Body,
+				int64(v.Cause.Kind), v.Cause.Detail,
 			},
 		},
 		{
@@ -124,6 +129,31 @@ func saveReportTimes(ctx context.Context, tx *sql.Tx, times map[string]time.Time
 		}
 	}
 	return nil
+}
+
+func saveDocuments(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	for _, d := range v.Documents {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO documents (digest, body, create_time) VALUES ($1, $2, $3)
+			ON CONFLICT (digest) DO NOTHING`, d.Digest, d.Packed, sqldb.Time(v.CreateTime))
+		if err != nil {
+			return fmt.Errorf("save document %s: %w", d.Digest, err)
+		}
+	}
+	return nil
+}
+
+// Document implements Store.
+func (s *SQL) Document(ctx context.Context, digest string) (record.Document, error) {
+	d := record.Document{Digest: digest}
+	err := s.db.QueryRowContext(ctx, `SELECT body FROM documents WHERE digest = $1`, digest).Scan(&d.Packed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return record.Document{}, ErrNotFound
+	}
+	if err != nil {
+		return record.Document{}, fmt.Errorf("read document: %w", err)
+	}
+	return d, nil
 }
 
 // Outbox implements Store.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 )
 
 // ErrConflict says that another verdict of the image was stored since the
@@ -53,6 +54,14 @@ type Store interface {
 	List(ctx context.Context, q ListQuery) ([]Record, error)
 	// Changes returns verdicts after a sequence, in order, at most limit.
 	Changes(ctx context.Context, after int64, limit int) ([]Record, error)
+	// History returns the verdicts of a digest, latest first: in one repository, or
+	// in all if the reference names none; below a sequence unless that is 0.
+	History(ctx context.Context, image imageref.Ref, before int64, limit int) ([]Record, error)
+	// Verdict returns the newest verdict with a digest, or ErrNotFound.
+	Verdict(ctx context.Context, verdictDigest string) (Record, error)
+	// Document returns a recorded document, or ErrNotFound. The caller checks that
+	// it is what its digest says.
+	Document(ctx context.Context, digest string) (record.Document, error)
 	// LastSequence returns the sequence of the newest verdict, 0 if there is none.
 	LastSequence(ctx context.Context) (int64, error)
 	// ReportTimes returns the signing time of the newest report judged for each of
@@ -93,6 +102,15 @@ type Record struct {
 	CreateTime    time.Time
 	// Body is the verdict as the caller encoded it.
 	Body []byte
+	// Cause of the change.
+	Cause Cause
+}
+
+// Cause says why a verdict changed.
+type Cause struct {
+	Kind core.Cause
+	// Detail is for people, at most core.MaxText bytes.
+	Detail string
 }
 
 // NewVerdict is a verdict to store.
@@ -113,6 +131,9 @@ type NewVerdict struct {
 	// ReportTimes are the signing times of the reports judged, by digest of the
 	// platform manifest.
 	ReportTimes map[string]time.Time
+	Cause       Cause
+	// Documents are what it was made from; those that are there stay as they are.
+	Documents []record.Document
 }
 
 // Saved tells what Save did.

@@ -55,6 +55,12 @@ func Digest(v *verifierv1.Verdict) (string, error) {
 func ChangeKey(v *verifierv1.Verdict) (string, error) {
 	c := proto.CloneOf(v)
 	c.EvaluateTime = nil
+	for _, p := range c.GetPlatforms() {
+		// What else was looked at without changing what is said.
+		if in := p.GetInputs(); in != nil {
+			in.EvidenceDigest, in.PolicyDigests = "", nil
+		}
+	}
 	if c.Image != nil {
 		c.Image.Tag = ""
 	}
@@ -112,6 +118,8 @@ func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 		Inputs: &verifierv1.Inputs{
 			AdvisorySnapshotDigest: p.Inputs.AdvisoryDigest,
 			AdvisoryDataTime:       timestamp(p.Inputs.AdvisoryTime),
+			EvidenceDigest:         p.Inputs.EvidenceDigest,
+			PolicyDigests:          p.Inputs.PolicyDigests,
 		},
 	}
 	if p.Platform != (core.Platform{}) {
