@@ -4,8 +4,10 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -20,7 +22,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/consumer"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
@@ -88,17 +92,20 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, &replay.Replayer{Documents: kept, Loader: loader}, d.Now))
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
-	verifierv1.RegisterExceptionServiceServer(a.server, server.Exceptions{})
+	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
+	if err := syncExceptions(ctx, kept, cfg.Exceptions, d.Now()); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	a.wire(cfg, recorder, roots, replay.Rules{Policies: policies})
+	a.wire(cfg, recorder, roots, &consumer.RuleBook{Store: kept, Policies: policies}, &replay.Replayer{Documents: kept, Loader: loader})
 	return a, nil
 }
 
 // wire lists what runs, in the order of starting.
-func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules replay.Rules) {
+func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules *consumer.RuleBook, replayer *replay.Replayer) {
 	d := a.deps
 	log := d.Telemetry.Logger
 	evaluator := &consumer.Evaluator{
@@ -109,8 +116,16 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			MaxTotal:        int64(cfg.Limits.MaxAttestationsTotal),
 			Cache:           int64(cfg.Limits.VerificationCache),
 		}, log, d.Now),
-		Rules: func() replay.Rules { return rules },
+		Rules: rules.Current,
 		Now:   d.Now,
+	}
+	again := &consumer.Reevaluator{
+		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
+		Trusted: func(keyID string) bool {
+			keys, _, err := roots.Roots()
+			keys.At = d.Now()
+			return err == nil && evidence.Trusted(keys, keyID)
+		},
 	}
 	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
@@ -122,6 +137,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		{Name: "trust", Run: roots.Run},
 		{Name: "server", Run: a.server.Run},
 		{Name: "outbox", Run: drain.Run},
+		{Name: "reevaluate", Run: again.Run},
 		{Name: events.ConsumerVerifierPushes, Run: consume(d.Bus, events.ConsumerVerifierPushes, pushesConcurrency, pushes.Handle)},
 		{Name: events.ConsumerVerifierEvaluate, Run: func(ctx context.Context) error {
 			// Without trust roots every attempt would fail and use up the message.
@@ -170,6 +186,24 @@ func loadPolicies(loader *policy.Loader, cfg PoliciesConfig) ([]policy.Policy, e
 		return nil, err
 	}
 	return policy.Merge(builtin, own)
+}
+
+// syncExceptions makes the stored exceptions of files those that are in the files
+// now.
+func syncExceptions(ctx context.Context, kept store.Store, cfg ExceptionsConfig, now time.Time) error {
+	set, err := exception.Load(cfg.Dir, cfg.Files)
+	if err != nil {
+		return fmt.Errorf("load exceptions: %w", err)
+	}
+	fromFiles := make([]store.Exception, 0, len(set))
+	for i := range set {
+		body, _, err := set[i].Encode()
+		if err != nil {
+			return err
+		}
+		fromFiles = append(fromFiles, store.Exception{Name: set[i].Name, FromFile: true, CreateTime: now, Body: body})
+	}
+	return kept.SyncExceptions(ctx, fromFiles, store.Cause{Kind: core.CauseException, Detail: "the files of exceptions have changed"})
 }
 
 // trust makes the source of trust roots; readiness shows whether any is known.

@@ -7,6 +7,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 )
 
@@ -17,8 +18,10 @@ type Config struct {
 	// Registry says which registries evidence is read from. Reading is enough.
 	Registry registry.Config `yaml:"registry"`
 	Policies PoliciesConfig  `yaml:"policies"`
-	Trust    TrustConfig     `yaml:"trust"`
-	Limits   LimitsConfig    `yaml:"limits"`
+	// Exceptions come from files and from the API.
+	Exceptions ExceptionsConfig `yaml:"exceptions"`
+	Trust      TrustConfig      `yaml:"trust"`
+	Limits     LimitsConfig     `yaml:"limits"`
 	// Concurrency is the number of images judged at a time.
 	Concurrency int `yaml:"concurrency"`
 }
@@ -28,6 +31,16 @@ type Config struct {
 type PoliciesConfig struct {
 	// Builtin names policy packs that come with the verifier.
 	Builtin []string `yaml:"builtin"`
+	// Dir is a directory; its .yaml and .yml files are read, not its
+	// subdirectories.
+	Dir string `yaml:"dir"`
+	// Files are single files.
+	Files []string `yaml:"files"`
+}
+
+// ExceptionsConfig says which files hold exceptions. They are read at start, next
+// to those that were created through the API.
+type ExceptionsConfig struct {
 	// Dir is a directory; its .yaml and .yml files are read, not its
 	// subdirectories.
 	Dir string `yaml:"dir"`
@@ -76,6 +89,9 @@ func Default() Config {
 func (c *Config) Validate(p *config.Problems) {
 	c.Registry.Validate(p.In("registry"))
 	c.validatePolicies(p.In("policies"))
+	if _, err := exception.Load(c.Exceptions.Dir, c.Exceptions.Files); err != nil {
+		p.In("exceptions").Errorf("", "%v", err)
+	}
 	t := p.In("trust")
 	if len(c.Trust.Keys) == 0 && c.Trust.SignerAddress == "" {
 		t.Errorf("signer_address", "without a signer or keys no evidence can be verified")

@@ -130,6 +130,8 @@ type fakeVerifier struct {
 	err     error
 	history []*verifierv1.VerdictChange
 	proof   *verifierv1.ExplainVerdictResponse
+
+	exceptions []*verifierv1.Exception
 }
 
 func (v *fakeVerifier) GetVerdictHistory(_ context.Context, req *verifierv1.GetVerdictHistoryRequest) (*verifierv1.GetVerdictHistoryResponse, error) {

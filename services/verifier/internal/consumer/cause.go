@@ -24,6 +24,8 @@ func causeOf(before, after *verifierv1.Verdict) store.Cause {
 		return store.Cause{Kind: core.CauseEvidence, Detail: core.Truncate(difference("attestation", old.attestations, now.attestations))}
 	case !slices.Equal(old.policies, now.policies):
 		return store.Cause{Kind: core.CausePolicy, Detail: core.Truncate(difference("policy", old.policies, now.policies))}
+	case !slices.Equal(old.exceptions, now.exceptions):
+		return store.Cause{Kind: core.CauseException, Detail: core.Truncate(difference("exception", old.exceptions, now.exceptions))}
 	default:
 		return store.Cause{Kind: core.CauseEvidence, Detail: "the evidence was read again"}
 	}
@@ -32,6 +34,8 @@ func causeOf(before, after *verifierv1.Verdict) store.Cause {
 type inputSummary struct {
 	advisories             string
 	attestations, policies []string
+	// exceptions that were used, by name.
+	exceptions []string
 }
 
 func inputsOf(v *verifierv1.Verdict) inputSummary {
@@ -44,6 +48,9 @@ func inputsOf(v *verifierv1.Verdict) inputSummary {
 			s.attestations = append(s.attestations, a.GetManifestDigest())
 		}
 		s.policies = append(s.policies, p.GetInputs().GetPolicyDigests()...)
+	}
+	for _, e := range v.GetExceptions() {
+		s.exceptions = append(s.exceptions, e.GetName())
 	}
 	slices.Sort(s.attestations)
 	slices.Sort(s.policies)

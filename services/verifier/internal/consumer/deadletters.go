@@ -69,12 +69,11 @@ func (l *DeadLetters) fail(ctx context.Context, image imageref.Ref, problem stri
 			return err
 		}
 	}
-	_, err = l.Recorder.save(ctx, change{
+	return l.Recorder.save(ctx, change{
 		Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodePipelineFailed, problem, l.Now())},
-		before: latest,
-		cause:  store.Cause{Kind: core.CausePipeline, Detail: core.Truncate(problem)},
+		before: latest, revision: store.AnyRevision,
+		cause: store.Cause{Kind: core.CausePipeline, Detail: core.Truncate(problem)},
 	})
-	return err
 }
 
 // wasJudged tells whether a verdict was made from evidence.

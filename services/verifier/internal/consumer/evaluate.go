@@ -33,7 +33,7 @@ type Evaluator struct {
 	Recorder *Recorder
 	Evidence *evidence.Collector
 	// Rules returns what images are judged by now.
-	Rules func() replay.Rules
+	Rules func(context.Context) (replay.Rules, error)
 	Now   func() time.Time
 }
 
@@ -81,12 +81,15 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err := e.notBefore(ctx, found); err != nil {
 		return err
 	}
-	judged, err := replay.Judge(ctx, image, found.Platforms, e.Rules(), e.Now())
+	rules, err := e.Rules(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = e.Recorder.save(ctx, change{Judged: judged, before: latest, reports: reportTimes(found)})
-	return err
+	judged, err := replay.Judge(ctx, image, found.Platforms, rules, e.Now())
+	if err != nil {
+		return err
+	}
+	return e.Recorder.save(ctx, change{Judged: judged, before: latest, reports: reportTimes(found), revision: rules.Revision})
 }
 
 // permanent marks what no retry will cure.

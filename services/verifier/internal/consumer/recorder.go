@@ -72,15 +72,18 @@ type change struct {
 	// cause is found from what the verdicts were made from if it is unspecified.
 	cause   store.Cause
 	reports map[string]time.Time
+	// revision of the rules it was made by.
+	revision int64
+	// keepPending leaves a push that waits for a verdict waiting.
+	keepPending bool
 }
 
-// save stores a verdict and tells whether it says something new. The trace of ctx
-// is kept with it.
-func (r *Recorder) save(ctx context.Context, c change) (changed bool, err error) {
+// save stores a verdict. The trace of ctx is kept with it.
+func (r *Recorder) save(ctx context.Context, c change) error {
 	v := c.Verdict
 	m, err := verdictpb.FromCore(v)
 	if err != nil {
-		return false, err
+		return err
 	}
 	after := int64(0)
 	if c.before != nil {
@@ -88,34 +91,35 @@ func (r *Recorder) save(ctx context.Context, c change) (changed bool, err error)
 	}
 	if c.cause.Kind == core.CauseUnspecified {
 		if c.cause, err = causeSince(c.before, m); err != nil {
-			return false, err
+			return err
 		}
 	}
 	key, err := verdictpb.ChangeKey(m)
 	if err != nil {
-		return false, err
+		return err
 	}
 	body, err := verdictpb.Encode(m)
 	if err != nil {
-		return false, err
+		return err
 	}
 	carrier := propagation.MapCarrier{}
 	r.propagator.Inject(ctx, carrier)
 	headers, err := json.Marshal(carrier)
 	if err != nil {
-		return false, fmt.Errorf("encode trace context: %w", err)
+		return fmt.Errorf("encode trace context: %w", err)
 	}
 	saved, err := r.Store.Save(ctx, store.NewVerdict{
 		Image: v.Image, State: v.State, Digest: m.GetDigest(), ChangeKey: key,
 		TraceID: obs.TraceID(ctx), Headers: string(headers),
 		CreateTime: v.EvaluateTime, ExpireTime: v.ExpireTime, Body: body,
 		After: after, ReportTimes: c.reports, Cause: c.cause, Documents: c.Documents,
+		Revision: c.revision, KeepPending: c.keepPending,
 	})
 	if errors.Is(err, store.ErrConflict) {
 		r.conflicts.Add(ctx, 1)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	r.verdicts.Add(ctx, 1, metric.WithAttributes(
 		attribute.String("state", v.State.String()), attribute.Bool("changed", saved.Changed)))
@@ -123,7 +127,7 @@ func (r *Recorder) save(ctx context.Context, c change) (changed bool, err error)
 	r.log.InfoContext(ctx, "verdict reached",
 		"image", v.Image.String(), "state", v.State.String(), "previous_state", saved.Previous.String(),
 		"changed", saved.Changed, "sequence", saved.Sequence, "verdict_digest", m.GetDigest())
-	return saved.Changed, nil
+	return nil
 }
 
 func causeSince(before *store.Record, after *verifierv1.Verdict) (store.Cause, error) {

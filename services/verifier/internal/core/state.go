@@ -59,6 +59,7 @@ const (
 	OutcomeDenied      Outcome = 2
 	OutcomeWarned      Outcome = 3
 	OutcomeError       Outcome = 4
+	OutcomeExcepted    Outcome = 5
 )
 
 // Severity ranks of findings, in the numbers of seaworthy.type.v1.Severity.
@@ -99,6 +100,7 @@ const (
 	CodeRuleDenied      Code = "RULE_DENIED"
 	CodeRuleWarned      Code = "RULE_WARNED"
 	CodeRuleError       Code = "RULE_ERROR"
+	CodeRuleExcepted    Code = "RULE_EXCEPTED"
 	CodeNeverSeen       Code = "NEVER_SEEN"
 	CodePending         Code = "PENDING"
 	CodePipelineFailed  Code = "PIPELINE_FAILED"
@@ -117,7 +119,7 @@ func (c Code) importance() int {
 	switch c {
 	case CodeRuleDenied:
 		return 0
-	case CodeRuleWarned:
+	case CodeRuleWarned, CodeRuleExcepted:
 		return 2
 	default:
 		return 1

@@ -178,7 +178,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		return nil, fmt.Errorf("read attestation %s: %w", r.Digest, r.Err)
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: version}
-	if f, ok := c.cache.get(key); ok && (f.rejected != "" || trusted(roots, f.attestation.KeyID)) {
+	if f, ok := c.cache.get(key); ok && (f.rejected != "" || Trusted(roots, f.attestation.KeyID)) {
 		return f, nil
 	}
 	v, err := r.Verify(subject, roots)
@@ -253,8 +253,8 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 	}
 }
 
-// trusted tells whether a key is still in its time.
-func trusted(roots attest.TrustRoots, id string) bool {
+// Trusted tells whether a key is a trust root and in its time, at roots.At.
+func Trusted(roots attest.TrustRoots, id string) bool {
 	for _, k := range roots.Keys {
 		kid := k.ID
 		if kid == "" {

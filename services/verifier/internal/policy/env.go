@@ -73,9 +73,9 @@ func (sizes) EstimateCallCost(_, overload string, _ *cost.AstNode, _ []cost.AstN
 	const aWalk = maxString / 10 // as CEL counts a walk over a text
 	switch overload {
 	case "string_glob_string":
-		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: 4 * aWalk}}
+		return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: 4 * aWalk}}
 	case "semver_compare_string_string", "is_semver_string":
-		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: 2 * aWalk}}
+		return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: 2 * aWalk}}
 	default:
 		return nil
 	}

@@ -98,8 +98,8 @@ func globMatches(pattern, s string) bool {
 	at[0] = true
 	tokens := []rune(pattern)
 	for i := 0; i < len(tokens); i++ {
-		switch {
-		case tokens[i] == '*':
+		switch tokens[i] {
+		case '*':
 			deep := i+1 < len(tokens) && tokens[i+1] == '*'
 			for i+1 < len(tokens) && tokens[i+1] == '*' {
 				i++

@@ -154,20 +154,11 @@ func (l *loading) rules(ctx context.Context, v *verifierv1.Verdict) (Rules, erro
 	loaded := map[string]bool{}
 	for _, p := range v.GetPlatforms() {
 		for _, digest := range p.GetInputs().GetPolicyDigests() {
-			if loaded[digest] {
-				continue
-			}
-			loaded[digest] = true
-			d, ok, err := l.document(ctx, digest)
+			content, err := l.content(ctx, digest, loaded)
 			if err != nil {
 				return Rules{}, err
 			}
-			if !ok {
-				continue
-			}
-			content, err := record.Unpack(d)
-			if err != nil {
-				l.lacks(digest)
+			if content == nil {
 				continue
 			}
 			set, err := l.replayer.Loader.Parse(digest, content)
@@ -176,6 +167,38 @@ func (l *loading) rules(ctx context.Context, v *verifierv1.Verdict) (Rules, erro
 			}
 			rules.Policies = append(rules.Policies, set[0])
 		}
+		for _, digest := range p.GetInputs().GetExceptionDigests() {
+			content, err := l.content(ctx, digest, loaded)
+			if err != nil {
+				return Rules{}, err
+			}
+			if content == nil {
+				continue
+			}
+			e, err := NewException(content)
+			if err != nil {
+				return Rules{}, fmt.Errorf("recorded exception %s is not accepted any more: %w", digest, err)
+			}
+			rules.Exceptions = append(rules.Exceptions, e)
+		}
 	}
 	return rules, nil
+}
+
+// content unpacks a document unless it was loaded before; nil if it is missing.
+func (l *loading) content(ctx context.Context, digest string, loaded map[string]bool) ([]byte, error) {
+	if loaded[digest] {
+		return nil, nil
+	}
+	loaded[digest] = true
+	d, ok, err := l.document(ctx, digest)
+	if err != nil || !ok {
+		return nil, err
+	}
+	content, err := record.Unpack(d)
+	if err != nil {
+		l.lacks(digest)
+		return nil, nil //nolint:nilerr // a damaged document is as good as a missing one
+	}
+	return content, nil
 }

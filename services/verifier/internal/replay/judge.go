@@ -8,13 +8,36 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 )
 
 // Rules are what images are judged by at a time.
 type Rules struct {
-	Policies []policy.Policy
+	Policies   []policy.Policy
+	Exceptions []Exception
+	// Revision of the store's rules that these are.
+	Revision int64
+}
+
+// Exception is an exception with the document that it is recorded as.
+type Exception struct {
+	core.Exception
+	Document []byte
+}
+
+// NewException makes an exception out of its recorded form.
+func NewException(document []byte) (Exception, error) {
+	e, err := exception.Decode(document)
+	if err != nil {
+		return Exception{}, err
+	}
+	c, err := e.Core()
+	if err != nil {
+		return Exception{}, err
+	}
+	return Exception{Exception: c, Document: document}, nil
 }
 
 // Judged is a verdict with the documents that it can be made again from.
@@ -25,7 +48,11 @@ type Judged struct {
 
 // Judge makes the verdict of an image and records its inputs.
 func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (Judged, error) {
-	v, err := core.Judge(ctx, core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), Now: now})
+	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), Now: now}
+	for _, e := range rules.Exceptions {
+		in.Exceptions = append(in.Exceptions, e.Exception)
+	}
+	v, err := core.Judge(ctx, in)
 	if err != nil {
 		return Judged{}, err
 	}
@@ -41,17 +68,30 @@ func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvi
 		for _, p := range v.Platforms[i].Inputs.PolicyDigests {
 			used[p] = true
 		}
-	}
-	for i := range rules.Policies {
-		p := &rules.Policies[i]
-		if !used[p.Digest] {
-			continue
+		for _, e := range v.Platforms[i].Inputs.ExceptionDigests {
+			used[e] = true
 		}
-		d, err := record.Pack([]byte(p.Document))
+	}
+	keep := func(digest string, content []byte) error {
+		if !used[digest] {
+			return nil
+		}
+		d, err := record.Pack(content)
 		if err != nil {
-			return Judged{}, err
+			return err
 		}
 		out.Documents = append(out.Documents, d)
+		return nil
+	}
+	for i := range rules.Policies {
+		if err := keep(rules.Policies[i].Digest, []byte(rules.Policies[i].Document)); err != nil {
+			return Judged{}, err
+		}
+	}
+	for i := range rules.Exceptions {
+		if err := keep(rules.Exceptions[i].Digest, rules.Exceptions[i].Document); err != nil {
+			return Judged{}, err
+		}
 	}
 	return out, nil
 }

@@ -40,6 +40,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if err != nil {
 		return Saved{}, fmt.Errorf("lock sequence: %w", err)
 	}
+	if err := checkRevision(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
 	current, err := newest(ctx, tx, v)
 	if err != nil {
 		return Saved{}, err
@@ -52,8 +55,8 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	}
 	if current.sequence > 0 && current.changeKey == v.ChangeKey {
 		_, err := tx.ExecContext(ctx, `
-			UPDATE images SET pending_time = 0 WHERE registry = $1 AND repository = $2 AND digest = $3`,
-			v.Image.Registry, v.Image.Repository, v.Image.Digest)
+			UPDATE images SET pending_time = pending_time * $4 WHERE registry = $1 AND repository = $2 AND digest = $3`,
+			v.Image.Registry, v.Image.Repository, v.Image.Digest, keep(v))
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
 	}
 	if err := saveDocuments(ctx, tx, v); err != nil {
@@ -80,10 +83,10 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 			VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
 			ON CONFLICT (registry, repository, digest) DO UPDATE
 			SET sequence = excluded.sequence, state = excluded.state, verdict_time = excluded.verdict_time,
-				expire_time = excluded.expire_time, pending_time = 0`,
+				expire_time = excluded.expire_time, pending_time = images.pending_time * $8`,
 			[]any{
 				v.Image.Registry, v.Image.Repository, v.Image.Digest, next, int64(v.State),
-				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime),
+				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime), keep(v),
 			},
 		},
 		{`INSERT INTO outbox (sequence, headers) VALUES ($1, $2)`, []any{next, v.Headers}},
@@ -93,6 +96,28 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		}
 	}
 	return Saved{Changed: true, Sequence: next, Previous: current.state}, nil
+}
+
+// keep is the factor that keeps the time of a waiting push, or makes it 0.
+func keep(v NewVerdict) int64 {
+	if v.KeepPending {
+		return 1
+	}
+	return 0
+}
+
+func checkRevision(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	if v.Revision == AnyRevision {
+		return nil
+	}
+	var revision int64
+	if err := tx.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'rules'`).Scan(&revision); err != nil {
+		return fmt.Errorf("read revision of the rules: %w", err)
+	}
+	if revision != v.Revision {
+		return fmt.Errorf("%w: the rules have changed", ErrConflict)
+	}
+	return nil
 }
 
 type newestVerdict struct {

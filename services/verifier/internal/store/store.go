@@ -68,6 +68,35 @@ type Store interface {
 	// the platform manifests that has one.
 	ReportTimes(ctx context.Context, digests []string) (map[string]time.Time, error)
 
+	// RulesRevision changes with everything that images are judged by besides
+	// evidence.
+	RulesRevision(ctx context.Context) (int64, error)
+	// CreateException adds an exception, of which there may be limit, and orders the
+	// images to be judged again. A repeated request returns what it created.
+	// ErrExists, ErrTooMany.
+	CreateException(ctx context.Context, e Exception, limit int, cause Cause) (Exception, error)
+	// DeleteException takes an exception away. ErrNotFound, ErrFromFile.
+	DeleteException(ctx context.Context, name string, cause Cause) error
+	// SyncExceptions makes the exceptions from files those given; nothing changes if
+	// they are the same. ErrExists if the API has one of that name.
+	SyncExceptions(ctx context.Context, fromFiles []Exception, cause Cause) error
+	// Exceptions lists exceptions after a name, ordered by name, at most limit.
+	Exceptions(ctx context.Context, after string, limit int) ([]Exception, error)
+	// Exception returns one, or ErrNotFound.
+	Exception(ctx context.Context, name string) (Exception, error)
+	// NextReevaluation returns the oldest work of judging images again, or
+	// ErrNotFound.
+	NextReevaluation(ctx context.Context) (Reevaluation, error)
+	// AdvanceReevaluation notes how far the work has come, or that it is done.
+	AdvanceReevaluation(ctx context.Context, r Reevaluation, done bool) error
+	// JudgedAfter lists images with a verdict after one, in the order of (digest,
+	// registry, repository), at most limit.
+	JudgedAfter(ctx context.Context, after imageref.Ref, limit int) ([]imageref.Ref, error)
+	// Expired lists, in the same order, images whose verdict has ended.
+	Expired(ctx context.Context, now time.Time, after imageref.Ref, limit int) ([]imageref.Ref, error)
+	// Lease takes or prolongs a lease; false if another holder has it.
+	Lease(ctx context.Context, name, holder string, now time.Time, d time.Duration) (bool, error)
+
 	// Outbox returns changes that were not published yet, in order, at most limit.
 	Outbox(ctx context.Context, limit int) ([]OutboxEntry, error)
 	// Published takes a change out of the outbox.
@@ -78,6 +107,9 @@ type Store interface {
 	// LoadTrust returns it, or ErrNotFound.
 	LoadTrust(ctx context.Context, source string) (body []byte, fetched time.Time, err error)
 }
+
+// AnyRevision is the revision of a verdict that no rule had a part in.
+const AnyRevision = -1
 
 // MaxImages bounds the answer of Images.
 const MaxImages = 1000
@@ -132,6 +164,11 @@ type NewVerdict struct {
 	// platform manifest.
 	ReportTimes map[string]time.Time
 	Cause       Cause
+	// Revision of the rules that it was made by; AnyRevision if by none. A verdict
+	// by rules that are not in force any more is an ErrConflict.
+	Revision int64
+	// KeepPending leaves a push that waits for a verdict waiting.
+	KeepPending bool
 	// Documents are what it was made from; those that are there stay as they are.
 	Documents []record.Document
 }

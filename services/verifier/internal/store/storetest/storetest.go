@@ -34,6 +34,10 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"ReportTimes":       testReportTimes,
 		"Trust":             testTrust,
 		"History":           testHistory,
+		"Exceptions":        testExceptions,
+		"Rules":             testRules,
+		"Reevaluation":      testReevaluation,
+		"Lease":             testLease,
 		"Documents":         testDocuments,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +56,7 @@ func verdict(i imageref.Ref, state core.State, key string, after int64) store.Ne
 	return store.NewVerdict{
 		Image: i, State: state, Digest: "sha256:" + key, ChangeKey: key, TraceID: "trace-" + key,
 		Headers: `{"h":"` + key + `"}`, CreateTime: start, Body: []byte(key), After: after,
+		Revision: store.AnyRevision,
 	}
 }
 
