@@ -83,7 +83,7 @@ check: lint ## Everything that must stay true besides the tests
 
 .PHONY: test-interop
 test-interop: build demo-images $(BIN)/cosign ## Verify what we sign with the real cosign
-	@SEAWORTHY_COSIGN=$(BIN)/cosign go test -count=1 -run Interop -timeout 15m -v ./tests/interop/...
+	@SEAWORTHY_COSIGN=$(BIN)/cosign go test -count=1 -run Interop -timeout 15m -v ./tests/interop/... ./services/signer/app
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)

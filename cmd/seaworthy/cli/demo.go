@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/demo"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 )
 
 // demoMarker is in every data directory that a demo made, and may be deleted.
@@ -40,7 +41,7 @@ Exit codes: 0 both verdicts are as expected, 3 one is not, 1 anything else went 
 				return err
 			}
 			if binaries == "" {
-				if binaries, err = besideExecutable("demo"); err != nil {
+				if binaries, err = demoBinaries(); err != nil {
 					return err
 				}
 			}
@@ -48,6 +49,7 @@ Exit codes: 0 both verdicts are as expected, 3 one is not, 1 anything else went 
 		},
 	}
 	flags.register(c, filepath.Join(".seaworthy", "demo"))
+	c.AddCommand(newDemoPush(out))
 	c.Flags().StringVar(&binaries, "binaries", "", "directory of the programs inside the images (default: demo, beside this program)")
 	c.Flags().BoolVar(&stay, "stay", false, "keep the fleet running after the verdicts")
 	return c
@@ -62,6 +64,9 @@ func emptyDemoDir(dir string) error {
 			return &usageError{fmt.Errorf("%s is not empty and no demo made it: choose another with --data-dir", dir)}
 		}
 	}
+	if err := fleet.CheckUnused(dir); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("empty the demo's data directory: %w", err)
 	}
@@ -74,10 +79,32 @@ func emptyDemoDir(dir string) error {
 	return nil
 }
 
-func besideExecutable(name string) (string, error) {
+func newDemoPush(out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:     "push REGISTRY",
+		Short:   "Push the demo's two images to the registry of a fleet that is already running",
+		Example: "  seaworthy demo push 127.0.0.1:5000",
+		Args: func(c *cobra.Command, args []string) error {
+			if err := cobra.ExactArgs(1)(c, args); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			binaries, err := demoBinaries()
+			if err != nil {
+				return err
+			}
+			return demo.Push(c.Context(), args[0], binaries, out)
+		},
+	}
+}
+
+// demoBinaries is where `make demo-images` puts the programs: demo, beside this one.
+func demoBinaries() (string, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
-	return filepath.Join(filepath.Dir(executable), name), nil
+	return filepath.Join(filepath.Dir(executable), "demo"), nil
 }

@@ -11,9 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
@@ -100,10 +97,10 @@ func show(ctx context.Context, out *console, o Options, running *fleet.Fleet, su
 	out.heading("Seaworthy is up: registry %s, webhooks %s, data in %s", running.Registry(), running.GatewayURL(), running.DataDir())
 	wrong := 0
 	for _, i := range images {
-		out.heading("%s/%s:%s must %s: %s", running.Registry(), i.repository, i.tag, i.want, i.why)
+		out.heading("%s must %s: %s", i.reference(running.Registry()), i.want, i.why)
 		got, err := t.image(ctx, i, o.Binaries)
 		if err != nil {
-			return fmt.Errorf("%s:%s: %w", i.repository, i.tag, err)
+			return fmt.Errorf("%s: %w", i.reference(running.Registry()), err)
 		}
 		if got != i.want {
 			wrong++
@@ -132,10 +129,11 @@ type tour struct {
 func (t *tour) image(ctx context.Context, i image, binaries string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, imageTimeout)
 	defer cancel()
-	digest, err := t.push(ctx, i, binaries)
+	digest, err := i.push(ctx, t.registry, binaries)
 	if err != nil {
 		return "", err
 	}
+	t.out.step("push", "%s", digest)
 	verdict, told := "", false
 	for verdict == "" || !told {
 		select {
@@ -164,26 +162,6 @@ func (t *tour) image(ctx context.Context, i image, binaries string) (string, err
 		}
 	}
 	return verdict, t.summary(ctx, digest)
-}
-
-func (t *tour) push(ctx context.Context, i image, binaries string) (string, error) {
-	img, err := i.build(binaries)
-	if err != nil {
-		return "", err
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		return "", err
-	}
-	ref, err := name.ParseReference(fmt.Sprintf("%s/%s:%s", t.registry, i.repository, i.tag), name.Insecure)
-	if err != nil {
-		return "", err
-	}
-	if err := remote.Write(ref, img, remote.WithContext(ctx)); err != nil {
-		return "", fmt.Errorf("push: %w", err)
-	}
-	t.out.step("push", "%s", digest)
-	return digest.String(), nil
 }
 
 // fact prints one event and returns the verdict if that is what it tells.
@@ -266,10 +244,10 @@ func (t *tour) summary(ctx context.Context, digest string) error {
 }
 
 func (t *tour) hints(running *fleet.Fleet, stay bool) {
-	ref := fmt.Sprintf("%s/%s:%s", t.registry, images[0].repository, images[0].tag)
+	ref := images[0].reference(t.registry)
 	t.out.heading("Look further:")
 	if !stay {
-		t.out.line("  bin/seaworthy run --data-dir %s        # the demo's data, in another terminal", running.DataDir())
+		t.out.line("  make run DATA_DIR=%s        # the same data, in another terminal", running.DataDir())
 	}
 	t.out.line("  export SEAWORTHY_CONTEXT=%s", running.ContextFile())
 	for _, command := range []string{"verdict", "findings", "attestations", "sbom"} {

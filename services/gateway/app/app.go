@@ -10,7 +10,7 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/publisher"
@@ -51,7 +51,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		})
 	}
 	srv, err := server.New(serverCfg, server.Deps{
-		Publisher: publisher.New(d.Bus), Ready: d.Readiness.Check, IsOwnArtifact: attest.IsOwnArtifact,
+		Publisher: publisher.New(d.Bus), Ready: d.Readiness.Check, IsOwnArtifact: artifact.IsEvidence,
 		Telemetry: d.Telemetry, Now: d.Now,
 	})
 	if err != nil {

@@ -232,7 +232,7 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Evaluator.notBefore(ctx, found); err != nil {
+	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
 		return nil, err
 	}
 	return found.Platforms, nil

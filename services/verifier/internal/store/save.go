@@ -50,13 +50,17 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if current.sequence != v.After {
 		return Saved{}, ErrConflict
 	}
-	if err := saveReportTimes(ctx, tx, v.ReportTimes); err != nil {
+	if err := saveReportTimes(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
 	if current.sequence > 0 && current.changeKey == v.ChangeKey {
+		// The time moves although the verdict stays: a push from before it that is
+		// heard of only now has its answer and must not wait for another.
 		_, err := tx.ExecContext(ctx, `
-			UPDATE images SET pending_time = pending_time * $4 WHERE registry = $1 AND repository = $2 AND digest = $3`,
-			v.Image.Registry, v.Image.Repository, v.Image.Digest, keep(v))
+			UPDATE images SET pending_time = pending_time * $5,
+				verdict_time = CASE WHEN $5 = 0 AND verdict_time < $1 THEN $1 ELSE verdict_time END
+			WHERE registry = $2 AND repository = $3 AND digest = $4`,
+			sqldb.Time(v.CreateTime), v.Image.Registry, v.Image.Repository, v.Image.Digest, keep(v))
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
 	}
 	if err := saveDocuments(ctx, tx, v); err != nil {
@@ -82,7 +86,8 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 			`INSERT INTO images (registry, repository, digest, sequence, state, verdict_time, expire_time, pending_time)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
 			ON CONFLICT (registry, repository, digest) DO UPDATE
-			SET sequence = excluded.sequence, state = excluded.state, verdict_time = excluded.verdict_time,
+			SET sequence = excluded.sequence, state = excluded.state,
+				verdict_time = CASE WHEN $8 = 1 THEN images.verdict_time ELSE excluded.verdict_time END,
 				expire_time = excluded.expire_time, pending_time = images.pending_time * $8`,
 			[]any{
 				v.Image.Registry, v.Image.Repository, v.Image.Digest, next, int64(v.State),
@@ -143,12 +148,13 @@ func newest(ctx context.Context, tx *sql.Tx, v NewVerdict) (newestVerdict, error
 	return n, nil
 }
 
-func saveReportTimes(ctx context.Context, tx *sql.Tx, times map[string]time.Time) error {
-	for digest, signed := range times {
+func saveReportTimes(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	for digest, signed := range v.ReportTimes {
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO report_times (digest, sign_time) VALUES ($1, $2)
-			ON CONFLICT (digest) DO UPDATE SET sign_time = excluded.sign_time
-			WHERE report_times.sign_time < excluded.sign_time`, digest, sqldb.Time(signed))
+			INSERT INTO report_times (registry, repository, digest, sign_time) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (registry, repository, digest) DO UPDATE SET sign_time = excluded.sign_time
+			WHERE report_times.sign_time < excluded.sign_time`,
+			v.Image.Registry, v.Image.Repository, digest, sqldb.Time(signed))
 		if err != nil {
 			return fmt.Errorf("save report time: %w", err)
 		}

@@ -46,7 +46,8 @@ type Store interface {
 	// reference names none, at most MaxImages, refused ones first.
 	Images(ctx context.Context, image imageref.Ref) ([]Image, error)
 	// Save stores a verdict unless it says what the newest one says already.
-	// Either way the image no longer waits.
+	// Either way the image no longer waits, nor for a push from before the verdict
+	// that is recorded later.
 	Save(ctx context.Context, v NewVerdict) (Saved, error)
 	// Settle ends the waiting of an image without a new verdict.
 	Settle(ctx context.Context, image imageref.Ref) error
@@ -64,9 +65,9 @@ type Store interface {
 	Document(ctx context.Context, digest string) (record.Document, error)
 	// LastSequence returns the sequence of the newest verdict, 0 if there is none.
 	LastSequence(ctx context.Context) (int64, error)
-	// ReportTimes returns the signing time of the newest report judged for each of
-	// the platform manifests that has one.
-	ReportTimes(ctx context.Context, digests []string) (map[string]time.Time, error)
+	// ReportTimes returns the signing time of the newest report judged in the
+	// image's repository for each of the platform manifests that has one.
+	ReportTimes(ctx context.Context, image imageref.Ref, digests []string) (map[string]time.Time, error)
 
 	// RulesRevision changes with everything that images are judged by besides
 	// evidence.

@@ -1,6 +1,12 @@
-package attest
+// Package artifact tells images from what is attached to them. It needs nothing
+// but the standard library, so that the gateway and the scanner do not carry the
+// dependencies of whoever signs and verifies.
+package artifact
 
-import "strings"
+import (
+	"encoding/hex"
+	"strings"
+)
 
 // evidenceTypes begin the artifact, config and layer types of what is attached
 // to images: signatures, attestations, SBOMs and reports, ours and other tools'.
@@ -21,12 +27,12 @@ var evidenceTypes = []string{
 	"application/openvex",
 }
 
-// IsOwnArtifact recognises evidence about an image, which is nothing to scan:
+// IsEvidence recognises evidence about an image, which is nothing to scan:
 // pushing it must not start another round. It goes by the media type of the
 // pushed thing, its artifact type (or its config's media type) and its tag; each
 // may be empty if it is not known. A manifest with a subject is one too; whoever
 // has the manifest must look at that.
-func IsOwnArtifact(mediaType, artifactType, tag string) bool {
+func IsEvidence(mediaType, artifactType, tag string) bool {
 	return isEvidenceType(mediaType) || isEvidenceType(artifactType) || isReferrersTag(tag)
 }
 
@@ -49,4 +55,12 @@ func isReferrersTag(tag string) bool {
 	}
 	sum, _, _ := strings.Cut(rest, ".")
 	return isSHA256(sum)
+}
+
+func isSHA256(s string) bool {
+	if len(s) != 64 || strings.ToLower(s) != s {
+		return false
+	}
+	_, err := hex.DecodeString(s)
+	return err == nil
 }
