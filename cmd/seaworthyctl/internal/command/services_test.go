@@ -355,7 +355,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"scan"}, {"verdict"}, {"verdict", "watch"}, {"findings"}, {"sbom"}, {"attestations"}, {"advisories", "import"}, {"advisories", "status"},
-		{"trust-bundle"}, {"deadletter", "list"}, {"deadletter", "show"}, {"deadletter", "replay"}, {"deliveries"}, {"certs", "init"},
+		{"trust-bundle"}, {"keys", "list"}, {"keys", "rotate"}, {"keys", "revoke"}, {"deadletter", "list"}, {"deadletter", "show"}, {"deadletter", "replay"}, {"deliveries"}, {"certs", "init"},
 		{"context", "show"}, {"version"},
 	} {
 		r := runWith(t.Context(), fleetcontext.Places{}, append(args, "--help")...)

@@ -124,6 +124,15 @@ func (f *Fleet) Attestations() (signerv1.AttestationServiceClient, error) {
 	return signerv1.NewAttestationServiceClient(c), nil
 }
 
+// KeyAdmin connects to the signer for its keys.
+func (f *Fleet) KeyAdmin() (signerv1.KeyAdminServiceClient, error) {
+	c, err := f.dial("signer", f.Context.Addresses.Signer)
+	if err != nil {
+		return nil, err
+	}
+	return signerv1.NewKeyAdminServiceClient(c), nil
+}
+
 // Verdicts connects to the verifier.
 func (f *Fleet) Verdicts() (verifierv1.VerdictServiceClient, error) {
 	c, err := f.dial("verifier", f.Context.Addresses.Verifier)
@@ -131,6 +140,15 @@ func (f *Fleet) Verdicts() (verifierv1.VerdictServiceClient, error) {
 		return nil, err
 	}
 	return verifierv1.NewVerdictServiceClient(c), nil
+}
+
+// Exceptions connects to the exceptions of the verifier.
+func (f *Fleet) Exceptions() (verifierv1.ExceptionServiceClient, error) {
+	c, err := f.dial("verifier", f.Context.Addresses.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return verifierv1.NewExceptionServiceClient(c), nil
 }
 
 // Deliveries connects to the notifier.

@@ -77,9 +77,9 @@ func (l *layerReader) read(ctx context.Context, digest string, open func() (io.R
 	if err != nil {
 		return nil, err
 	}
-	aliases := unresolvedLinks(res.events)
-	if len(aliases) == 0 {
-		return res, nil
+	aliases, err := unresolvedLinks(res.events)
+	if err != nil || len(aliases) == 0 {
+		return res, err
 	}
 	again := *l
 	again.aliases = aliases
@@ -90,9 +90,13 @@ func (l *layerReader) read(ctx context.Context, digest string, open func() (io.R
 	return res, l.budget.spendPackages(int(again.budget.packages.Load()))
 }
 
+// maxAliases is the number of names that one file is looked into under: each costs
+// a run of the extractors, and a link costs a layer next to nothing.
+const maxAliases = 10_000
+
 // unresolvedLinks returns the targets of hard links that exist in the same layer
 // but were not looked into by an extractor that wants the link.
-func unresolvedLinks(events []event) map[string][]string {
+func unresolvedLinks(events []event) (map[string][]string, error) {
 	type entry struct {
 		root string
 		file *file
@@ -114,13 +118,16 @@ func unresolvedLinks(events []event) map[string][]string {
 				if out == nil {
 					out = map[string][]string{}
 				}
+				if len(out[t.root]) == maxAliases {
+					return nil, exceeded("a file has more than %d names that packages could be under", maxAliases)
+				}
 				out[t.root] = append(out[t.root], e.path)
 			}
 		default:
 			delete(files, e.path)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // considers tells whether every one of the extractors wanted the file.

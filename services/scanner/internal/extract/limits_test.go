@@ -51,6 +51,28 @@ func TestPackagesAreBounded(t *testing.T) {
 	}
 }
 
+// TestNamesOfAFileAreBounded: a file is not looked into under any number of names.
+func TestNamesOfAFileAreBounded(t *testing.T) {
+	layer := []lt.Entry{lt.File("data/a", "{}")}
+	for i := range 10_001 {
+		layer = append(layer, lt.HardLink(fmt.Sprintf("app/node_modules/m%d/package.json", i), "data/a"))
+	}
+	s := lt.Store{}
+	for n, want := range map[int]string{len(layer): core.ReasonLimitExceeded, len(layer) - 1: ""} {
+		d := s.Add(lt.Gzip(t, lt.Tar(t, layer[:n]...)))
+		reason := ""
+		_, err := extractor(t, s, nil).Extract(t.Context(), imageref.Ref{}, []core.Descriptor{d})
+		if f := core.AsFault(err); f != nil {
+			reason = f.Reason
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if reason != want {
+			t.Errorf("%d entries: %q, want %q", n, reason, want)
+		}
+	}
+}
+
 // A database that many layers change is no excess: only the newest counts.
 func TestPackagesOfManyLayers(t *testing.T) {
 	const limit = 1000
