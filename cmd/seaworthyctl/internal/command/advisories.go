@@ -185,7 +185,9 @@ func (i *importer) send(paths []string) error {
 // isKEV recognises CISA's catalogue of known exploited vulnerabilities: no OSV
 // record has these members.
 func isKEV(content []byte) bool {
-	return bytes.Contains(content[:min(len(content), 4<<10)], []byte(`"catalogVersion"`)) && bytes.Contains(content, []byte(`"cveID"`))
+	head := content[:min(len(content), 4<<10)]
+	// The schema of the catalogue lies beside it and has the same words.
+	return bytes.Contains(head, []byte(`"catalogVersion"`)) && !bytes.Contains(head, []byte(`"$schema"`)) && bytes.Contains(content, []byte(`"cveID"`))
 }
 
 // sendScores sends a list of scores in pieces.
