@@ -205,12 +205,12 @@ require (
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.31.0 // indirect
 	github.com/seaworthy-dev/seaworthy/cmd v0.0.0
 	github.com/seaworthy-dev/seaworthy/gen v0.0.0
-	github.com/seaworthy-dev/seaworthy/pkg v0.0.0 // indirect
-	github.com/seaworthy-dev/seaworthy/services/gateway v0.0.0 // indirect
-	github.com/seaworthy-dev/seaworthy/services/notifier v0.0.0 // indirect
-	github.com/seaworthy-dev/seaworthy/services/scanner v0.0.0 // indirect
-	github.com/seaworthy-dev/seaworthy/services/signer v0.0.0 // indirect
-	github.com/seaworthy-dev/seaworthy/services/verifier v0.0.0 // indirect
+	github.com/seaworthy-dev/seaworthy/pkg v0.0.0
+	github.com/seaworthy-dev/seaworthy/services/gateway v0.0.0
+	github.com/seaworthy-dev/seaworthy/services/notifier v0.0.0
+	github.com/seaworthy-dev/seaworthy/services/scanner v0.0.0
+	github.com/seaworthy-dev/seaworthy/services/signer v0.0.0
+	github.com/seaworthy-dev/seaworthy/services/verifier v0.0.0
 	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect

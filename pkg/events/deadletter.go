@@ -110,8 +110,9 @@ type DeadLetter struct {
 const maxList = 1000
 
 // ListDeadLetters returns up to limit (1 to 1,000) dead letters, oldest first,
-// starting with the first at or after the sequence from. The bus must be
-// connected as eventbus.Operator.
+// starting with the first at or after the sequence from. One that cannot be
+// decoded is listed with ReasonUndecodable, so that it hides no other. The bus
+// must be connected as eventbus.Operator.
 func ListDeadLetters(ctx context.Context, bus *eventbus.Bus, from uint64, limit int) ([]DeadLetter, error) {
 	if limit < 1 || limit > maxList {
 		return nil, fmt.Errorf("list dead letters: limit %d is not 1 to %d", limit, maxList)
@@ -127,12 +128,26 @@ func ListDeadLetters(ctx context.Context, bus *eventbus.Bus, from uint64, limit 
 		}
 		e, err := Decode[*eventv1.DeadLetterEvent](d.Message)
 		if err != nil {
-			return nil, fmt.Errorf("list dead letters: sequence %d: %w", d.Sequence, err)
+			e = undecodable(d, err)
 		}
 		list = append(list, DeadLetter{Sequence: d.Sequence, Event: e})
 		from = d.Sequence + 1
 	}
 	return list, nil
+}
+
+// undecodable stands for a dead letter that is none.
+func undecodable(d *eventbus.Delivery, err error) *eventv1.DeadLetterEvent {
+	service := ""
+	for _, s := range givesUp {
+		if d.Subject == DeadLetterSubject(s) {
+			service = s
+		}
+	}
+	return &eventv1.DeadLetterEvent{
+		Service: service, Reason: ReasonUndecodable,
+		Message: truncate(valid("the dead letter itself cannot be read: "+err.Error()), maxReason),
+	}
 }
 
 // GetDeadLetter returns the dead letter with exactly this sequence.

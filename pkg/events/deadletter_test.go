@@ -133,6 +133,32 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// A dead letter that nobody can read is listed and hides none behind it.
+func TestListDeadLetters_undecodable(t *testing.T) {
+	f := eventstest.Start(t)
+	scanner, operator := f.Bus(events.Scanner), f.Bus(eventbus.Operator)
+	good, err := proto.Marshal(&eventv1.DeadLetterEvent{Meta: &eventv1.EventMeta{EventId: "good"}, Service: events.Scanner, Reason: "LAYER_CORRUPT"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, data := range map[string][]byte{"1": []byte("\xffno protobuf"), "2": good} {
+		if err := scanner.Publish(t.Context(), eventbus.Message{
+			Subject: events.DeadLetterSubject(events.Scanner), ID: id, Source: scanner.Source(),
+			Type: "seaworthy.event.v1.DeadLetterEvent", ContentType: events.ContentType, Data: data,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reasons := map[string]string{}
+	for _, l := range waitForLetters(t, operator, 2) {
+		reasons[l.Event.GetReason()] = l.Event.GetService()
+	}
+	want := map[string]string{events.ReasonUndecodable: events.Scanner, "LAYER_CORRUPT": events.Scanner}
+	if diff := cmp.Diff(want, reasons); diff != "" {
+		t.Errorf("services by reason (-want +got):\n%s", diff)
+	}
+}
+
 func waitForLetters(t *testing.T, operator *eventbus.Bus, n int) []events.DeadLetter {
 	t.Helper()
 	deadline := time.Now().Add(patience)

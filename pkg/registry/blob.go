@@ -40,14 +40,13 @@ func (c *Client) Blob(ctx context.Context, ref imageref.Ref, d Descriptor) (io.R
 		return nil, err
 	}
 	b := &blobReader{
-		ctx: ctx, cancel: cancel, body: resp.Body, op: op, where: where,
+		stall: newStallGuard(cancel, c.cfg.StallTimeout), ctx: ctx, cancel: cancel, body: resp.Body, op: op, where: where,
 		want: d.Digest, left: d.Size, hash: sha256.New(),
 	}
 	if resp.ContentLength >= 0 && resp.ContentLength != d.Size {
 		b.Close()
 		return nil, b.mismatch(fmt.Errorf("the registry has %d bytes, the descriptor says %d", resp.ContentLength, d.Size))
 	}
-	b.stall = newStallGuard(cancel, c.cfg.StallTimeout)
 	return b, nil
 }
 
@@ -91,8 +90,9 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		// One byte more than there may be, to notice content that is too long.
 		p = p[:b.left+1]
 	}
+	b.stall.start()
 	n, err := b.body.Read(p)
-	b.stall.progress()
+	b.stall.stop()
 	if int64(n) > b.left {
 		b.err = b.mismatch(errors.New("more bytes than the descriptor says"))
 		return int(b.left), b.err
@@ -128,9 +128,6 @@ func (b *blobReader) mismatch(cause error) error {
 
 // Close ends the stream. Reading after it fails.
 func (b *blobReader) Close() error {
-	if b.stall != nil {
-		b.stall.stop()
-	}
 	b.cancel(nil)
 	return b.body.Close()
 }

@@ -37,7 +37,8 @@ type Config struct {
 	MaxReferrers int `yaml:"max_referrers"`
 	// Timeout bounds one attempt of a request other than a blob stream; 0 means DefaultTimeout.
 	Timeout time.Duration `yaml:"timeout"`
-	// StallTimeout ends a blob stream that delivers nothing for so long; 0 means DefaultStallTimeout.
+	// StallTimeout ends a blob stream that delivers nothing for so long to somebody
+	// who reads it; 0 means DefaultStallTimeout.
 	StallTimeout time.Duration `yaml:"stall_timeout"`
 	// MaxAttempts is how often a request is tried in all; 0 means DefaultMaxAttempts.
 	MaxAttempts int `yaml:"max_attempts"`

@@ -108,3 +108,32 @@ func TestStalledStreamEnds(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A reader may take longer than the registry may.
+func TestSlowReaderIsNoStall(t *testing.T) {
+	f := newFixture(t, true)
+	content := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // more than buffers hold
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Path == "/v2/" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Write(content)
+	})
+	const stall = 50 * time.Millisecond
+	c := f.client(t, func(c *Config) { c.StallTimeout = stall })
+	r, err := c.Blob(t.Context(), f.repo(), Descriptor{Digest: Digest(content), Size: int64(len(content))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	head := make([]byte, 16)
+	if _, err := io.ReadFull(r, head); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(4 * stall)
+	rest, err := io.ReadAll(r)
+	if err != nil || len(head)+len(rest) != len(content) {
+		t.Errorf("read %d bytes of %d: %v", len(head)+len(rest), len(content), err)
+	}
+}

@@ -195,17 +195,21 @@ func readLimited(op, where string, body io.Reader, limit int64) ([]byte, error) 
 	return b, nil
 }
 
-// stallGuard cancels a stream that delivers nothing for too long.
+// stallGuard cancels a stream that delivers nothing for too long. It counts only
+// while somebody reads: a reader that takes its time, because it waits for memory
+// or works on what it has, is no fault of the registry.
 type stallGuard struct {
 	timer   *time.Timer
 	timeout time.Duration
 }
 
 func newStallGuard(cancel context.CancelCauseFunc, timeout time.Duration) *stallGuard {
-	return &stallGuard{timeout: timeout, timer: time.AfterFunc(timeout, func() { cancel(errStalled) })}
+	g := &stallGuard{timeout: timeout, timer: time.AfterFunc(timeout, func() { cancel(errStalled) })}
+	g.timer.Stop()
+	return g
 }
 
 var errStalled = errors.New("registry stopped sending")
 
-func (g *stallGuard) progress() { g.timer.Reset(g.timeout) }
-func (g *stallGuard) stop()     { g.timer.Stop() }
+func (g *stallGuard) start() { g.timer.Reset(g.timeout) }
+func (g *stallGuard) stop()  { g.timer.Stop() }

@@ -29,6 +29,27 @@ func push(t *testing.T, f *procs.Fleet, label string) (ref, digest string) {
 	return ref, images.Push(t, images.Clean(t, label), ref)
 }
 
+// settles looks once more at images that arrived, after all else of the test went
+// through: an effect that happened a second time, late, is seen here.
+func settles(t *testing.T, f *procs.Fleet, arrived map[string]string) {
+	t.Helper()
+	for ref, digest := range arrived {
+		out, code := f.Ctl("attestations", ref, "-o", "json")
+		if code != 0 {
+			t.Errorf("attestations of %s: exit code %d", ref, code)
+		} else if err := exactlyOnce(out); err != nil {
+			t.Errorf("%s, looked at again: %v", ref, err)
+		}
+		ids := map[string]bool{}
+		for _, n := range f.Subscriber.Received(digest) {
+			ids[n.WebhookID] = true
+		}
+		if len(ids) != 1 {
+			t.Errorf("%s, looked at again: %d different notifications", ref, len(ids))
+		}
+	}
+}
+
 // arrives waits until the image has passed, its verdict is signed, the subscriber
 // was told exactly once, and the evidence is there exactly once.
 func arrives(t *testing.T, f *procs.Fleet, ref, digest string) {
@@ -106,6 +127,7 @@ func reached(t *testing.T, held <-chan struct{}) {
 
 func TestFaults_ServicesKilledInTheMiddle(t *testing.T) {
 	f := procs.Start(t, procs.Options{})
+	arrived := map[string]string{}
 	for _, step := range []struct {
 		service, what string
 		gate          *gate.Gate
@@ -125,8 +147,10 @@ func TestFaults_ServicesKilledInTheMiddle(t *testing.T) {
 			step.gate.Open()
 			f.StartProcess(step.service)
 			arrives(t, f, ref, digest)
+			arrived[ref] = digest
 		})
 	}
+	settles(t, f, arrived)
 }
 
 // from matches the requests of one service.
@@ -162,6 +186,9 @@ func TestFaults_GatewayKilledBeforeItAnswered(t *testing.T) {
 	f.Thaw("nats")
 	f.StartProcess("gateway")
 	arrives(t, f, ref, digest)
+	after, last := push(t, f, "after")
+	arrives(t, f, after, last)
+	settles(t, f, map[string]string{ref: digest, after: last})
 }
 
 // webhook is an envelope of the Distribution registry with one push.
@@ -188,6 +215,9 @@ func TestFaults_NATSDownAndBack(t *testing.T) {
 		f.WaitReady(service)
 	}
 	arrives(t, f, ref, digest)
+	after, last := push(t, f, "after")
+	arrives(t, f, after, last)
+	settles(t, f, map[string]string{ref: digest, after: last})
 }
 
 func TestFaults_RegistryDownForAWhile(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/demo"
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 )
 
 // demoMarker is in every data directory that a demo made, and may be deleted.
@@ -62,6 +63,9 @@ func emptyDemoDir(dir string) error {
 		if _, err := os.Stat(marker); errors.Is(err, fs.ErrNotExist) {
 			return &usageError{fmt.Errorf("%s is not empty and no demo made it: choose another with --data-dir", dir)}
 		}
+	}
+	if err := fleet.CheckUnused(dir); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("empty the demo's data directory: %w", err)

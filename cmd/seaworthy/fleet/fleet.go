@@ -29,6 +29,7 @@ import (
 const (
 	serviceCount = 5
 	stopTimeout  = 30 * time.Second
+	flushTimeout = 5 * time.Second
 )
 
 // Fleet is a running all-in-one.
@@ -41,7 +42,7 @@ type Fleet struct {
 // Run starts everything, calls onReady once all of it is ready, and serves until
 // ctx ends; then it stops in order. What is in DataDir from an earlier run is used
 // again.
-func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) error {
+func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) (err error) {
 	var p config.Problems
 	cfg.Validate(&p)
 	if err := p.Err(); err != nil {
@@ -51,6 +52,11 @@ func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) 
 	if err != nil {
 		return err
 	}
+	defer func() {
+		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		err = errors.Join(err, telemetry.Shutdown(flush))
+	}()
 	for _, w := range p.Warnings() {
 		telemetry.Logger.WarnContext(ctx, "configuration is unwise", "problem", w)
 	}
@@ -93,10 +99,7 @@ func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) 
 		sockets.close()
 		return err
 	}
-	err = lifecycle.Run(ctx, telemetry.Logger, stopTimeout, components...)
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return errors.Join(err, telemetry.Shutdown(flush))
+	return lifecycle.Run(ctx, telemetry.Logger, stopTimeout, components...)
 }
 
 func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.Server, error) {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -10,6 +11,20 @@ import (
 
 // ErrInUse says that another all-in-one works in the data directory.
 var ErrInUse = errors.New("another seaworthy runs in this data directory; stop it or choose another with --data-dir")
+
+// CheckUnused returns ErrInUse if an all-in-one works in the data directory. A
+// directory that does not exist is not used.
+func CheckUnused(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	unlock()
+	return nil
+}
 
 // lockDir takes the data directory for this process. The lock ends with the
 // process, however it ends.

@@ -21,7 +21,10 @@ func secretFile(dir, name, prefix string) (path, value string, err error) {
 	path = filepath.Join(dir, name)
 	content, err := os.ReadFile(path)
 	if err == nil {
-		return path, strings.TrimSpace(string(content)), nil
+		if value = strings.TrimSpace(string(content)); value == "" {
+			return "", "", fmt.Errorf("secret %s is empty: restore it, or delete it to have a new one made", path)
+		}
+		return path, value, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", "", fmt.Errorf("read secret: %w", err)
@@ -34,10 +37,34 @@ func secretFile(dir, name, prefix string) (path, value string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", "", fmt.Errorf("write secret: %w", err)
 	}
-	if err := os.WriteFile(path, []byte(value+"\n"), 0o600); err != nil {
+	if err := writeWhole(path, value+"\n"); err != nil {
 		return "", "", fmt.Errorf("write secret: %w", err)
 	}
 	return path, value, nil
+}
+
+// writeWhole writes a file that only this user can read and that is there whole or
+// not at all, also after a power cut: without its password the signing key, which
+// is on the disk by then, would be lost.
+func writeWhole(path, content string) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".secret-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // gone already after the rename
+	_, err = f.WriteString(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // secrets are those that the all-in-one generates for itself.

@@ -79,8 +79,12 @@ const KindDistribution = "distribution"
 
 const (
 	defaultListen = "127.0.0.1:8080"
-	minSecret     = 16
-	goodSecret    = 32
+	// The event of a push lists what the manifest refers to, indented: a manifest of
+	// the 4 MiB that Distribution takes makes about 9 MiB of it. A limit below that
+	// would let one push block all that follow.
+	defaultMaxBody = 16 << 20
+	minSecret      = 16
+	goodSecret     = 32
 )
 
 // Default returns the configuration without sources.
@@ -88,7 +92,7 @@ func Default() Config {
 	return Config{
 		Config: service.DefaultConfig("gateway"),
 		HTTP: HTTPConfig{
-			Listen: defaultListen, MaxBody: 1 << 20, MaxEvents: 256, MaxConcurrent: 64,
+			Listen: defaultListen, MaxBody: defaultMaxBody, MaxEvents: 256, MaxConcurrent: 64,
 			HeaderTimeout: 5 * time.Second, BodyTimeout: 10 * time.Second,
 			PublishTimeout: 5 * time.Second, RetryAfter: 5 * time.Second,
 		},

@@ -84,7 +84,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	s := &scanner{cfg: cfg, deps: d, registry: client, snapshots: keeper}
 	s.scans = &consumer.Scans{
 		Engine: engine, Store: db, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now,
-		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone,
+		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone, Ignored: m.ignored,
 	}
 	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,

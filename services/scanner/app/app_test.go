@@ -379,6 +379,10 @@ func TestKnownImage(t *testing.T) {
 // TestFaults: what cannot be scanned becomes a dead letter with a reason.
 func TestFaults(t *testing.T) {
 	f := start(t)
+	// An attestation that a registry sends back is passed over without a dead letter:
+	// the first one to come is that of the first case.
+	bundle := mutate.ConfigMediaType(vulnerable(t, "arm64"), "application/vnd.dev.sigstore.bundle.v0.3+json")
+	f.publish(t, "evidence", f.push(t, "bundle", bundle))
 	corrupt, err := mutate.AppendLayers(vulnerable(t, "amd64"), static.NewLayer([]byte("this is no tar archive, whatever it is called: "+strings.Repeat("x", 1000)), types.OCILayer))
 	if err != nil {
 		t.Fatal(err)

@@ -44,10 +44,17 @@ type AdvisoriesConfig struct {
 	MaxRecords int `yaml:"max_records"`
 }
 
+// maxMessage lets a scan with all its reports pass: it is the signer's default for
+// the largest that is fetched. A smaller one would make dead letters of images
+// that are within every limit.
+const maxMessage config.Bytes = 64 << 20
+
 // Default is the configuration before any file.
 func Default() Config {
+	common := service.DefaultConfig("scanner")
+	common.Server.MaxMessage = maxMessage
 	return Config{
-		Config:     service.DefaultConfig("scanner"),
+		Config:     common,
 		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute},
 		Limits:     extract.DefaultLimits(),
 		Advisories: AdvisoriesConfig{RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},

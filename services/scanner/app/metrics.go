@@ -15,6 +15,7 @@ import (
 // metrics are what an operator watches a scanner by.
 type metrics struct {
 	duration metric.Float64Histogram
+	evidence metric.Int64Counter
 }
 
 func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*metrics, error) {
@@ -22,6 +23,11 @@ func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*m
 	var err error
 	m.duration, err = t.Meter().Float64Histogram("seaworthy.scanner.scan.duration", metric.WithUnit("s"),
 		metric.WithDescription("Time of an attempt to scan an image; reason is empty for a success."))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	m.evidence, err = t.Meter().Int64Counter("seaworthy.scanner.evidence.ignored", metric.WithUnit("{push}"),
+		metric.WithDescription("Pushes of evidence about an image, which is nothing to scan."))
 	if err != nil {
 		return nil, fmt.Errorf("metric: %w", err)
 	}
@@ -53,3 +59,5 @@ func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*m
 func (m *metrics) scanDone(ctx context.Context, took time.Duration, reason string) {
 	m.duration.Record(ctx, took.Seconds(), metric.WithAttributes(attribute.String("reason", reason)))
 }
+
+func (m *metrics) ignored(ctx context.Context) { m.evidence.Add(ctx, 1) }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
@@ -17,20 +18,20 @@ import (
 const MediaType = "application/vnd.docker.distribution.events.v2+json"
 
 // Limits bound an envelope beyond its size in bytes, which the caller bounds.
+// There is none on the length of a text or the number of references: clients of
+// the registry choose those (a user agent, a media type, the layers of a
+// manifest), and a registry sends an envelope that is refused again and again and
+// holds back all that follow.
 type Limits struct {
 	// Events is the largest number of events.
 	Events int
 	// Depth is the deepest nesting of objects and arrays. A real envelope needs 5.
 	Depth int
-	// References is the largest number of references of one event.
-	References int
-	// String is the longest string in bytes.
-	String int
 }
 
 // DefaultLimits are far above what a registry sends.
 func DefaultLimits() Limits {
-	return Limits{Events: 256, Depth: 16, References: 1024, String: 4096}
+	return Limits{Events: 256, Depth: 16}
 }
 
 // ParseError says what is wrong with an envelope, in words that may be shown to
@@ -96,9 +97,6 @@ func Parse(data []byte, l Limits) ([]core.Event, error) {
 		if e.Action == "" {
 			return nil, refuse("events[%d].action is missing", i)
 		}
-		if n := len(e.Target.References); n > l.References {
-			return nil, refuse("events[%d].target.references: %d references, at most %d are read", i, n, l.References)
-		}
 		events = append(events, e.core())
 	}
 	return events, nil
@@ -106,7 +104,7 @@ func Parse(data []byte, l Limits) ([]core.Event, error) {
 
 func (e event) core() core.Event {
 	out := core.Event{
-		ID: e.ID, Action: e.Action, Host: e.Request.Host,
+		ID: e.ID, Action: e.Action, Host: clip(e.Request.Host),
 		Repository: e.Target.Repository, Tag: e.Target.Tag, Digest: e.Target.Digest,
 		MediaType: e.Target.MediaType, ArtifactType: e.Target.ArtifactType,
 	}
@@ -116,8 +114,19 @@ func (e event) core() core.Event {
 	return out
 }
 
+// maxHost is what is kept of a host, in bytes; a real one has at most 255 and a port.
+const maxHost = 300
+
+// clip bounds what is only ever logged.
+func clip(s string) string {
+	if len(s) <= maxHost {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxHost], "")
+}
+
 // checkShape reads the tokens once before anything is allocated for them: it
-// bounds depth and strings and finds what follows the envelope.
+// bounds the depth and finds what follows the envelope.
 func checkShape(data []byte, l Limits) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
@@ -139,20 +148,14 @@ func checkShape(data []byte, l Limits) error {
 		if !first && depth == 0 {
 			return refuse("something follows the envelope")
 		}
-		switch t := tok.(type) {
-		case json.Delim:
-			if t == '{' || t == '[' {
-				depth++
-			} else {
-				depth--
-			}
-			if depth > l.Depth {
-				return refuse("nested deeper than %d", l.Depth)
-			}
-		case string:
-			if len(t) > l.String {
-				return refuse("a string of %d bytes, at most %d are read", len(t), l.String)
-			}
+		switch tok {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth > l.Depth {
+			return refuse("nested deeper than %d", l.Depth)
 		}
 	}
 }

@@ -95,10 +95,13 @@ func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: s.cfg.HeaderTimeout,
-		IdleTimeout:       time.Minute,
-		WriteTimeout:      s.cfg.HeaderTimeout + s.cfg.BodyTimeout + s.cfg.PublishTimeout + 5*time.Second,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// Also bounds what is read after an answer: without it whoever announces a
+		// body and never sends it would keep a connection for ever, secret or none.
+		ReadTimeout:    s.cfg.HeaderTimeout + s.cfg.BodyTimeout,
+		IdleTimeout:    time.Minute,
+		WriteTimeout:   s.cfg.HeaderTimeout + s.cfg.BodyTimeout + s.cfg.PublishTimeout + 5*time.Second,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 

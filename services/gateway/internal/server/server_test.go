@@ -376,6 +376,23 @@ func TestWebhook_slowBody(t *testing.T) {
 	}
 }
 
+// A stranger who announces a body and never sends it is not waited for: the
+// server reads on after an answer, to keep the connection.
+func TestWebhook_strangerSendsNoBody(t *testing.T) {
+	f := start(t, func(c *server.Config) { c.HeaderTimeout, c.BodyTimeout = 50*time.Millisecond, 50*time.Millisecond })
+	for name, head := range map[string]string{
+		"wrong secret": "POST " + path + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: 100\r\n\r\n",
+		"another path": "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n",
+		"health":       "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n",
+	} {
+		conn := dial(t, f)
+		fmt.Fprint(conn, head)
+		if _, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection stayed open", name)
+		}
+	}
+}
+
 func TestWebhook_slowHeaders(t *testing.T) {
 	f := start(t, func(c *server.Config) { c.HeaderTimeout = 50 * time.Millisecond })
 	conn := dial(t, f)

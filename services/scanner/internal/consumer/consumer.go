@@ -45,7 +45,14 @@ type Scans struct {
 	MaxDeliver int
 	// Done is told of every attempt: how long it took, and "" or the reason it failed.
 	Done func(ctx context.Context, took time.Duration, reason string)
+	// Ignored is told of every push of evidence about an image.
+	Ignored func(ctx context.Context)
 }
+
+// errEvidence says that a push was of evidence about an image. Registries whose
+// notifications do not carry references send us our own attestations; answering
+// them with dead letters would bury the real ones.
+var errEvidence = errors.New("evidence about an image")
 
 // Handle scans the image of a push, stores the reports and publishes that they
 // exist. It is idempotent: a redelivery after a crash continues where the stored
@@ -53,6 +60,10 @@ type Scans struct {
 func (s *Scans) Handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *eventbus.Delivery) error {
 	start := s.Now()
 	err := s.handle(ctx, e, d)
+	if errors.Is(err, errEvidence) {
+		s.Ignored(ctx)
+		return nil
+	}
 	s.Done(ctx, s.Now().Sub(start), reason(err))
 	return err
 }
@@ -102,11 +113,13 @@ func (s *Scans) scan(ctx context.Context, id string, ref imageref.Ref) error {
 }
 
 // failed decides whether another attempt can help. The scan is marked as failed
-// when none will come.
+// when none will come. An attempt that was cut off because the scanner stops says
+// nothing about the image, not even if it was the last one.
 func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.Delivery) error {
 	f := core.AsFault(err)
 	permanent := f != nil && !f.Temporary
-	if !permanent && d.Attempt < s.MaxDeliver {
+	stopping := errors.Is(ctx.Err(), context.Canceled)
+	if !permanent && (d.Attempt < s.MaxDeliver || stopping) {
 		return err
 	}
 	name, message := eventbus.Reason(err), "the scan failed for an internal reason"
@@ -114,7 +127,11 @@ func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.De
 		name, message = f.Reason, f.Message
 	}
 	if serr := s.Store.FailScan(context.WithoutCancel(ctx), id, name, message, s.Now()); serr != nil {
-		return errors.Join(err, serr)
+		return fmt.Errorf("%w, and it cannot be stored: %w", err, serr)
+	}
+	if f != nil && f.Evidence {
+		s.Log.InfoContext(ctx, "evidence is not scanned", "scan_id", id, "reason", f.Message)
+		return errEvidence
 	}
 	return eventbus.Permanent(name, err)
 }

@@ -30,6 +30,8 @@ type engine struct {
 	scans    int
 	resolved []imageref.Ref
 	err      error
+	// during is called while a scan runs.
+	during func()
 }
 
 func (e *engine) Resolve(_ context.Context, ref imageref.Ref) (string, *core.Manifest, error) {
@@ -39,6 +41,9 @@ func (e *engine) Resolve(_ context.Context, ref imageref.Ref) (string, *core.Man
 
 func (e *engine) Scan(ctx context.Context, _ imageref.Ref, d string, _ *core.Manifest) (*core.Result, error) {
 	e.scans++
+	if e.during != nil {
+		e.during()
+	}
 	if e.err != nil {
 		return nil, e.err
 	}
@@ -65,6 +70,7 @@ type fixture struct {
 	engine    *engine
 	publisher *publisher
 	reasons   []string
+	ignored   int
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -84,7 +90,8 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{store: s, engine: &engine{store: s}, publisher: &publisher{}}
 	f.Scans = &consumer.Scans{
 		Engine: f.engine, Store: s, Publisher: f.publisher, Log: slog.New(slog.DiscardHandler), Now: time.Now, MaxDeliver: 3,
-		Done: func(_ context.Context, _ time.Duration, reason string) { f.reasons = append(f.reasons, reason) },
+		Done:    func(_ context.Context, _ time.Duration, reason string) { f.reasons = append(f.reasons, reason) },
+		Ignored: func(context.Context) { f.ignored++ },
 	}
 	return f
 }
@@ -187,10 +194,41 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestStopAtTheLastAttempt: a restart of the scanner is no fault of the image.
+func TestStopAtTheLastAttempt(t *testing.T) {
+	f := newFixture(t)
+	ctx, stop := context.WithCancel(t.Context())
+	f.engine.during, f.engine.err = stop, context.Canceled
+	if err := f.Handle(ctx, pushed, &eventbus.Delivery{Attempt: 3}); !errors.Is(err, context.Canceled) || eventbus.IsPermanent(err) {
+		t.Errorf("%v", err)
+	}
+	if s := f.state(t); s.State != store.Running {
+		t.Errorf("scan %+v", s)
+	}
+}
+
 func TestMalformedReference(t *testing.T) {
 	f := newFixture(t)
 	err := f.Handle(t.Context(), &eventv1.ImagePushedEvent{Meta: &eventv1.EventMeta{EventId: "event"}}, &eventbus.Delivery{Attempt: 1})
 	if !eventbus.IsPermanent(err) || eventbus.Reason(err) != core.ReasonInvalidReference {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestEvidence: a push of evidence is acknowledged, counted, and makes no dead
+// letter and no event.
+func TestEvidence(t *testing.T) {
+	f := newFixture(t)
+	fault := core.NewFault(core.ReasonNotAnImage, "evidence")
+	fault.Evidence = true
+	f.engine.err = fault
+	if err := f.deliver(t, 1); err != nil {
+		t.Fatalf("not acknowledged: %v", err)
+	}
+	if f.ignored != 1 || len(f.publisher.ids) != 0 || len(f.reasons) != 0 {
+		t.Errorf("ignored %d, published %v, scans %v", f.ignored, f.publisher.ids, f.reasons)
+	}
+	if s := f.state(t); s.State != store.Failed || s.ErrorReason != core.ReasonNotAnImage {
+		t.Errorf("scan %+v", s)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
@@ -77,6 +78,9 @@ func (e *Engine) Resolve(ctx context.Context, ref imageref.Ref) (string, *Manife
 		return "", nil, err
 	}
 	m, err := ParseManifest(d.MediaType, content)
+	if f := AsFault(err); f != nil && f.Reason == ReasonNotAnImage && artifact.IsEvidence("", "", ref.Tag) {
+		f.Evidence = true
+	}
 	if err != nil {
 		return d.Digest, nil, err
 	}
@@ -99,15 +103,24 @@ func (e *Engine) Scan(ctx context.Context, ref imageref.Ref, digest string, m *M
 		res.Reports = []ReportRef{r}
 		return res, nil
 	}
+	var evidence error
 	for _, p := range m.Platforms {
 		if err := imageref.CheckDigest(p.Digest); err != nil {
 			return nil, NewFault(ReasonNotAnImage, "the index names a malformed digest").WithCause(err)
 		}
 		r, err := e.scanPlatform(ctx, ref.WithDigest(p.Digest), matcher)
+		if f := AsFault(err); f != nil && f.Evidence {
+			// Evidence that the index does not call so; the images beside it count.
+			evidence = err
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("platform manifest %s: %w", p.Digest, err)
 		}
 		res.Reports = append(res.Reports, r)
+	}
+	if len(res.Reports) == 0 && evidence != nil {
+		return nil, evidence
 	}
 	return res, nil
 }

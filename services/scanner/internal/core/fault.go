@@ -26,7 +26,10 @@ type FaultError struct {
 	// Message is for people and safe to show to callers.
 	Message   string
 	Temporary bool
-	cause     error
+	// Evidence marks the reason NOT_AN_IMAGE of what is evidence about an image:
+	// there is nothing to scan, and nothing is wrong.
+	Evidence bool
+	cause    error
 }
 
 // NewFault returns a permanent fault.

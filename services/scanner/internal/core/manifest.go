@@ -1,11 +1,14 @@
 package core
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 )
 
 // Media types of manifests that are understood.
@@ -106,9 +109,6 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	if len(j.Layers) > 0 || j.Config != nil {
 		return nil, NewFault(ReasonNotAnImage, "the index also has the members of a manifest")
 	}
-	if j.ArtifactType != "" || j.Subject != nil {
-		return nil, NewFault(ReasonNotAnImage, "the index is an artifact of type %q, not an image", clip(j.ArtifactType))
-	}
 	if len(j.Manifests) > maxIndexSize {
 		return nil, NewFault(ReasonLimitExceeded, "the index has %d manifests, more than %d", len(j.Manifests), maxIndexSize)
 	}
@@ -119,7 +119,9 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 		}
 	}
 	if len(m.Platforms) == 0 {
-		return nil, NewFault(ReasonNotAnImage, "the index has no platform image")
+		f := NewFault(ReasonNotAnImage, "the index has no platform image")
+		f.Evidence = j.isEvidenceIndex()
+		return nil, f
 	}
 	if len(m.Platforms) > maxPlatforms {
 		return nil, NewFault(ReasonLimitExceeded, "the index has %d platforms, more than %d", len(m.Platforms), maxPlatforms)
@@ -142,6 +144,35 @@ func isPlatformImage(d jsonDescriptor) bool {
 	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
 }
 
+// isEvidence recognises a signature, an attestation or an SBOM about an image. A
+// manifest with the configuration of an image is an image whatever else it says:
+// runtimes look at nothing else, so an image cannot hide behind a subject or an
+// artifact type. Only cosign's older signatures have such a configuration, over
+// layers that no runtime unpacks.
+func (j *jsonManifest) isEvidence() bool {
+	if j.Config != nil && isImageConfig(j.Config.MediaType) {
+		return len(j.Layers) > 0 && !slices.ContainsFunc(j.Layers, func(l jsonDescriptor) bool {
+			return !artifact.IsEvidence(l.MediaType, "", "")
+		})
+	}
+	if j.Subject != nil || artifact.IsEvidence("", j.ArtifactType, "") {
+		return true
+	}
+	return j.Config != nil && artifact.IsEvidence(j.Config.MediaType, "", "")
+}
+
+// isEvidenceIndex recognises an index of evidence, such as the one under the
+// fallback tag of the referrers API. It is asked only of an index that has no
+// platform image.
+func (j *jsonManifest) isEvidenceIndex() bool {
+	if j.Subject != nil || artifact.IsEvidence("", j.ArtifactType, "") {
+		return true
+	}
+	return len(j.Manifests) > 0 && !slices.ContainsFunc(j.Manifests, func(d jsonDescriptor) bool {
+		return !artifact.IsEvidence(d.MediaType, d.ArtifactType, "")
+	})
+}
+
 func isImageConfig(mediaType string) bool {
 	return mediaType == mediaOCIConfig || mediaType == mediaDockerConfig
 }
@@ -150,14 +181,16 @@ func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	if len(j.Manifests) > 0 {
 		return nil, NewFault(ReasonNotAnImage, "the manifest also has the members of an index")
 	}
+	if j.isEvidence() {
+		f := NewFault(ReasonNotAnImage, "the manifest is evidence about an image, not an image")
+		f.Evidence = true
+		return nil, f
+	}
 	if j.Config == nil {
 		return nil, NewFault(ReasonNotAnImage, "the manifest has no config")
 	}
-	if j.ArtifactType != "" || j.Subject != nil {
-		return nil, NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(j.ArtifactType))
-	}
 	if !isImageConfig(j.Config.MediaType) {
-		return nil, NewFault(ReasonNotAnImage, "config of media type %q is not an image's", clip(j.Config.MediaType))
+		return nil, NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(cmp.Or(j.ArtifactType, j.Config.MediaType)))
 	}
 	if len(j.Layers) > maxLayers {
 		return nil, NewFault(ReasonLimitExceeded, "the manifest has %d layers, more than %d", len(j.Layers), maxLayers)

@@ -14,6 +14,8 @@ import (
 const (
 	ociManifest = "application/vnd.oci.image.manifest.v1+json"
 	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	bundle      = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	evidence    = "evidence"
 	ociConfig   = "application/vnd.oci.image.config.v1+json"
 )
 
@@ -40,7 +42,17 @@ func TestParseManifest(t *testing.T) {
 		{"empty index", ociIndex, `{"manifests":[]}`, core.ReasonNotAnImage},
 		{"too many platforms", ociIndex, `{"manifests":[` + many + `]}`, core.ReasonLimitExceeded},
 		{"artifact", ociManifest, `{"artifactType":"a/b","config":{"mediaType":"application/vnd.oci.empty.v1+json"}}`, core.ReasonNotAnImage},
-		{"referrer", ociManifest, `{"subject":{"digest":"x"},"config":{"mediaType":"` + ociConfig + `"}}`, core.ReasonNotAnImage},
+		{"image with a subject", ociManifest, `{"subject":{"digest":"x"},"config":{"mediaType":"` + ociConfig + `"},"layers":[{"digest":"a"}]}`, "a"},
+		{
+			"image that calls itself evidence", ociManifest,
+			`{"artifactType":"` + bundle + `","config":{"mediaType":"` + ociConfig + `"},"layers":[{"digest":"a","mediaType":"application/vnd.oci.image.layer.v1.tar+gzip"}]}`, "a",
+		},
+		{"index with a subject", ociIndex, `{"subject":{"digest":"x"},"manifests":[` + platform("linux", "amd64") + `]}`, "d-amd64"},
+		{"referrer", ociManifest, `{"subject":{"digest":"x"},"config":{"mediaType":"application/vnd.oci.empty.v1+json"}}`, evidence},
+		{"bundle", ociManifest, `{"artifactType":"` + bundle + `","config":{"mediaType":"application/vnd.oci.empty.v1+json"}}`, evidence},
+		{"bundle as config", ociManifest, `{"config":{"mediaType":"application/vnd.cyclonedx+json"}}`, evidence},
+		{"old cosign signature", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"},"layers":[{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json","digest":"a"}]}`, evidence},
+		{"fallback index", ociIndex, `{"manifests":[{"mediaType":"` + ociManifest + `","artifactType":"` + bundle + `","digest":"a"}]}`, evidence},
 		{"chart", ociManifest, `{"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"}}`, core.ReasonNotAnImage},
 		{"no config", ociManifest, `{}`, core.ReasonNotAnImage},
 		{"two types", ociManifest, `{"mediaType":"` + ociIndex + `","config":{"mediaType":"` + ociConfig + `"}}`, core.ReasonNotAnImage},
@@ -54,6 +66,9 @@ func TestParseManifest(t *testing.T) {
 			got := ""
 			if f := core.AsFault(err); f != nil {
 				got = f.Reason
+				if f.Evidence {
+					got = evidence
+				}
 			} else if err != nil {
 				t.Fatal(err)
 			} else {

@@ -50,7 +50,7 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 	if err != nil {
 		return core.Inventory{}, err
 	}
-	m := newMerger()
+	m := newMerger(x.limits.MaxPackages)
 	for i, r := range results {
 		if r == nil {
 			m.problems = append(m.problems, fmt.Sprintf("layer %d has the unsupported media type %.100q", i, layers[i].MediaType))
@@ -59,8 +59,8 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 		m.add(r)
 	}
 	inv := m.inventory()
-	if len(inv.Packages) > x.limits.MaxPackages {
-		return core.Inventory{}, exceeded("the image has more than %d packages", x.limits.MaxPackages)
+	if m.over || len(inv.Packages) > x.limits.MaxPackages {
+		return core.Inventory{}, tooManyPackages(x.limits)
 	}
 	if len(inv.Problems) > maxProblems {
 		rest := len(inv.Problems) - maxProblems

@@ -73,19 +73,26 @@ func (l *layerReader) read(ctx context.Context, digest string, open func() (io.R
 	if err != nil {
 		return nil, err
 	}
-	aliases := unresolvedLinks(res.events)
-	if len(aliases) == 0 {
-		return res, nil
+	aliases, err := unresolvedLinks(res.events)
+	if err != nil || len(aliases) == 0 {
+		return res, err
 	}
 	again := *l
 	again.aliases = aliases
 	again.budget = &budget{limits: l.budget.limits}
-	return again.walk(ctx, digest, open)
+	if res, err = again.walk(ctx, digest, open); err != nil {
+		return nil, err
+	}
+	return res, l.budget.spendPackages(int(again.budget.packages.Load()))
 }
+
+// maxAliases is the number of names that one file is looked into under: each costs
+// a run of the extractors, and a link costs a layer next to nothing.
+const maxAliases = 10_000
 
 // unresolvedLinks returns the targets of hard links that exist in the same layer
 // but were not looked into by an extractor that wants the link.
-func unresolvedLinks(events []event) map[string][]string {
+func unresolvedLinks(events []event) (map[string][]string, error) {
 	type entry struct {
 		root string
 		file *file
@@ -107,13 +114,16 @@ func unresolvedLinks(events []event) map[string][]string {
 				if out == nil {
 					out = map[string][]string{}
 				}
+				if len(out[t.root]) == maxAliases {
+					return nil, exceeded("a file has more than %d names that packages could be under", maxAliases)
+				}
 				out[t.root] = append(out[t.root], e.path)
 			}
 		default:
 			delete(files, e.path)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // considers tells whether every one of the extractors wanted the file.
@@ -266,7 +276,11 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 		return nil, err
 	}
 	for _, j := range jobs {
+		before := len(out.packages)
 		l.plugins.run(ctx, out, j, name, info, content)
+		if err := l.budget.spendPackages(len(out.packages) - before); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }

@@ -26,7 +26,8 @@ type Limits struct {
 	MaxNames config.Bytes `yaml:"max_names"`
 	// MaxDepth is the number of components of the longest path.
 	MaxDepth int `yaml:"max_depth"`
-	// MaxPackages is the number of packages in an image.
+	// MaxPackages is the number of packages in an image. The files of its layers
+	// may hold ten times as many: layers repeat what they change.
 	MaxPackages int `yaml:"max_packages"`
 }
 
@@ -70,6 +71,10 @@ func (l Limits) Validate(p *config.Problems) {
 	if l.MaxBuffered < l.MaxFile {
 		p.Errorf("max_buffered", "must not be less than max_file")
 	}
+}
+
+func tooManyPackages(l Limits) *core.FaultError {
+	return exceeded("the image has more than %d packages", l.MaxPackages)
 }
 
 func exceeded(format string, args ...any) *core.FaultError {

@@ -15,10 +15,20 @@ type merger struct {
 	// the database was the first to have it: by path, then by identity.
 	origins  map[string]map[string]int
 	problems []string
+	// left is how many packages origins may still name. Links cost a layer next to
+	// nothing, and every one to a package database names all of its packages.
+	left int
+	// limit is the number of packages of an inventory; over tells that there are
+	// more, and that what was merged is not whole.
+	limit int
+	over  bool
 }
 
-func newMerger() *merger {
-	return &merger{tree: newTree(), origins: map[string]map[string]int{}}
+// spare is how many times the limit is held before doubles are taken out.
+const spare = 2
+
+func newMerger(limit int) *merger {
+	return &merger{tree: newTree(), origins: map[string]map[string]int{}, left: spare * limit, limit: limit}
 }
 
 // add puts a layer on top. Whiteouts hide what lower layers have, wherever in the
@@ -106,7 +116,13 @@ func (m *merger) place(cs []string, n *node) {
 		return
 	}
 	path := strings.Join(cs, "/")
-	before, now := m.origins[path], make(map[string]int, len(n.file.packages))
+	before := m.origins[path]
+	m.left += len(before) - len(n.file.packages)
+	if m.left < 0 {
+		m.over = true
+		return
+	}
+	now := make(map[string]int, len(n.file.packages))
 	for i := range n.file.packages {
 		id := n.file.packages[i].identity()
 		if first, ok := before[id]; ok {
@@ -128,9 +144,15 @@ func (m *merger) inventory() core.Inventory {
 			inv.Problems = append(inv.Problems, valid(n.file.problem))
 		}
 		for i := range n.file.packages {
+			if m.over {
+				return
+			}
 			f := &n.file.packages[i]
 			if f.as != "" && f.as != n.name {
 				continue
+			}
+			if m.over = len(inv.Packages) >= spare*m.limit; m.over {
+				return
 			}
 			layer := n.layer
 			if n.file.database {

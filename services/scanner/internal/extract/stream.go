@@ -21,6 +21,8 @@ type budget struct {
 	bytes   atomic.Int64
 	entries atomic.Int64
 	names   atomic.Int64
+	// packages found in files, before the layers are merged.
+	packages atomic.Int64
 }
 
 func (b *budget) spendBytes(n int64) error {
@@ -36,6 +38,17 @@ func (b *budget) spendEntry(name string) error {
 	}
 	if b.names.Add(int64(len(name))) > int64(b.limits.MaxNames) {
 		return exceeded("the paths in the image are longer than %d bytes together", b.limits.MaxNames)
+	}
+	return nil
+}
+
+// layeredPackages is how many times MaxPackages the files of all layers may hold
+// together: a layer that changes a package database repeats all of it.
+const layeredPackages = 10
+
+func (b *budget) spendPackages(n int) error {
+	if b.packages.Add(int64(n)) > layeredPackages*int64(b.limits.MaxPackages) {
+		return tooManyPackages(b.limits)
 	}
 	return nil
 }

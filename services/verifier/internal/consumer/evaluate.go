@@ -81,7 +81,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 			})
 		}
 	}
-	if err := e.notBefore(ctx, found); err != nil {
+	if err := e.notBefore(ctx, image, found); err != nil {
 		return err
 	}
 	v, err := core.Judge(ctx, core.Input{Image: image, Platforms: found.Platforms, Policies: e.Policies(), Now: e.Now()})
@@ -129,12 +129,12 @@ func reportsGone(ev *eventv1.ImageAttestedEvent, found evidence.Evidence) []gone
 	return out
 }
 
-func (e *Evaluator) notBefore(ctx context.Context, found evidence.Evidence) error {
+func (e *Evaluator) notBefore(ctx context.Context, image imageref.Ref, found evidence.Evidence) error {
 	digests := make([]string, 0, len(found.Platforms))
 	for _, p := range found.Platforms {
 		digests = append(digests, p.Digest)
 	}
-	times, err := e.Recorder.Store.ReportTimes(ctx, digests)
+	times, err := e.Recorder.Store.ReportTimes(ctx, image, digests)
 	if err != nil {
 		return err
 	}

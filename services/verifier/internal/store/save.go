@@ -46,13 +46,17 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if current.sequence != v.After {
 		return Saved{}, ErrConflict
 	}
-	if err := saveReportTimes(ctx, tx, v.ReportTimes); err != nil {
+	if err := saveReportTimes(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
 	if current.sequence > 0 && current.changeKey == v.ChangeKey {
+		// The time moves although the verdict stays: a push from before it that is
+		// heard of only now has its answer and must not wait for another.
 		_, err := tx.ExecContext(ctx, `
-			UPDATE images SET pending_time = 0 WHERE registry = $1 AND repository = $2 AND digest = $3`,
-			v.Image.Registry, v.Image.Repository, v.Image.Digest)
+			UPDATE images SET pending_time = 0,
+				verdict_time = CASE WHEN verdict_time < $1 THEN $1 ELSE verdict_time END
+			WHERE registry = $2 AND repository = $3 AND digest = $4`,
+			sqldb.Time(v.CreateTime), v.Image.Registry, v.Image.Repository, v.Image.Digest)
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
 	}
 	next := last + 1
@@ -113,12 +117,13 @@ func newest(ctx context.Context, tx *sql.Tx, v NewVerdict) (newestVerdict, error
 	return n, nil
 }
 
-func saveReportTimes(ctx context.Context, tx *sql.Tx, times map[string]time.Time) error {
-	for digest, signed := range times {
+func saveReportTimes(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	for digest, signed := range v.ReportTimes {
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO report_times (digest, sign_time) VALUES ($1, $2)
-			ON CONFLICT (digest) DO UPDATE SET sign_time = excluded.sign_time
-			WHERE report_times.sign_time < excluded.sign_time`, digest, sqldb.Time(signed))
+			INSERT INTO report_times (registry, repository, digest, sign_time) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (registry, repository, digest) DO UPDATE SET sign_time = excluded.sign_time
+			WHERE report_times.sign_time < excluded.sign_time`,
+			v.Image.Registry, v.Image.Repository, digest, sqldb.Time(signed))
 		if err != nil {
 			return fmt.Errorf("save report time: %w", err)
 		}

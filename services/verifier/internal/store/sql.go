@@ -255,11 +255,13 @@ func (s *SQL) LastSequence(ctx context.Context) (int64, error) {
 }
 
 // ReportTimes implements Store.
-func (s *SQL) ReportTimes(ctx context.Context, digests []string) (map[string]time.Time, error) {
+func (s *SQL) ReportTimes(ctx context.Context, image imageref.Ref, digests []string) (map[string]time.Time, error) {
 	out := make(map[string]time.Time, len(digests))
 	for _, d := range digests {
 		var signed int64
-		err := s.db.QueryRowContext(ctx, `SELECT sign_time FROM report_times WHERE digest = $1`, d).Scan(&signed)
+		err := s.db.QueryRowContext(ctx, `
+			SELECT sign_time FROM report_times WHERE registry = $1 AND repository = $2 AND digest = $3`,
+			image.Registry, image.Repository, d).Scan(&signed)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}

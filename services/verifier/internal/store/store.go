@@ -45,7 +45,8 @@ type Store interface {
 	// reference names none, at most MaxImages, refused ones first.
 	Images(ctx context.Context, image imageref.Ref) ([]Image, error)
 	// Save stores a verdict unless it says what the newest one says already.
-	// Either way the image no longer waits.
+	// Either way the image no longer waits, nor for a push from before the verdict
+	// that is recorded later.
 	Save(ctx context.Context, v NewVerdict) (Saved, error)
 	// Settle ends the waiting of an image without a new verdict.
 	Settle(ctx context.Context, image imageref.Ref) error
@@ -55,9 +56,9 @@ type Store interface {
 	Changes(ctx context.Context, after int64, limit int) ([]Record, error)
 	// LastSequence returns the sequence of the newest verdict, 0 if there is none.
 	LastSequence(ctx context.Context) (int64, error)
-	// ReportTimes returns the signing time of the newest report judged for each of
-	// the platform manifests that has one.
-	ReportTimes(ctx context.Context, digests []string) (map[string]time.Time, error)
+	// ReportTimes returns the signing time of the newest report judged in the
+	// image's repository for each of the platform manifests that has one.
+	ReportTimes(ctx context.Context, image imageref.Ref, digests []string) (map[string]time.Time, error)
 
 	// Outbox returns changes that were not published yet, in order, at most limit.
 	Outbox(ctx context.Context, limit int) ([]OutboxEntry, error)

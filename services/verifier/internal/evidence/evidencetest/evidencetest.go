@@ -121,6 +121,20 @@ func (r *Registry) PushIndex(repository, tag string, platforms ...v1.Platform) (
 	return r.resolve(ref, repository, tag), digests
 }
 
+// Copy pushes an image to another repository as it is, without its attestations.
+func (r *Registry) Copy(image imageref.Ref, repository string) imageref.Ref {
+	r.tb.Helper()
+	i, err := remote.Image(r.name(image.Repository, image.Tag))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	ref := r.name(repository, image.Tag)
+	if err := remote.Write(ref, i); err != nil {
+		r.tb.Fatal(err)
+	}
+	return r.resolve(ref, repository, image.Tag)
+}
+
 // Delete deletes a manifest by digest.
 func (r *Registry) Delete(repository, digest string) {
 	r.tb.Helper()

@@ -100,13 +100,20 @@ func testSaveUnchanged(t *testing.T, s store.Store) {
 		t.Fatal(err)
 	}
 	again := verdict(image, core.StatePass, "one", 1)
-	again.Digest, again.Body = "sha256:later", []byte("later")
+	again.Digest, again.Body, again.CreateTime = "sha256:later", []byte("later"), start.Add(2*time.Hour)
 	if got := save(t, s, again); got != (store.Saved{Sequence: 1, Previous: core.StatePass}) {
 		t.Errorf("the same verdict again: %+v", got)
 	}
 	images, err := s.Images(t.Context(), image)
 	if err != nil || len(images) != 1 || images[0].Latest.Digest != "sha256:one" || !images[0].Pending.IsZero() {
 		t.Errorf("after the same verdict: %+v, %v", images, err)
+	}
+	// The push is redelivered after the verdict that answered it.
+	if err := s.RecordPush(t.Context(), image, start.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if images, err = s.Images(t.Context(), image); err != nil || !images[0].Pending.IsZero() {
+		t.Errorf("waits for a push that was answered: %+v, %v", images, err)
 	}
 	if n, err := s.LastSequence(t.Context()); n != 1 || err != nil {
 		t.Errorf("last sequence: %d, %v", n, err)
@@ -126,7 +133,7 @@ func testSaveConflict(t *testing.T, s store.Store) {
 			t.Errorf("after %d: %v, want ErrConflict", after, err)
 		}
 	}
-	times, err := s.ReportTimes(t.Context(), []string{digest})
+	times, err := s.ReportTimes(t.Context(), image, []string{digest})
 	if err != nil || len(times) != 0 {
 		t.Errorf("a refused verdict left %v, %v", times, err)
 	}
@@ -385,10 +392,16 @@ func testReportTimes(t *testing.T, s store.Store) {
 		v = verdict(image, core.StatePass, "one", 1)
 		v.ReportTimes = map[string]time.Time{digest: at}
 		save(t, s, v)
-		got, err := s.ReportTimes(t.Context(), []string{digest, "sha256:none"})
+		got, err := s.ReportTimes(t.Context(), image, []string{digest, "sha256:none"})
 		if diff := cmp.Diff(map[string]time.Time{digest: start.Add(time.Hour)}, got); err != nil || diff != "" {
 			t.Errorf("step %d: %v, %s", i, err, diff)
 		}
+	}
+	// A copy in another repository has reports of its own.
+	elsewhere := image
+	elsewhere.Repository = "another/app"
+	if got, err := s.ReportTimes(t.Context(), elsewhere, []string{digest}); err != nil || len(got) != 0 {
+		t.Errorf("another repository: %v, %v", got, err)
 	}
 }
 
