@@ -4,8 +4,10 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -22,8 +24,10 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
@@ -60,7 +64,11 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err := d.DB.Migrate(ctx, store.Migrations()); err != nil {
 		return nil, fmt.Errorf("migrate database: %w", err)
 	}
-	policies, err := loadPolicies(cfg.Policies)
+	loader, err := policy.NewLoader()
+	if err != nil {
+		return nil, err
+	}
+	policies, err := loadPolicies(loader, cfg.Policies)
 	if err != nil {
 		return nil, fmt.Errorf("load policies: %w", err)
 	}
@@ -82,19 +90,22 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}
-	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, d.Now))
+	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, &replay.Replayer{Documents: kept, Loader: loader}, d.Now))
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
-	verifierv1.RegisterExceptionServiceServer(a.server, server.Exceptions{})
+	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
+	if err := syncExceptions(ctx, kept, cfg.Exceptions, d.Now()); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	a.wire(cfg, recorder, roots, policy.Core(policies))
+	a.wire(cfg, recorder, roots, &consumer.RuleBook{Store: kept, Policies: policies}, &replay.Replayer{Documents: kept, Loader: loader})
 	return a, nil
 }
 
 // wire lists what runs, in the order of starting.
-func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, policies []core.Policy) {
+func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules *consumer.RuleBook, replayer *replay.Replayer) {
 	d := a.deps
 	log := d.Telemetry.Logger
 	evaluator := &consumer.Evaluator{
@@ -105,8 +116,16 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			MaxTotal:        int64(cfg.Limits.MaxAttestationsTotal),
 			Cache:           int64(cfg.Limits.VerificationCache),
 		}, log, d.Now),
-		Policies: func() []core.Policy { return policies },
-		Now:      d.Now,
+		Rules: rules.Current,
+		Now:   d.Now,
+	}
+	again := &consumer.Reevaluator{
+		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
+		Trusted: func(a core.Attestation) bool {
+			keys, _, err := roots.Roots()
+			keys.At = d.Now()
+			return err == nil && evidence.Believed(keys, a)
+		},
 	}
 	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
@@ -118,6 +137,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		{Name: "trust", Run: roots.Run},
 		{Name: "server", Run: a.server.Run},
 		{Name: "outbox", Run: drain.Run},
+		{Name: "reevaluate", Run: again.Run},
 		{Name: events.ConsumerVerifierPushes, Run: consume(d.Bus, events.ConsumerVerifierPushes, pushesConcurrency, pushes.Handle)},
 		{Name: events.ConsumerVerifierEvaluate, Run: func(ctx context.Context) error {
 			// Without trust roots every attempt would fail and use up the message.
@@ -148,11 +168,7 @@ func (a *App) close() error {
 	return nil
 }
 
-func loadPolicies(cfg PoliciesConfig) ([]policy.Policy, error) {
-	loader, err := policy.NewLoader()
-	if err != nil {
-		return nil, err
-	}
+func loadPolicies(loader *policy.Loader, cfg PoliciesConfig) ([]policy.Policy, error) {
 	var builtin []policy.Policy
 	for _, b := range cfg.Builtin {
 		data, err := policy.Pack(b)
@@ -170,6 +186,24 @@ func loadPolicies(cfg PoliciesConfig) ([]policy.Policy, error) {
 		return nil, err
 	}
 	return policy.Merge(builtin, own)
+}
+
+// syncExceptions makes the stored exceptions of files those that are in the files
+// now.
+func syncExceptions(ctx context.Context, kept store.Store, cfg ExceptionsConfig, now time.Time) error {
+	set, err := exception.Load(cfg.Dir, cfg.Files)
+	if err != nil {
+		return fmt.Errorf("load exceptions: %w", err)
+	}
+	fromFiles := make([]store.Exception, 0, len(set))
+	for i := range set {
+		body, _, err := set[i].Encode()
+		if err != nil {
+			return err
+		}
+		fromFiles = append(fromFiles, store.Exception{Name: set[i].Name, FromFile: true, CreateTime: now, Body: body})
+	}
+	return kept.SyncExceptions(ctx, fromFiles, store.Cause{Kind: core.CauseException, Detail: "the files of exceptions have changed"})
 }
 
 // trust makes the source of trust roots; readiness shows whether any is known.

@@ -386,9 +386,6 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := v.verdicts.ExplainVerdict(ctx, &verifierv1.ExplainVerdictRequest{VerdictDigest: digest}); apierr.From(err).Code() != codes.Unimplemented {
-		t.Errorf("ExplainVerdict: %v", err)
-	}
 	if _, err := v.policies.CreatePolicy(ctx, &verifierv1.CreatePolicyRequest{}); apierr.From(err).Code() != codes.Unimplemented {
 		t.Errorf("CreatePolicy: %v", err)
 	}

@@ -20,6 +20,8 @@ func rules() authz.Table {
 		verifierv1.VerdictService_WatchVerdicts_FullMethodName:    read,
 		verifierv1.VerdictService_ExplainVerdict_FullMethodName:   people,
 
+		verifierv1.VerdictService_GetVerdictHistory_FullMethodName: read,
+
 		verifierv1.PolicyService_GetPolicy_FullMethodName:    people,
 		verifierv1.PolicyService_ListPolicies_FullMethodName: people,
 		verifierv1.PolicyService_CreatePolicy_FullMethodName: operators,

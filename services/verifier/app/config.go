@@ -7,6 +7,8 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 )
 
 // Config is the configuration of the verifier.
@@ -16,8 +18,10 @@ type Config struct {
 	// Registry says which registries evidence is read from. Reading is enough.
 	Registry registry.Config `yaml:"registry"`
 	Policies PoliciesConfig  `yaml:"policies"`
-	Trust    TrustConfig     `yaml:"trust"`
-	Limits   LimitsConfig    `yaml:"limits"`
+	// Exceptions come from files and from the API.
+	Exceptions ExceptionsConfig `yaml:"exceptions"`
+	Trust      TrustConfig      `yaml:"trust"`
+	Limits     LimitsConfig     `yaml:"limits"`
 	// Concurrency is the number of images judged at a time.
 	Concurrency int `yaml:"concurrency"`
 }
@@ -27,6 +31,16 @@ type Config struct {
 type PoliciesConfig struct {
 	// Builtin names policy packs that come with the verifier.
 	Builtin []string `yaml:"builtin"`
+	// Dir is a directory; its .yaml and .yml files are read, not its
+	// subdirectories.
+	Dir string `yaml:"dir"`
+	// Files are single files.
+	Files []string `yaml:"files"`
+}
+
+// ExceptionsConfig says which files hold exceptions. They are read at start, next
+// to those that were created through the API.
+type ExceptionsConfig struct {
 	// Dir is a directory; its .yaml and .yml files are read, not its
 	// subdirectories.
 	Dir string `yaml:"dir"`
@@ -75,6 +89,9 @@ func Default() Config {
 func (c *Config) Validate(p *config.Problems) {
 	c.Registry.Validate(p.In("registry"))
 	c.validatePolicies(p.In("policies"))
+	if _, err := exception.Load(c.Exceptions.Dir, c.Exceptions.Files); err != nil {
+		p.In("exceptions").Errorf("", "%v", err)
+	}
 	t := p.In("trust")
 	if len(c.Trust.Keys) == 0 && c.Trust.SignerAddress == "" {
 		t.Errorf("signer_address", "without a signer or keys no evidence can be verified")
@@ -108,7 +125,11 @@ func (c *Config) validatePolicies(p *config.Problems) {
 		p.Warnf("builtin", "there is no policy: every verdict will be UNKNOWN")
 	}
 	// Reading them here lets --check find a faulty policy before it is rolled out.
-	if _, err := loadPolicies(c.Policies); err != nil {
+	loader, err := policy.NewLoader()
+	if err == nil {
+		_, err = loadPolicies(loader, c.Policies)
+	}
+	if err != nil {
 		p.Errorf("", "%v", err)
 	}
 }

@@ -122,6 +122,7 @@ type verifier struct {
 	readiness *lifecycle.Readiness
 	verdicts  verifierv1.VerdictServiceClient
 	policies  verifierv1.PolicyServiceClient
+	except    verifierv1.ExceptionServiceClient
 	address   string
 }
 
@@ -160,6 +161,7 @@ func (f *fleet) startWith(now func() time.Time) *verifier {
 	f.t.Cleanup(v.stop)
 	conn := f.dial(v, f.nats.TLS(tlsx.OperatorID(trustDomain, "test")))
 	v.verdicts, v.policies = verifierv1.NewVerdictServiceClient(conn), verifierv1.NewPolicyServiceClient(conn)
+	v.except = verifierv1.NewExceptionServiceClient(conn)
 	return v
 }
 

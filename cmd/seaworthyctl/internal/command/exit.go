@@ -146,6 +146,12 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "scan the image first: seaworthyctl scan IMAGE --wait"
 	case "NO_SNAPSHOT", "NO_ADVISORIES":
 		return "import advisories in the OSV format: seaworthyctl advisories import PATH…"
+	case "VERDICT_NOT_JUDGED":
+		return "seaworthyctl verdict history IMAGE shows why no policy was evaluated"
+	case "EXCEPTION_EXISTS":
+		return "choose another name, or delete the other one first: seaworthyctl exception delete NAME"
+	case "EXCEPTION_FROM_FILE":
+		return "take it out of the files that the verifier's configuration names under exceptions, and restart the verifier"
 	case "SNAPSHOT_TOO_SMALL":
 		return "check that the import is complete; if it is meant to be smaller, add --force"
 	case "REGISTRY_NOT_ALLOWED":

@@ -149,6 +149,35 @@ type fakeVerifier struct {
 	drop    bool // end the first watch in the middle
 	asks    int
 	err     error
+	history []*verifierv1.VerdictChange
+	proof   *verifierv1.ExplainVerdictResponse
+
+	exceptions []*verifierv1.Exception
+}
+
+func (v *fakeVerifier) GetVerdictHistory(_ context.Context, req *verifierv1.GetVerdictHistoryRequest) (*verifierv1.GetVerdictHistoryResponse, error) {
+	v.record(req)
+	if v.err != nil {
+		return nil, v.err
+	}
+	// A page holds one change.
+	page := 0
+	if req.GetPageToken() != "" {
+		page = int(req.GetPageToken()[0] - '0')
+	}
+	if page >= len(v.history) {
+		return &verifierv1.GetVerdictHistoryResponse{}, nil
+	}
+	r := &verifierv1.GetVerdictHistoryResponse{Changes: v.history[page : page+1]}
+	if page+1 < len(v.history) {
+		r.NextPageToken = string(rune('0' + page + 1))
+	}
+	return r, nil
+}
+
+func (v *fakeVerifier) ExplainVerdict(_ context.Context, req *verifierv1.ExplainVerdictRequest) (*verifierv1.ExplainVerdictResponse, error) {
+	v.record(req)
+	return v.proof, v.err
 }
 
 func (v *fakeVerifier) GetVerdict(_ context.Context, req *verifierv1.GetVerdictRequest) (*verifierv1.GetVerdictResponse, error) {

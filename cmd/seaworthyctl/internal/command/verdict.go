@@ -40,7 +40,7 @@ yet, is waited for.`,
 		RunE: s.run(func(ctx context.Context, args []string) error { return s.runVerdict(ctx, args[0], wait) }),
 	}
 	cmd.Flags().DurationVarP(&wait, "wait", "w", 0, "wait up to this `TIME` for the verdict, for example 60s")
-	cmd.AddCommand(s.verdictWatch())
+	cmd.AddCommand(s.verdictWatch(), s.verdictHistory(), s.verdictExplain())
 	return cmd
 }
 

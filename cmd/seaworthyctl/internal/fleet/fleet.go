@@ -142,6 +142,15 @@ func (f *Fleet) Verdicts() (verifierv1.VerdictServiceClient, error) {
 	return verifierv1.NewVerdictServiceClient(c), nil
 }
 
+// Exceptions connects to the exceptions of the verifier.
+func (f *Fleet) Exceptions() (verifierv1.ExceptionServiceClient, error) {
+	c, err := f.dial("verifier", f.Context.Addresses.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return verifierv1.NewExceptionServiceClient(c), nil
+}
+
 // Deliveries connects to the notifier.
 func (f *Fleet) Deliveries() (notifierv1.DeliveryServiceClient, error) {
 	c, err := f.dial("notifier", f.Context.Addresses.Notifier)

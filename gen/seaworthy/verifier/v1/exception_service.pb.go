@@ -26,20 +26,34 @@ const (
 // time.
 type Exception struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name, unique.
+	// Name, unique: 1 to 63 lower-case letters, digits and dashes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Vulnerability or rule it is for.
+	// Vulnerability it is for, by id or alias, for example `CVE-2022-32149`; or rule,
+	// as `rule:NAME` in every policy or `rule:POLICY/NAME` in one.
 	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
-	// Glob of the repositories it is for.
+	// Glob of the repositories it is for, over `registry/repository`. Either this or
+	// image_digest is needed.
 	Repositories string `protobuf:"bytes,3,opt,name=repositories,proto3" json:"repositories,omitempty"`
-	// Package it is for, by purl; empty for all.
+	// Package it is for, by purl, with a version or without; empty for all. Only for
+	// vulnerabilities.
 	Purl string `protobuf:"bytes,4,opt,name=purl,proto3" json:"purl,omitempty"`
-	// Who answers for it.
+	// Who answers for it. 1 to 200 bytes.
 	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Why it is right.
+	// Why it is right. 1 to 500 bytes.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When it ends.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// When it ends. Needed, and in the future when it is created.
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Image it is for, by the digest of its index or of one manifest.
+	ImageDigest string `protobuf:"bytes,8,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// Link to a ticket. At most 500 bytes.
+	Ticket string `protobuf:"bytes,9,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// SHA-256 of the content. Set by the service.
+	Digest string `protobuf:"bytes,10,opt,name=digest,proto3" json:"digest,omitempty"`
+	// When it was created. Set by the service.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// True if it comes from a file of the verifier and cannot be deleted here. Set by
+	// the service.
+	FromFile      bool `protobuf:"varint,12,opt,name=from_file,json=fromFile,proto3" json:"from_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +135,41 @@ func (x *Exception) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *Exception) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
+func (x *Exception) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *Exception) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Exception) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Exception) GetFromFile() bool {
+	if x != nil {
+		return x.FromFile
+	}
+	return false
 }
 
 // CreateExceptionRequest carries a new exception.
@@ -513,7 +562,7 @@ var File_seaworthy_verifier_v1_exception_service_proto protoreflect.FileDescript
 
 const file_seaworthy_verifier_v1_exception_service_proto_rawDesc = "" +
 	"\n" +
-	"-seaworthy/verifier/v1/exception_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x01\n" +
+	"-seaworthy/verifier/v1/exception_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x03\n" +
 	"\tException\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\"\n" +
@@ -522,7 +571,14 @@ const file_seaworthy_verifier_v1_exception_service_proto_rawDesc = "" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12;\n" +
 	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"w\n" +
+	"expireTime\x12!\n" +
+	"\fimage_digest\x18\b \x01(\tR\vimageDigest\x12\x16\n" +
+	"\x06ticket\x18\t \x01(\tR\x06ticket\x12\x16\n" +
+	"\x06digest\x18\n" +
+	" \x01(\tR\x06digest\x12;\n" +
+	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1b\n" +
+	"\tfrom_file\x18\f \x01(\bR\bfromFile\"w\n" +
 	"\x16CreateExceptionRequest\x12>\n" +
 	"\texception\x18\x01 \x01(\v2 .seaworthy.verifier.v1.ExceptionR\texception\x12\x1d\n" +
 	"\n" +
@@ -577,24 +633,25 @@ var file_seaworthy_verifier_v1_exception_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_exception_service_proto_depIdxs = []int32{
-	9, // 0: seaworthy.verifier.v1.Exception.expire_time:type_name -> google.protobuf.Timestamp
-	0, // 1: seaworthy.verifier.v1.CreateExceptionRequest.exception:type_name -> seaworthy.verifier.v1.Exception
-	0, // 2: seaworthy.verifier.v1.CreateExceptionResponse.exception:type_name -> seaworthy.verifier.v1.Exception
-	0, // 3: seaworthy.verifier.v1.GetExceptionResponse.exception:type_name -> seaworthy.verifier.v1.Exception
-	0, // 4: seaworthy.verifier.v1.ListExceptionsResponse.exceptions:type_name -> seaworthy.verifier.v1.Exception
-	1, // 5: seaworthy.verifier.v1.ExceptionService.CreateException:input_type -> seaworthy.verifier.v1.CreateExceptionRequest
-	3, // 6: seaworthy.verifier.v1.ExceptionService.GetException:input_type -> seaworthy.verifier.v1.GetExceptionRequest
-	5, // 7: seaworthy.verifier.v1.ExceptionService.ListExceptions:input_type -> seaworthy.verifier.v1.ListExceptionsRequest
-	7, // 8: seaworthy.verifier.v1.ExceptionService.DeleteException:input_type -> seaworthy.verifier.v1.DeleteExceptionRequest
-	2, // 9: seaworthy.verifier.v1.ExceptionService.CreateException:output_type -> seaworthy.verifier.v1.CreateExceptionResponse
-	4, // 10: seaworthy.verifier.v1.ExceptionService.GetException:output_type -> seaworthy.verifier.v1.GetExceptionResponse
-	6, // 11: seaworthy.verifier.v1.ExceptionService.ListExceptions:output_type -> seaworthy.verifier.v1.ListExceptionsResponse
-	8, // 12: seaworthy.verifier.v1.ExceptionService.DeleteException:output_type -> seaworthy.verifier.v1.DeleteExceptionResponse
-	9, // [9:13] is the sub-list for method output_type
-	5, // [5:9] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	9,  // 0: seaworthy.verifier.v1.Exception.expire_time:type_name -> google.protobuf.Timestamp
+	9,  // 1: seaworthy.verifier.v1.Exception.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 2: seaworthy.verifier.v1.CreateExceptionRequest.exception:type_name -> seaworthy.verifier.v1.Exception
+	0,  // 3: seaworthy.verifier.v1.CreateExceptionResponse.exception:type_name -> seaworthy.verifier.v1.Exception
+	0,  // 4: seaworthy.verifier.v1.GetExceptionResponse.exception:type_name -> seaworthy.verifier.v1.Exception
+	0,  // 5: seaworthy.verifier.v1.ListExceptionsResponse.exceptions:type_name -> seaworthy.verifier.v1.Exception
+	1,  // 6: seaworthy.verifier.v1.ExceptionService.CreateException:input_type -> seaworthy.verifier.v1.CreateExceptionRequest
+	3,  // 7: seaworthy.verifier.v1.ExceptionService.GetException:input_type -> seaworthy.verifier.v1.GetExceptionRequest
+	5,  // 8: seaworthy.verifier.v1.ExceptionService.ListExceptions:input_type -> seaworthy.verifier.v1.ListExceptionsRequest
+	7,  // 9: seaworthy.verifier.v1.ExceptionService.DeleteException:input_type -> seaworthy.verifier.v1.DeleteExceptionRequest
+	2,  // 10: seaworthy.verifier.v1.ExceptionService.CreateException:output_type -> seaworthy.verifier.v1.CreateExceptionResponse
+	4,  // 11: seaworthy.verifier.v1.ExceptionService.GetException:output_type -> seaworthy.verifier.v1.GetExceptionResponse
+	6,  // 12: seaworthy.verifier.v1.ExceptionService.ListExceptions:output_type -> seaworthy.verifier.v1.ListExceptionsResponse
+	8,  // 13: seaworthy.verifier.v1.ExceptionService.DeleteException:output_type -> seaworthy.verifier.v1.DeleteExceptionResponse
+	10, // [10:14] is the sub-list for method output_type
+	6,  // [6:10] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_exception_service_proto_init() }

@@ -29,30 +29,32 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ExceptionService manages exceptions from rules. All of it is UNIMPLEMENTED in
-// this release.
+// ExceptionService manages exceptions from rules. A change makes the verifier
+// judge the images again that it is for, in the background.
 type ExceptionServiceClient interface {
 	// CreateException adds an exception.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT with a violation per field; ALREADY_EXISTS
+	// (`EXCEPTION_EXISTS`); RESOURCE_EXHAUSTED (`TOO_MANY_EXCEPTIONS`).
 	// Idempotency: calls with the same request_id create one exception.
 	// Callers: operators.
 	CreateException(ctx context.Context, in *CreateExceptionRequest, opts ...grpc.CallOption) (*CreateExceptionResponse, error)
 	// GetException returns an exception.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: NOT_FOUND (`EXCEPTION_NOT_FOUND`).
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	GetException(ctx context.Context, in *GetExceptionRequest, opts ...grpc.CallOption) (*GetExceptionResponse, error)
-	// ListExceptions lists exceptions, ordered by name.
+	// ListExceptions lists exceptions, ordered by name; also those that have ended.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT for a bad page token.
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ListExceptions(ctx context.Context, in *ListExceptionsRequest, opts ...grpc.CallOption) (*ListExceptionsResponse, error)
 	// DeleteException ends an exception.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: NOT_FOUND (`EXCEPTION_NOT_FOUND`); FAILED_PRECONDITION
+	// (`EXCEPTION_FROM_FILE`) for one that comes from a file of the verifier.
 	// Idempotency: a second call fails with NOT_FOUND.
 	// Callers: operators.
 	DeleteException(ctx context.Context, in *DeleteExceptionRequest, opts ...grpc.CallOption) (*DeleteExceptionResponse, error)
@@ -110,30 +112,32 @@ func (c *exceptionServiceClient) DeleteException(ctx context.Context, in *Delete
 // All implementations must embed UnimplementedExceptionServiceServer
 // for forward compatibility.
 //
-// ExceptionService manages exceptions from rules. All of it is UNIMPLEMENTED in
-// this release.
+// ExceptionService manages exceptions from rules. A change makes the verifier
+// judge the images again that it is for, in the background.
 type ExceptionServiceServer interface {
 	// CreateException adds an exception.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT with a violation per field; ALREADY_EXISTS
+	// (`EXCEPTION_EXISTS`); RESOURCE_EXHAUSTED (`TOO_MANY_EXCEPTIONS`).
 	// Idempotency: calls with the same request_id create one exception.
 	// Callers: operators.
 	CreateException(context.Context, *CreateExceptionRequest) (*CreateExceptionResponse, error)
 	// GetException returns an exception.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: NOT_FOUND (`EXCEPTION_NOT_FOUND`).
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	GetException(context.Context, *GetExceptionRequest) (*GetExceptionResponse, error)
-	// ListExceptions lists exceptions, ordered by name.
+	// ListExceptions lists exceptions, ordered by name; also those that have ended.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT for a bad page token.
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ListExceptions(context.Context, *ListExceptionsRequest) (*ListExceptionsResponse, error)
 	// DeleteException ends an exception.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: NOT_FOUND (`EXCEPTION_NOT_FOUND`); FAILED_PRECONDITION
+	// (`EXCEPTION_FROM_FILE`) for one that comes from a file of the verifier.
 	// Idempotency: a second call fails with NOT_FOUND.
 	// Callers: operators.
 	DeleteException(context.Context, *DeleteExceptionRequest) (*DeleteExceptionResponse, error)

@@ -94,6 +94,8 @@ const (
 	RuleResult_OUTCOME_WARNED RuleResult_Outcome = 3
 	// The rule could not be evaluated: counts as UNKNOWN.
 	RuleResult_OUTCOME_ERROR RuleResult_Outcome = 4
+	// The rule does not hold, but exceptions cover what broke it.
+	RuleResult_OUTCOME_EXCEPTED RuleResult_Outcome = 5
 )
 
 // Enum value maps for RuleResult_Outcome.
@@ -104,6 +106,7 @@ var (
 		2: "OUTCOME_DENIED",
 		3: "OUTCOME_WARNED",
 		4: "OUTCOME_ERROR",
+		5: "OUTCOME_EXCEPTED",
 	}
 	RuleResult_Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
@@ -111,6 +114,7 @@ var (
 		"OUTCOME_DENIED":      2,
 		"OUTCOME_WARNED":      3,
 		"OUTCOME_ERROR":       4,
+		"OUTCOME_EXCEPTED":    5,
 	}
 )
 
@@ -138,7 +142,7 @@ func (x RuleResult_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RuleResult_Outcome.Descriptor instead.
 func (RuleResult_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{4, 0}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{5, 0}
 }
 
 // Verdict answers whether an image may run. Its canonical form is protojson
@@ -168,7 +172,10 @@ type Verdict struct {
 	// Position in the order of changes, for WatchVerdicts.
 	Sequence int64 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// True while the image is on its way and this is only the answer so far.
-	Pending       bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	Pending bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Exceptions that the verdict rests on, ordered by name. Without them rules
+	// would refuse the image or warn.
+	Exceptions    []*ExceptionUse `protobuf:"bytes,11,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,10 +280,108 @@ func (x *Verdict) GetPending() bool {
 	return false
 }
 
+func (x *Verdict) GetExceptions() []*ExceptionUse {
+	if x != nil {
+		return x.Exceptions
+	}
+	return nil
+}
+
+// ExceptionUse is an exception that a verdict rests on.
+type ExceptionUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the exception.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// SHA-256 of its content.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Vulnerability or rule it is for.
+	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// Who answers for it.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Why it is right.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it ends.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExceptionUse) Reset() {
+	*x = ExceptionUse{}
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExceptionUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExceptionUse) ProtoMessage() {}
+
+func (x *ExceptionUse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExceptionUse.ProtoReflect.Descriptor instead.
+func (*ExceptionUse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ExceptionUse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ExceptionUse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ExceptionUse) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *ExceptionUse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ExceptionUse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ExceptionUse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 // Reason is one reason of a verdict.
 type Reason struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Code in UPPER_SNAKE_CASE: `RULE_DENIED`, `RULE_WARNED`, `RULE_ERROR`,
+	// Code in UPPER_SNAKE_CASE: `RULE_DENIED`, `RULE_WARNED`, `RULE_ERROR`, `RULE_EXCEPTED`,
 	// `NEVER_SEEN`, `PENDING`, `PIPELINE_FAILED`, `EVIDENCE_MISSING`,
 	// `EVIDENCE_INVALID`, `EVIDENCE_STALE`, `ADVISORIES_STALE`,
 	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `INTERNAL`.
@@ -295,7 +400,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +412,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +425,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{1}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Reason) GetCode() string {
@@ -377,7 +482,7 @@ type PlatformVerdict struct {
 
 func (x *PlatformVerdict) Reset() {
 	*x = PlatformVerdict{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +494,7 @@ func (x *PlatformVerdict) String() string {
 func (*PlatformVerdict) ProtoMessage() {}
 
 func (x *PlatformVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +507,7 @@ func (x *PlatformVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlatformVerdict.ProtoReflect.Descriptor instead.
 func (*PlatformVerdict) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{2}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PlatformVerdict) GetDigest() string {
@@ -457,7 +562,7 @@ type PolicyResult struct {
 
 func (x *PolicyResult) Reset() {
 	*x = PolicyResult{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +574,7 @@ func (x *PolicyResult) String() string {
 func (*PolicyResult) ProtoMessage() {}
 
 func (x *PolicyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +587,7 @@ func (x *PolicyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyResult.ProtoReflect.Descriptor instead.
 func (*PolicyResult) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{3}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PolicyResult) GetPolicy() string {
@@ -527,14 +632,16 @@ type RuleResult struct {
 	// Items that broke the rule, at most 20, for example `CVE-2022-32149 in golang.org/x/text`.
 	Items []string `protobuf:"bytes,5,rep,name=items,proto3" json:"items,omitempty"`
 	// Number of all items that broke it.
-	ItemCount     int32 `protobuf:"varint,6,opt,name=item_count,json=itemCount,proto3" json:"item_count,omitempty"`
+	ItemCount int32 `protobuf:"varint,6,opt,name=item_count,json=itemCount,proto3" json:"item_count,omitempty"`
+	// Names of the exceptions that cover what broke it.
+	Exceptions    []string `protobuf:"bytes,7,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RuleResult) Reset() {
 	*x = RuleResult{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +653,7 @@ func (x *RuleResult) String() string {
 func (*RuleResult) ProtoMessage() {}
 
 func (x *RuleResult) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +666,7 @@ func (x *RuleResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleResult.ProtoReflect.Descriptor instead.
 func (*RuleResult) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{4}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RuleResult) GetRule() string {
@@ -604,6 +711,13 @@ func (x *RuleResult) GetItemCount() int32 {
 	return 0
 }
 
+func (x *RuleResult) GetExceptions() []string {
+	if x != nil {
+		return x.Exceptions
+	}
+	return nil
+}
+
 // Inputs name by digest what a verdict was made from.
 type Inputs struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -613,13 +727,21 @@ type Inputs struct {
 	AdvisorySnapshotDigest string `protobuf:"bytes,2,opt,name=advisory_snapshot_digest,json=advisorySnapshotDigest,proto3" json:"advisory_snapshot_digest,omitempty"`
 	// Newest modification time of an advisory in that snapshot.
 	AdvisoryDataTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=advisory_data_time,json=advisoryDataTime,proto3" json:"advisory_data_time,omitempty"`
+	// Digest of the recorded evidence: all that the rules could see, as the verifier
+	// keeps it for ExplainVerdict. Empty for verdicts of releases that kept none.
+	EvidenceDigest string `protobuf:"bytes,4,opt,name=evidence_digest,json=evidenceDigest,proto3" json:"evidence_digest,omitempty"`
+	// Digests of the policies that match the image, ordered by the policies' names.
+	PolicyDigests []string `protobuf:"bytes,5,rep,name=policy_digests,json=policyDigests,proto3" json:"policy_digests,omitempty"`
+	// Digests of the exceptions that were in force for the image, ordered by name;
+	// not all need to have been used.
+	ExceptionDigests []string `protobuf:"bytes,6,rep,name=exception_digests,json=exceptionDigests,proto3" json:"exception_digests,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Inputs) Reset() {
 	*x = Inputs{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +753,7 @@ func (x *Inputs) String() string {
 func (*Inputs) ProtoMessage() {}
 
 func (x *Inputs) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +766,7 @@ func (x *Inputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inputs.ProtoReflect.Descriptor instead.
 func (*Inputs) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Inputs) GetAttestations() []*EvidenceRef {
@@ -668,6 +790,27 @@ func (x *Inputs) GetAdvisoryDataTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Inputs) GetEvidenceDigest() string {
+	if x != nil {
+		return x.EvidenceDigest
+	}
+	return ""
+}
+
+func (x *Inputs) GetPolicyDigests() []string {
+	if x != nil {
+		return x.PolicyDigests
+	}
+	return nil
+}
+
+func (x *Inputs) GetExceptionDigests() []string {
+	if x != nil {
+		return x.ExceptionDigests
+	}
+	return nil
+}
+
 // EvidenceRef names one verified attestation.
 type EvidenceRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -685,7 +828,7 @@ type EvidenceRef struct {
 
 func (x *EvidenceRef) Reset() {
 	*x = EvidenceRef{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +840,7 @@ func (x *EvidenceRef) String() string {
 func (*EvidenceRef) ProtoMessage() {}
 
 func (x *EvidenceRef) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +853,7 @@ func (x *EvidenceRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvidenceRef.ProtoReflect.Descriptor instead.
 func (*EvidenceRef) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *EvidenceRef) GetPredicateType() string {
@@ -745,7 +888,7 @@ var File_seaworthy_verifier_v1_verdict_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\n" +
-	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xb1\x04\n" +
+	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xf6\x04\n" +
 	"\aVerdict\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x127\n" +
@@ -758,14 +901,25 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\btrace_id\x18\b \x01(\tR\atraceId\x12\x1a\n" +
 	"\bsequence\x18\t \x01(\x03R\bsequence\x12\x18\n" +
 	"\apending\x18\n" +
-	" \x01(\bR\apending\"Q\n" +
+	" \x01(\bR\apending\x12C\n" +
+	"\n" +
+	"exceptions\x18\v \x03(\v2#.seaworthy.verifier.v1.ExceptionUseR\n" +
+	"exceptions\"Q\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"STATE_PASS\x10\x01\x12\x0e\n" +
 	"\n" +
 	"STATE_FAIL\x10\x02\x12\x11\n" +
-	"\rSTATE_UNKNOWN\x10\x03\"\x8b\x01\n" +
+	"\rSTATE_UNKNOWN\x10\x03\"\xbd\x01\n" +
+	"\fExceptionUse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12;\n" +
+	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"\x8b\x01\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -782,7 +936,7 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12#\n" +
 	"\rpolicy_digest\x18\x02 \x01(\tR\fpolicyDigest\x12:\n" +
 	"\x05state\x18\x03 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x127\n" +
-	"\x05rules\x18\x04 \x03(\v2!.seaworthy.verifier.v1.RuleResultR\x05rules\"\xc1\x02\n" +
+	"\x05rules\x18\x04 \x03(\v2!.seaworthy.verifier.v1.RuleResultR\x05rules\"\xf8\x02\n" +
 	"\n" +
 	"RuleResult\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12C\n" +
@@ -791,17 +945,24 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\acontrol\x18\x04 \x01(\tR\acontrol\x12\x14\n" +
 	"\x05items\x18\x05 \x03(\tR\x05items\x12\x1d\n" +
 	"\n" +
-	"item_count\x18\x06 \x01(\x05R\titemCount\"q\n" +
+	"item_count\x18\x06 \x01(\x05R\titemCount\x12\x1e\n" +
+	"\n" +
+	"exceptions\x18\a \x03(\tR\n" +
+	"exceptions\"\x87\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eOUTCOME_PASSED\x10\x01\x12\x12\n" +
 	"\x0eOUTCOME_DENIED\x10\x02\x12\x12\n" +
 	"\x0eOUTCOME_WARNED\x10\x03\x12\x11\n" +
-	"\rOUTCOME_ERROR\x10\x04\"\xd4\x01\n" +
+	"\rOUTCOME_ERROR\x10\x04\x12\x14\n" +
+	"\x10OUTCOME_EXCEPTED\x10\x05\"\xd1\x02\n" +
 	"\x06Inputs\x12F\n" +
 	"\fattestations\x18\x01 \x03(\v2\".seaworthy.verifier.v1.EvidenceRefR\fattestations\x128\n" +
 	"\x18advisory_snapshot_digest\x18\x02 \x01(\tR\x16advisorySnapshotDigest\x12H\n" +
-	"\x12advisory_data_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10advisoryDataTime\"\xad\x01\n" +
+	"\x12advisory_data_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10advisoryDataTime\x12'\n" +
+	"\x0fevidence_digest\x18\x04 \x01(\tR\x0eevidenceDigest\x12%\n" +
+	"\x0epolicy_digests\x18\x05 \x03(\tR\rpolicyDigests\x12+\n" +
+	"\x11exception_digests\x18\x06 \x03(\tR\x10exceptionDigests\"\xad\x01\n" +
 	"\vEvidenceRef\x12%\n" +
 	"\x0epredicate_type\x18\x01 \x01(\tR\rpredicateType\x12'\n" +
 	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\x12\x15\n" +
@@ -821,43 +982,46 @@ func file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_verifier_v1_verdict_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_verifier_v1_verdict_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_seaworthy_verifier_v1_verdict_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_seaworthy_verifier_v1_verdict_proto_goTypes = []any{
 	(Verdict_State)(0),            // 0: seaworthy.verifier.v1.Verdict.State
 	(RuleResult_Outcome)(0),       // 1: seaworthy.verifier.v1.RuleResult.Outcome
 	(*Verdict)(nil),               // 2: seaworthy.verifier.v1.Verdict
-	(*Reason)(nil),                // 3: seaworthy.verifier.v1.Reason
-	(*PlatformVerdict)(nil),       // 4: seaworthy.verifier.v1.PlatformVerdict
-	(*PolicyResult)(nil),          // 5: seaworthy.verifier.v1.PolicyResult
-	(*RuleResult)(nil),            // 6: seaworthy.verifier.v1.RuleResult
-	(*Inputs)(nil),                // 7: seaworthy.verifier.v1.Inputs
-	(*EvidenceRef)(nil),           // 8: seaworthy.verifier.v1.EvidenceRef
-	(*v1.ImageRef)(nil),           // 9: seaworthy.type.v1.ImageRef
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
-	(*v1.Platform)(nil),           // 11: seaworthy.type.v1.Platform
+	(*ExceptionUse)(nil),          // 3: seaworthy.verifier.v1.ExceptionUse
+	(*Reason)(nil),                // 4: seaworthy.verifier.v1.Reason
+	(*PlatformVerdict)(nil),       // 5: seaworthy.verifier.v1.PlatformVerdict
+	(*PolicyResult)(nil),          // 6: seaworthy.verifier.v1.PolicyResult
+	(*RuleResult)(nil),            // 7: seaworthy.verifier.v1.RuleResult
+	(*Inputs)(nil),                // 8: seaworthy.verifier.v1.Inputs
+	(*EvidenceRef)(nil),           // 9: seaworthy.verifier.v1.EvidenceRef
+	(*v1.ImageRef)(nil),           // 10: seaworthy.type.v1.ImageRef
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*v1.Platform)(nil),           // 12: seaworthy.type.v1.Platform
 }
 var file_seaworthy_verifier_v1_verdict_proto_depIdxs = []int32{
-	9,  // 0: seaworthy.verifier.v1.Verdict.image:type_name -> seaworthy.type.v1.ImageRef
+	10, // 0: seaworthy.verifier.v1.Verdict.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 1: seaworthy.verifier.v1.Verdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	3,  // 2: seaworthy.verifier.v1.Verdict.reasons:type_name -> seaworthy.verifier.v1.Reason
-	4,  // 3: seaworthy.verifier.v1.Verdict.platforms:type_name -> seaworthy.verifier.v1.PlatformVerdict
-	10, // 4: seaworthy.verifier.v1.Verdict.evaluate_time:type_name -> google.protobuf.Timestamp
-	10, // 5: seaworthy.verifier.v1.Verdict.expire_time:type_name -> google.protobuf.Timestamp
-	11, // 6: seaworthy.verifier.v1.PlatformVerdict.platform:type_name -> seaworthy.type.v1.Platform
-	0,  // 7: seaworthy.verifier.v1.PlatformVerdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	5,  // 8: seaworthy.verifier.v1.PlatformVerdict.policies:type_name -> seaworthy.verifier.v1.PolicyResult
-	7,  // 9: seaworthy.verifier.v1.PlatformVerdict.inputs:type_name -> seaworthy.verifier.v1.Inputs
-	0,  // 10: seaworthy.verifier.v1.PolicyResult.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	6,  // 11: seaworthy.verifier.v1.PolicyResult.rules:type_name -> seaworthy.verifier.v1.RuleResult
-	1,  // 12: seaworthy.verifier.v1.RuleResult.outcome:type_name -> seaworthy.verifier.v1.RuleResult.Outcome
-	8,  // 13: seaworthy.verifier.v1.Inputs.attestations:type_name -> seaworthy.verifier.v1.EvidenceRef
-	10, // 14: seaworthy.verifier.v1.Inputs.advisory_data_time:type_name -> google.protobuf.Timestamp
-	10, // 15: seaworthy.verifier.v1.EvidenceRef.sign_time:type_name -> google.protobuf.Timestamp
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 2: seaworthy.verifier.v1.Verdict.reasons:type_name -> seaworthy.verifier.v1.Reason
+	5,  // 3: seaworthy.verifier.v1.Verdict.platforms:type_name -> seaworthy.verifier.v1.PlatformVerdict
+	11, // 4: seaworthy.verifier.v1.Verdict.evaluate_time:type_name -> google.protobuf.Timestamp
+	11, // 5: seaworthy.verifier.v1.Verdict.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 6: seaworthy.verifier.v1.Verdict.exceptions:type_name -> seaworthy.verifier.v1.ExceptionUse
+	11, // 7: seaworthy.verifier.v1.ExceptionUse.expire_time:type_name -> google.protobuf.Timestamp
+	12, // 8: seaworthy.verifier.v1.PlatformVerdict.platform:type_name -> seaworthy.type.v1.Platform
+	0,  // 9: seaworthy.verifier.v1.PlatformVerdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	6,  // 10: seaworthy.verifier.v1.PlatformVerdict.policies:type_name -> seaworthy.verifier.v1.PolicyResult
+	8,  // 11: seaworthy.verifier.v1.PlatformVerdict.inputs:type_name -> seaworthy.verifier.v1.Inputs
+	0,  // 12: seaworthy.verifier.v1.PolicyResult.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	7,  // 13: seaworthy.verifier.v1.PolicyResult.rules:type_name -> seaworthy.verifier.v1.RuleResult
+	1,  // 14: seaworthy.verifier.v1.RuleResult.outcome:type_name -> seaworthy.verifier.v1.RuleResult.Outcome
+	9,  // 15: seaworthy.verifier.v1.Inputs.attestations:type_name -> seaworthy.verifier.v1.EvidenceRef
+	11, // 16: seaworthy.verifier.v1.Inputs.advisory_data_time:type_name -> google.protobuf.Timestamp
+	11, // 17: seaworthy.verifier.v1.EvidenceRef.sign_time:type_name -> google.protobuf.Timestamp
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_proto_init() }
@@ -871,7 +1035,7 @@ func file_seaworthy_verifier_v1_verdict_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

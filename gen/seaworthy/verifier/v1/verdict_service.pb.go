@@ -23,6 +23,79 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Cause of a change.
+type VerdictChange_Cause int32
+
+const (
+	// Not recorded: a change of a release that kept no causes.
+	VerdictChange_CAUSE_UNSPECIFIED VerdictChange_Cause = 0
+	// The first verdict of the image.
+	VerdictChange_CAUSE_FIRST VerdictChange_Cause = 1
+	// Other evidence about the image, or evidence that is gone.
+	VerdictChange_CAUSE_EVIDENCE VerdictChange_Cause = 2
+	// A scan with another advisory snapshot.
+	VerdictChange_CAUSE_ADVISORIES VerdictChange_Cause = 3
+	// A policy that was added, changed or taken out of force.
+	VerdictChange_CAUSE_POLICY VerdictChange_Cause = 4
+	// An exception that was created or deleted.
+	VerdictChange_CAUSE_EXCEPTION VerdictChange_Cause = 5
+	// The end of an exception, or of evidence or advisories that a policy limits.
+	VerdictChange_CAUSE_EXPIRY VerdictChange_Cause = 6
+	// A step of the pipeline that gave up.
+	VerdictChange_CAUSE_PIPELINE VerdictChange_Cause = 7
+)
+
+// Enum value maps for VerdictChange_Cause.
+var (
+	VerdictChange_Cause_name = map[int32]string{
+		0: "CAUSE_UNSPECIFIED",
+		1: "CAUSE_FIRST",
+		2: "CAUSE_EVIDENCE",
+		3: "CAUSE_ADVISORIES",
+		4: "CAUSE_POLICY",
+		5: "CAUSE_EXCEPTION",
+		6: "CAUSE_EXPIRY",
+		7: "CAUSE_PIPELINE",
+	}
+	VerdictChange_Cause_value = map[string]int32{
+		"CAUSE_UNSPECIFIED": 0,
+		"CAUSE_FIRST":       1,
+		"CAUSE_EVIDENCE":    2,
+		"CAUSE_ADVISORIES":  3,
+		"CAUSE_POLICY":      4,
+		"CAUSE_EXCEPTION":   5,
+		"CAUSE_EXPIRY":      6,
+		"CAUSE_PIPELINE":    7,
+	}
+)
+
+func (x VerdictChange_Cause) Enum() *VerdictChange_Cause {
+	p := new(VerdictChange_Cause)
+	*p = x
+	return p
+}
+
+func (x VerdictChange_Cause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VerdictChange_Cause) Descriptor() protoreflect.EnumDescriptor {
+	return file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[0].Descriptor()
+}
+
+func (VerdictChange_Cause) Type() protoreflect.EnumType {
+	return &file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[0]
+}
+
+func (x VerdictChange_Cause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VerdictChange_Cause.Descriptor instead.
+func (VerdictChange_Cause) EnumDescriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10, 0}
+}
+
 // GetVerdictRequest chooses an image.
 type GetVerdictRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -518,7 +591,7 @@ type ExplainVerdictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The recorded verdict.
 	Recorded *Verdict `protobuf:"bytes,1,opt,name=recorded,proto3" json:"recorded,omitempty"`
-	// The verdict evaluated again.
+	// The verdict evaluated again; unset if an input is missing.
 	Replayed *Verdict `protobuf:"bytes,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	// True if both are equal byte for byte.
 	Equal bool `protobuf:"varint,3,opt,name=equal,proto3" json:"equal,omitempty"`
@@ -586,6 +659,199 @@ func (x *ExplainVerdictResponse) GetMissingInputs() []string {
 	return nil
 }
 
+// VerdictChange is one change of a verdict.
+type VerdictChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The verdict after the change.
+	Verdict *Verdict `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// State before the change; unspecified for the first.
+	PreviousState Verdict_State `protobuf:"varint,2,opt,name=previous_state,json=previousState,proto3,enum=seaworthy.verifier.v1.Verdict_State" json:"previous_state,omitempty"`
+	// Why it changed.
+	Cause VerdictChange_Cause `protobuf:"varint,3,opt,name=cause,proto3,enum=seaworthy.verifier.v1.VerdictChange_Cause" json:"cause,omitempty"`
+	// What exactly, for people: names and digests. At most 500 bytes.
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerdictChange) Reset() {
+	*x = VerdictChange{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerdictChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerdictChange) ProtoMessage() {}
+
+func (x *VerdictChange) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerdictChange.ProtoReflect.Descriptor instead.
+func (*VerdictChange) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *VerdictChange) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+func (x *VerdictChange) GetPreviousState() Verdict_State {
+	if x != nil {
+		return x.PreviousState
+	}
+	return Verdict_STATE_UNSPECIFIED
+}
+
+func (x *VerdictChange) GetCause() VerdictChange_Cause {
+	if x != nil {
+		return x.Cause
+	}
+	return VerdictChange_CAUSE_UNSPECIFIED
+}
+
+func (x *VerdictChange) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// GetVerdictHistoryRequest chooses an image.
+type GetVerdictHistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Image by digest; or by tag, which then means the digest that the tag had at
+	// the last push. With a digest, registry and repository may be empty.
+	Image *v1.ImageRef `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	// Changes a page, 1 to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page, from the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetVerdictHistoryRequest) Reset() {
+	*x = GetVerdictHistoryRequest{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetVerdictHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetVerdictHistoryRequest) ProtoMessage() {}
+
+func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetVerdictHistoryRequest.ProtoReflect.Descriptor instead.
+func (*GetVerdictHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetVerdictHistoryRequest) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *GetVerdictHistoryRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *GetVerdictHistoryRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// GetVerdictHistoryResponse carries a page of changes.
+type GetVerdictHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Changes, latest first.
+	Changes []*VerdictChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetVerdictHistoryResponse) Reset() {
+	*x = GetVerdictHistoryResponse{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetVerdictHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetVerdictHistoryResponse) ProtoMessage() {}
+
+func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetVerdictHistoryResponse.ProtoReflect.Descriptor instead.
+func (*GetVerdictHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetVerdictHistoryResponse) GetChanges() []*VerdictChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *GetVerdictHistoryResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_seaworthy_verifier_v1_verdict_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
@@ -624,14 +890,37 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\brecorded\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\brecorded\x12:\n" +
 	"\breplayed\x18\x02 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\breplayed\x12\x14\n" +
 	"\x05equal\x18\x03 \x01(\bR\x05equal\x12%\n" +
-	"\x0emissing_inputs\x18\x04 \x03(\tR\rmissingInputs2\xae\x04\n" +
+	"\x0emissing_inputs\x18\x04 \x03(\tR\rmissingInputs\"\x99\x03\n" +
+	"\rVerdictChange\x128\n" +
+	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\x12K\n" +
+	"\x0eprevious_state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\rpreviousState\x12@\n" +
+	"\x05cause\x18\x03 \x01(\x0e2*.seaworthy.verifier.v1.VerdictChange.CauseR\x05cause\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xa6\x01\n" +
+	"\x05Cause\x12\x15\n" +
+	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vCAUSE_FIRST\x10\x01\x12\x12\n" +
+	"\x0eCAUSE_EVIDENCE\x10\x02\x12\x14\n" +
+	"\x10CAUSE_ADVISORIES\x10\x03\x12\x10\n" +
+	"\fCAUSE_POLICY\x10\x04\x12\x13\n" +
+	"\x0fCAUSE_EXCEPTION\x10\x05\x12\x10\n" +
+	"\fCAUSE_EXPIRY\x10\x06\x12\x12\n" +
+	"\x0eCAUSE_PIPELINE\x10\a\"\x89\x01\n" +
+	"\x18GetVerdictHistoryRequest\x121\n" +
+	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x83\x01\n" +
+	"\x19GetVerdictHistoryResponse\x12>\n" +
+	"\achanges\x18\x01 \x03(\v2$.seaworthy.verifier.v1.VerdictChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa6\x05\n" +
 	"\x0eVerdictService\x12a\n" +
 	"\n" +
 	"GetVerdict\x12(.seaworthy.verifier.v1.GetVerdictRequest\x1a).seaworthy.verifier.v1.GetVerdictResponse\x12s\n" +
 	"\x10BatchGetVerdicts\x12..seaworthy.verifier.v1.BatchGetVerdictsRequest\x1a/.seaworthy.verifier.v1.BatchGetVerdictsResponse\x12g\n" +
 	"\fListVerdicts\x12*.seaworthy.verifier.v1.ListVerdictsRequest\x1a+.seaworthy.verifier.v1.ListVerdictsResponse\x12l\n" +
 	"\rWatchVerdicts\x12+.seaworthy.verifier.v1.WatchVerdictsRequest\x1a,.seaworthy.verifier.v1.WatchVerdictsResponse0\x01\x12m\n" +
-	"\x0eExplainVerdict\x12,.seaworthy.verifier.v1.ExplainVerdictRequest\x1a-.seaworthy.verifier.v1.ExplainVerdictResponseBIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
+	"\x0eExplainVerdict\x12,.seaworthy.verifier.v1.ExplainVerdictRequest\x1a-.seaworthy.verifier.v1.ExplainVerdictResponse\x12v\n" +
+	"\x11GetVerdictHistory\x12/.seaworthy.verifier.v1.GetVerdictHistoryRequest\x1a0.seaworthy.verifier.v1.GetVerdictHistoryResponseBIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
 
 var (
 	file_seaworthy_verifier_v1_verdict_service_proto_rawDescOnce sync.Once
@@ -645,50 +934,62 @@ func file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescData
 }
 
-var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
-	(*GetVerdictRequest)(nil),        // 0: seaworthy.verifier.v1.GetVerdictRequest
-	(*GetVerdictResponse)(nil),       // 1: seaworthy.verifier.v1.GetVerdictResponse
-	(*BatchGetVerdictsRequest)(nil),  // 2: seaworthy.verifier.v1.BatchGetVerdictsRequest
-	(*BatchGetVerdictsResponse)(nil), // 3: seaworthy.verifier.v1.BatchGetVerdictsResponse
-	(*ListVerdictsRequest)(nil),      // 4: seaworthy.verifier.v1.ListVerdictsRequest
-	(*ListVerdictsResponse)(nil),     // 5: seaworthy.verifier.v1.ListVerdictsResponse
-	(*WatchVerdictsRequest)(nil),     // 6: seaworthy.verifier.v1.WatchVerdictsRequest
-	(*WatchVerdictsResponse)(nil),    // 7: seaworthy.verifier.v1.WatchVerdictsResponse
-	(*ExplainVerdictRequest)(nil),    // 8: seaworthy.verifier.v1.ExplainVerdictRequest
-	(*ExplainVerdictResponse)(nil),   // 9: seaworthy.verifier.v1.ExplainVerdictResponse
-	(*v1.ImageRef)(nil),              // 10: seaworthy.type.v1.ImageRef
-	(*Verdict)(nil),                  // 11: seaworthy.verifier.v1.Verdict
-	(Verdict_State)(0),               // 12: seaworthy.verifier.v1.Verdict.State
-	(*timestamppb.Timestamp)(nil),    // 13: google.protobuf.Timestamp
+	(VerdictChange_Cause)(0),          // 0: seaworthy.verifier.v1.VerdictChange.Cause
+	(*GetVerdictRequest)(nil),         // 1: seaworthy.verifier.v1.GetVerdictRequest
+	(*GetVerdictResponse)(nil),        // 2: seaworthy.verifier.v1.GetVerdictResponse
+	(*BatchGetVerdictsRequest)(nil),   // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest
+	(*BatchGetVerdictsResponse)(nil),  // 4: seaworthy.verifier.v1.BatchGetVerdictsResponse
+	(*ListVerdictsRequest)(nil),       // 5: seaworthy.verifier.v1.ListVerdictsRequest
+	(*ListVerdictsResponse)(nil),      // 6: seaworthy.verifier.v1.ListVerdictsResponse
+	(*WatchVerdictsRequest)(nil),      // 7: seaworthy.verifier.v1.WatchVerdictsRequest
+	(*WatchVerdictsResponse)(nil),     // 8: seaworthy.verifier.v1.WatchVerdictsResponse
+	(*ExplainVerdictRequest)(nil),     // 9: seaworthy.verifier.v1.ExplainVerdictRequest
+	(*ExplainVerdictResponse)(nil),    // 10: seaworthy.verifier.v1.ExplainVerdictResponse
+	(*VerdictChange)(nil),             // 11: seaworthy.verifier.v1.VerdictChange
+	(*GetVerdictHistoryRequest)(nil),  // 12: seaworthy.verifier.v1.GetVerdictHistoryRequest
+	(*GetVerdictHistoryResponse)(nil), // 13: seaworthy.verifier.v1.GetVerdictHistoryResponse
+	(*v1.ImageRef)(nil),               // 14: seaworthy.type.v1.ImageRef
+	(*Verdict)(nil),                   // 15: seaworthy.verifier.v1.Verdict
+	(Verdict_State)(0),                // 16: seaworthy.verifier.v1.Verdict.State
+	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_verdict_service_proto_depIdxs = []int32{
-	10, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	11, // 1: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	10, // 2: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
-	11, // 3: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	12, // 4: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	11, // 5: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	11, // 6: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	12, // 7: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	13, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
-	11, // 9: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
-	11, // 10: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
-	0,  // 11: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
-	2,  // 12: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
-	4,  // 13: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
-	6,  // 14: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
-	8,  // 15: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
-	1,  // 16: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
-	3,  // 17: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
-	5,  // 18: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
-	7,  // 19: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
-	9,  // 20: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	14, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	15, // 1: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	14, // 2: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
+	15, // 3: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 4: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	15, // 5: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	15, // 6: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 7: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	17, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
+	15, // 9: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
+	15, // 10: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
+	15, // 11: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 12: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	0,  // 13: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
+	14, // 14: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	11, // 15: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
+	1,  // 16: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
+	3,  // 17: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
+	5,  // 18: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
+	7,  // 19: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
+	9,  // 20: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
+	12, // 21: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
+	2,  // 22: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
+	4,  // 23: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
+	6,  // 24: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
+	8,  // 25: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
+	10, // 26: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
+	13, // 27: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
+	22, // [22:28] is the sub-list for method output_type
+	16, // [16:22] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_service_proto_init() }
@@ -702,13 +1003,14 @@ func file_seaworthy_verifier_v1_verdict_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   10,
+			NumEnums:      1,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_seaworthy_verifier_v1_verdict_service_proto_goTypes,
 		DependencyIndexes: file_seaworthy_verifier_v1_verdict_service_proto_depIdxs,
+		EnumInfos:         file_seaworthy_verifier_v1_verdict_service_proto_enumTypes,
 		MessageInfos:      file_seaworthy_verifier_v1_verdict_service_proto_msgTypes,
 	}.Build()
 	File_seaworthy_verifier_v1_verdict_service_proto = out.File

@@ -19,11 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	VerdictService_GetVerdict_FullMethodName       = "/seaworthy.verifier.v1.VerdictService/GetVerdict"
-	VerdictService_BatchGetVerdicts_FullMethodName = "/seaworthy.verifier.v1.VerdictService/BatchGetVerdicts"
-	VerdictService_ListVerdicts_FullMethodName     = "/seaworthy.verifier.v1.VerdictService/ListVerdicts"
-	VerdictService_WatchVerdicts_FullMethodName    = "/seaworthy.verifier.v1.VerdictService/WatchVerdicts"
-	VerdictService_ExplainVerdict_FullMethodName   = "/seaworthy.verifier.v1.VerdictService/ExplainVerdict"
+	VerdictService_GetVerdict_FullMethodName        = "/seaworthy.verifier.v1.VerdictService/GetVerdict"
+	VerdictService_BatchGetVerdicts_FullMethodName  = "/seaworthy.verifier.v1.VerdictService/BatchGetVerdicts"
+	VerdictService_ListVerdicts_FullMethodName      = "/seaworthy.verifier.v1.VerdictService/ListVerdicts"
+	VerdictService_WatchVerdicts_FullMethodName     = "/seaworthy.verifier.v1.VerdictService/WatchVerdicts"
+	VerdictService_ExplainVerdict_FullMethodName    = "/seaworthy.verifier.v1.VerdictService/ExplainVerdict"
+	VerdictService_GetVerdictHistory_FullMethodName = "/seaworthy.verifier.v1.VerdictService/GetVerdictHistory"
 )
 
 // VerdictServiceClient is the client API for VerdictService service.
@@ -61,12 +62,23 @@ type VerdictServiceClient interface {
 	// Callers: operators, clients, the gateway.
 	WatchVerdicts(ctx context.Context, in *WatchVerdictsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchVerdictsResponse], error)
 	// ExplainVerdict evaluates a verdict again from its recorded inputs and proves
-	// that the bytes are equal.
+	// that the bytes are equal. If an input is gone there is no replayed verdict, and
+	// the answer names what is missing.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT for a malformed digest; NOT_FOUND
+	// (`VERDICT_NOT_FOUND`); FAILED_PRECONDITION (`VERDICT_NOT_JUDGED`) for a verdict
+	// that no policy was evaluated for.
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ExplainVerdict(ctx context.Context, in *ExplainVerdictRequest, opts ...grpc.CallOption) (*ExplainVerdictResponse, error)
+	// GetVerdictHistory lists every change of an image's verdict with its cause,
+	// latest first. Verdicts are given as they were recorded, also past their end.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference or a bad page token;
+	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that no push was heard of.
+	// Idempotency: reads only.
+	// Callers: operators, clients, the gateway.
+	GetVerdictHistory(ctx context.Context, in *GetVerdictHistoryRequest, opts ...grpc.CallOption) (*GetVerdictHistoryResponse, error)
 }
 
 type verdictServiceClient struct {
@@ -136,6 +148,16 @@ func (c *verdictServiceClient) ExplainVerdict(ctx context.Context, in *ExplainVe
 	return out, nil
 }
 
+func (c *verdictServiceClient) GetVerdictHistory(ctx context.Context, in *GetVerdictHistoryRequest, opts ...grpc.CallOption) (*GetVerdictHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetVerdictHistoryResponse)
+	err := c.cc.Invoke(ctx, VerdictService_GetVerdictHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // VerdictServiceServer is the server API for VerdictService service.
 // All implementations must embed UnimplementedVerdictServiceServer
 // for forward compatibility.
@@ -171,12 +193,23 @@ type VerdictServiceServer interface {
 	// Callers: operators, clients, the gateway.
 	WatchVerdicts(*WatchVerdictsRequest, grpc.ServerStreamingServer[WatchVerdictsResponse]) error
 	// ExplainVerdict evaluates a verdict again from its recorded inputs and proves
-	// that the bytes are equal.
+	// that the bytes are equal. If an input is gone there is no replayed verdict, and
+	// the answer names what is missing.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT for a malformed digest; NOT_FOUND
+	// (`VERDICT_NOT_FOUND`); FAILED_PRECONDITION (`VERDICT_NOT_JUDGED`) for a verdict
+	// that no policy was evaluated for.
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ExplainVerdict(context.Context, *ExplainVerdictRequest) (*ExplainVerdictResponse, error)
+	// GetVerdictHistory lists every change of an image's verdict with its cause,
+	// latest first. Verdicts are given as they were recorded, also past their end.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference or a bad page token;
+	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that no push was heard of.
+	// Idempotency: reads only.
+	// Callers: operators, clients, the gateway.
+	GetVerdictHistory(context.Context, *GetVerdictHistoryRequest) (*GetVerdictHistoryResponse, error)
 	mustEmbedUnimplementedVerdictServiceServer()
 }
 
@@ -201,6 +234,9 @@ func (UnimplementedVerdictServiceServer) WatchVerdicts(*WatchVerdictsRequest, gr
 }
 func (UnimplementedVerdictServiceServer) ExplainVerdict(context.Context, *ExplainVerdictRequest) (*ExplainVerdictResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExplainVerdict not implemented")
+}
+func (UnimplementedVerdictServiceServer) GetVerdictHistory(context.Context, *GetVerdictHistoryRequest) (*GetVerdictHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetVerdictHistory not implemented")
 }
 func (UnimplementedVerdictServiceServer) mustEmbedUnimplementedVerdictServiceServer() {}
 func (UnimplementedVerdictServiceServer) testEmbeddedByValue()                        {}
@@ -306,6 +342,24 @@ func _VerdictService_ExplainVerdict_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _VerdictService_GetVerdictHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetVerdictHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VerdictServiceServer).GetVerdictHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VerdictService_GetVerdictHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VerdictServiceServer).GetVerdictHistory(ctx, req.(*GetVerdictHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // VerdictService_ServiceDesc is the grpc.ServiceDesc for VerdictService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -328,6 +382,10 @@ var VerdictService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExplainVerdict",
 			Handler:    _VerdictService_ExplainVerdict_Handler,
+		},
+		{
+			MethodName: "GetVerdictHistory",
+			Handler:    _VerdictService_GetVerdictHistory_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -11,6 +11,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 )
@@ -56,7 +57,6 @@ func (l *DeadLetters) fail(ctx context.Context, image imageref.Ref, problem stri
 	if err != nil {
 		return err
 	}
-	after := int64(0)
 	if latest != nil {
 		judged, err := wasJudged(latest)
 		if err != nil {
@@ -68,9 +68,12 @@ func (l *DeadLetters) fail(ctx context.Context, image imageref.Ref, problem stri
 			l.Recorder.Hub.Notify()
 			return err
 		}
-		after = latest.Sequence
 	}
-	return l.Recorder.save(ctx, core.Unjudged(image, core.CodePipelineFailed, problem, l.Now()), after, nil)
+	return l.Recorder.save(ctx, change{
+		Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodePipelineFailed, problem, l.Now())},
+		before: latest, revision: store.AnyRevision,
+		cause: store.Cause{Kind: core.CausePipeline, Detail: core.Truncate(problem)},
+	})
 }
 
 // wasJudged tells whether a verdict was made from evidence.

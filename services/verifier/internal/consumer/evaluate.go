@@ -11,6 +11,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 )
@@ -31,9 +32,9 @@ const missingAttempts = 4
 type Evaluator struct {
 	Recorder *Recorder
 	Evidence *evidence.Collector
-	// Policies returns the policies in force.
-	Policies func() []core.Policy
-	Now      func() time.Time
+	// Rules returns what images are judged by now.
+	Rules func(context.Context) (replay.Rules, error)
+	Now   func() time.Time
 }
 
 // Handle judges the image of an event. The event only says that it is time to
@@ -61,10 +62,6 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
-	after := int64(0)
-	if latest != nil {
-		after = latest.Sequence
-	}
 	found, err := e.Evidence.Collect(ctx, image)
 	if err != nil {
 		return permanent(err)
@@ -84,11 +81,15 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err := e.notBefore(ctx, image, found); err != nil {
 		return err
 	}
-	v, err := core.Judge(ctx, core.Input{Image: image, Platforms: found.Platforms, Policies: e.Policies(), Now: e.Now()})
+	rules, err := e.Rules(ctx)
 	if err != nil {
 		return err
 	}
-	return e.Recorder.save(ctx, v, after, reportTimes(found))
+	judged, err := replay.Judge(ctx, image, found.Platforms, rules, e.Now())
+	if err != nil {
+		return err
+	}
+	return e.Recorder.save(ctx, change{Judged: judged, before: latest, reports: reportTimes(found), revision: rules.Revision})
 }
 
 // permanent marks what no retry will cure.

@@ -12,9 +12,11 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
@@ -62,12 +64,35 @@ func (r *Recorder) latest(ctx context.Context, image imageref.Ref) (*store.Recor
 	return images[0].Latest, nil
 }
 
-// save stores a verdict that was made after the caller saw the verdict with the
-// sequence after. The trace of ctx is kept with it.
-func (r *Recorder) save(ctx context.Context, v core.Verdict, after int64, reports map[string]time.Time) error {
+// change is a verdict to store.
+type change struct {
+	replay.Judged
+	// before is the newest verdict that the caller saw, nil for none.
+	before *store.Record
+	// cause is found from what the verdicts were made from if it is unspecified.
+	cause   store.Cause
+	reports map[string]time.Time
+	// revision of the rules it was made by.
+	revision int64
+	// keepPending leaves a push that waits for a verdict waiting.
+	keepPending bool
+}
+
+// save stores a verdict. The trace of ctx is kept with it.
+func (r *Recorder) save(ctx context.Context, c change) error {
+	v := c.Verdict
 	m, err := verdictpb.FromCore(v)
 	if err != nil {
 		return err
+	}
+	after := int64(0)
+	if c.before != nil {
+		after = c.before.Sequence
+	}
+	if c.cause.Kind == core.CauseUnspecified {
+		if c.cause, err = causeSince(c.before, m); err != nil {
+			return err
+		}
 	}
 	key, err := verdictpb.ChangeKey(m)
 	if err != nil {
@@ -87,7 +112,8 @@ func (r *Recorder) save(ctx context.Context, v core.Verdict, after int64, report
 		Image: v.Image, State: v.State, Digest: m.GetDigest(), ChangeKey: key,
 		TraceID: obs.TraceID(ctx), Headers: string(headers),
 		CreateTime: v.EvaluateTime, ExpireTime: v.ExpireTime, Body: body,
-		After: after, ReportTimes: reports,
+		After: after, ReportTimes: c.reports, Cause: c.cause, Documents: c.Documents,
+		Revision: c.revision, KeepPending: c.keepPending,
 	})
 	if errors.Is(err, store.ErrConflict) {
 		r.conflicts.Add(ctx, 1)
@@ -102,4 +128,15 @@ func (r *Recorder) save(ctx context.Context, v core.Verdict, after int64, report
 		"image", v.Image.String(), "state", v.State.String(), "previous_state", saved.Previous.String(),
 		"changed", saved.Changed, "sequence", saved.Sequence, "verdict_digest", m.GetDigest())
 	return nil
+}
+
+func causeSince(before *store.Record, after *verifierv1.Verdict) (store.Cause, error) {
+	if before == nil {
+		return causeOf(nil, after), nil
+	}
+	old, err := verdictpb.Decode(before.Body, before.Sequence, before.Digest, before.TraceID)
+	if err != nil {
+		return store.Cause{}, err
+	}
+	return causeOf(old, after), nil
 }

@@ -92,6 +92,9 @@ type Attestation struct {
 	KeyID string `cel:"key_id"`
 	// SignTime is when it was signed, as far as it is proven or stated.
 	SignTime time.Time `cel:"sign_time"`
+	// Predicate is the decoded predicate, as JSON has it. Empty for scan reports
+	// and bills of material, which rules see as findings and packages.
+	Predicate map[string]any `cel:"predicate"`
 }
 
 // Advisories describes the advisory snapshot behind the findings.

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,9 @@ type Input struct {
 	Platforms []PlatformEvidence
 	// Policies in force; Judge takes those that match.
 	Policies []Policy
-	Now      time.Time
+	// Exceptions there are; Judge takes those that match and have not ended.
+	Exceptions []Exception
+	Now        time.Time
 }
 
 // Judge evaluates the policies that match the image on every platform. Whatever
@@ -31,8 +34,9 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	v := Verdict{Image: in.Image, EvaluateTime: in.Now}
 	policies := matching(in.Policies, in.Image)
 	var ends deadline
+	used := map[string]Exception{}
 	for i := range in.Platforms {
-		j := platformJudge{in: in, evidence: &in.Platforms[i], ends: &ends}
+		j := platformJudge{in: in, evidence: &in.Platforms[i], ends: &ends, used: used}
 		pv := j.judge(ctx, policies)
 		if err := ctx.Err(); err != nil {
 			return Verdict{}, fmt.Errorf("judge %s: %w", in.Image.Digest, err)
@@ -50,6 +54,9 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 		v.Reasons = v.Reasons[:MaxReasons]
 	}
 	v.ExpireTime = ends.first
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		v.Exceptions = append(v.Exceptions, used[name])
+	}
 	return v, nil
 }
 
@@ -89,6 +96,10 @@ type platformJudge struct {
 	evidence *PlatformEvidence
 	ends     *deadline
 	reasons  []Reason
+	// exceptions in force for the manifest, ordered by name.
+	exceptions []Exception
+	// used collects, by name, those that the verdict rests on.
+	used map[string]Exception
 }
 
 func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVerdict {
@@ -98,6 +109,13 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 		Platform: e.Platform,
 		State:    StatePass,
 		Inputs:   Inputs{Attestations: e.Attestations},
+	}
+	for i := range policies {
+		pv.Inputs.PolicyDigests = append(pv.Inputs.PolicyDigests, policies[i].Digest)
+	}
+	j.exceptions = inForce(j.in.Exceptions, j.in.Image, e.Digest, j.in.Now)
+	for i := range j.exceptions {
+		pv.Inputs.ExceptionDigests = append(pv.Inputs.ExceptionDigests, j.exceptions[i].Digest)
 	}
 	if len(policies) == 0 {
 		j.because(CodeNoPolicy, "", "", "no policy matches "+j.in.Image.Name())
@@ -146,7 +164,7 @@ func (j *platformJudge) policy(ctx context.Context, p *Policy, facts *Facts) Pol
 			r.State = Worse(r.State, StateFail)
 		case OutcomeError:
 			r.State = Worse(r.State, StateUnknown)
-		case OutcomeUnspecified, OutcomePassed, OutcomeWarned:
+		case OutcomeUnspecified, OutcomePassed, OutcomeWarned, OutcomeExcepted:
 		}
 		r.Rules = append(r.Rules, res)
 	}
@@ -206,12 +224,7 @@ func (j *platformJudge) rule(ctx context.Context, policy string, r *Rule, facts 
 	if holds {
 		return res
 	}
-	res.Outcome, res.Message = OutcomeDenied, Truncate(r.Message)
-	code := CodeRuleDenied
-	if r.Warn {
-		res.Outcome, code = OutcomeWarned, CodeRuleWarned
-	}
-	res.ItemCount = len(items)
+	res.Message, res.ItemCount = Truncate(r.Message), len(items)
 	for _, it := range items[:min(len(items), MaxItems)] {
 		res.Items = append(res.Items, Truncate(it))
 	}
@@ -221,6 +234,15 @@ func (j *platformJudge) rule(ctx context.Context, policy string, r *Rule, facts 
 		if len(items) > 5 {
 			message += fmt.Sprintf(" and %d more", len(items)-5)
 		}
+	}
+	if used := j.excepted(ctx, policy, r, facts); len(used) > 0 {
+		res.Outcome, res.Exceptions = OutcomeExcepted, j.use(used, policy, r, message)
+		return res
+	}
+	code := CodeRuleDenied
+	res.Outcome = OutcomeDenied
+	if r.Warn {
+		res.Outcome, code = OutcomeWarned, CodeRuleWarned
 	}
 	j.because(code, policy, r.Name, message)
 	return res

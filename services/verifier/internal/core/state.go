@@ -59,6 +59,7 @@ const (
 	OutcomeDenied      Outcome = 2
 	OutcomeWarned      Outcome = 3
 	OutcomeError       Outcome = 4
+	OutcomeExcepted    Outcome = 5
 )
 
 // Severity ranks of findings, in the numbers of seaworthy.type.v1.Severity.
@@ -99,6 +100,7 @@ const (
 	CodeRuleDenied      Code = "RULE_DENIED"
 	CodeRuleWarned      Code = "RULE_WARNED"
 	CodeRuleError       Code = "RULE_ERROR"
+	CodeRuleExcepted    Code = "RULE_EXCEPTED"
 	CodeNeverSeen       Code = "NEVER_SEEN"
 	CodePending         Code = "PENDING"
 	CodePipelineFailed  Code = "PIPELINE_FAILED"
@@ -117,7 +119,7 @@ func (c Code) importance() int {
 	switch c {
 	case CodeRuleDenied:
 		return 0
-	case CodeRuleWarned:
+	case CodeRuleWarned, CodeRuleExcepted:
 		return 2
 	default:
 		return 1
@@ -141,3 +143,18 @@ func (p Platform) String() string {
 	}
 	return strings.Join(parts, "/")
 }
+
+// Cause says why a verdict changed. The zero value was not recorded.
+type Cause int
+
+// Causes, in the numbers of seaworthy.verifier.v1.VerdictChange.Cause.
+const (
+	CauseUnspecified Cause = 0
+	CauseFirst       Cause = 1
+	CauseEvidence    Cause = 2
+	CauseAdvisories  Cause = 3
+	CausePolicy      Cause = 4
+	CauseException   Cause = 5
+	CauseExpiry      Cause = 6
+	CausePipeline    Cause = 7
+)

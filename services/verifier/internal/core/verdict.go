@@ -28,6 +28,8 @@ type Verdict struct {
 	// ExpireTime is the first end of all that the verdict rests on; zero if
 	// nothing it rests on ends.
 	ExpireTime time.Time
+	// Exceptions that it rests on, ordered by name.
+	Exceptions []Exception
 }
 
 // Reason is one reason of a verdict.
@@ -53,6 +55,12 @@ type Inputs struct {
 	Attestations   []Attestation
 	AdvisoryDigest string
 	AdvisoryTime   time.Time
+	// EvidenceDigest names the recorded evidence; whoever records it fills it in.
+	EvidenceDigest string
+	// PolicyDigests are of the policies that match, ordered by their names.
+	PolicyDigests []string
+	// ExceptionDigests are of the exceptions in force, ordered by name.
+	ExceptionDigests []string
 }
 
 // PolicyResult is the outcome of one policy.
@@ -72,4 +80,6 @@ type RuleResult struct {
 	// Items that broke the rule, at most MaxItems of ItemCount.
 	Items     []string
 	ItemCount int
+	// Exceptions names those that cover what broke the rule.
+	Exceptions []string
 }

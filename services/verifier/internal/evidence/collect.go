@@ -200,7 +200,8 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		predicateType: v.PredicateType, stated: attest.StatedTime(v.Statement),
 		attestation: core.Attestation{
 			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
-			SignTime: signedTime(v.PredicateType, v.Predicate),
+			SignTime:  signedTime(v.PredicateType, v.Predicate),
+			Predicate: decoded(v.PredicateType, v.Predicate),
 		},
 	}
 	if v.PredicateType == attest.PredicateCosignVuln {
@@ -252,6 +253,17 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 			}
 		}
 	}
+}
+
+// Believed tells whether the key of a recorded attestation would still make it
+// evidence.
+func Believed(roots attest.TrustRoots, a core.Attestation) bool {
+	var stated time.Time
+	switch a.PredicateType {
+	case attest.PredicateCosignVuln, attest.PredicateVulnsV02, attest.PredicateOpenVEX:
+		stated = a.SignTime // what attest.StatedTime says of these types; of others it is zero
+	}
+	return roots.Believes(a.KeyID, stated)
 }
 
 // claimedType is what an attestation that does not verify says it is.

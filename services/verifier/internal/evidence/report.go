@@ -26,7 +26,12 @@ func signedTime(predicateType string, predicate json.RawMessage) time.Time {
 		CreationInfo struct {
 			Created time.Time `json:"created"`
 		} `json:"creationInfo"`
-		Timestamp time.Time `json:"timestamp"`
+		Timestamp  time.Time `json:"timestamp"`
+		RunDetails struct {
+			Metadata struct {
+				FinishedOn time.Time `json:"finishedOn"`
+			} `json:"metadata"`
+		} `json:"runDetails"`
 	}
 	if err := json.Unmarshal(predicate, &stated); err != nil {
 		return time.Time{}
@@ -38,9 +43,32 @@ func signedTime(predicateType string, predicate json.RawMessage) time.Time {
 		return stated.CreationInfo.Created.UTC()
 	case attest.PredicateOpenVEX:
 		return stated.Timestamp.UTC()
+	case attest.PredicateSLSAProvenance:
+		return stated.RunDetails.Metadata.FinishedOn.UTC()
 	default:
 		return time.Time{}
 	}
+}
+
+// maxPredicate is the size of a predicate that rules can see; a larger one is
+// verified evidence all the same.
+const maxPredicate = 1 << 20
+
+// decoded is the predicate as rules see it: none of the large documents that
+// rules see in another form, and none that is no object.
+func decoded(predicateType string, predicate json.RawMessage) map[string]any {
+	switch predicateType {
+	case attest.PredicateCosignVuln, attest.PredicateVulnsV02, attest.PredicateSPDX, attest.PredicateCycloneDX:
+		return nil
+	}
+	if len(predicate) > maxPredicate {
+		return nil
+	}
+	var out map[string]any
+	if err := json.Unmarshal(predicate, &out); err != nil {
+		return nil
+	}
+	return out
 }
 
 // decodeReport reads the scan report out of a verified cosign vuln predicate.

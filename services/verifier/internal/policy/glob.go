@@ -51,3 +51,9 @@ func globExpression(glob string) string {
 	}
 	return b.String()
 }
+
+// Glob returns a matcher of names given as registry/repository, as in
+// spec.match.repositories.
+func Glob(glob string) (func(name string) bool, error) {
+	return compileGlobs([]string{glob})
+}

@@ -1,9 +1,7 @@
 package policy
 
 import (
-	"bytes"
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -283,29 +281,6 @@ func TestBaseline(t *testing.T) {
 				t.Errorf("broken rules (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-// TestShippedCopy keeps deploy/policies equal to the built-in pack.
-func TestShippedCopy(t *testing.T) {
-	t.Parallel()
-	shipped, err := os.ReadFile("../../../../deploy/policies/baseline.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pack, err := Pack("baseline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(shipped, pack) {
-		t.Error("deploy/policies/baseline.yaml and internal/policy/packs/baseline.yaml differ; copy one over the other")
-	}
-	set, err := newLoader(t).Load("../../../../deploy/policies", nil)
-	if err != nil || len(set) == 0 {
-		t.Errorf("load deploy/policies: %d policies, %v", len(set), err)
-	}
-	if _, err := Pack("nope"); err == nil {
-		t.Error("a pack that does not exist was found")
 	}
 }
 

@@ -73,8 +73,3 @@ func (s *Policies) message(p *policy.Policy) *verifierv1.Policy {
 		Name: p.Name, Document: p.Document, Digest: p.Digest, Etag: p.Digest, UpdateTime: timestamppb.New(s.loaded),
 	}
 }
-
-// Exceptions implements ExceptionService, of which this release has nothing.
-type Exceptions struct {
-	verifierv1.UnimplementedExceptionServiceServer
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/page"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
 )
@@ -29,14 +30,15 @@ const (
 type Verdicts struct {
 	verifierv1.UnimplementedVerdictServiceServer
 
-	store store.Store
-	hub   *wake.Hub
-	now   func() time.Time
+	store    store.Store
+	hub      *wake.Hub
+	replayer *replay.Replayer
+	now      func() time.Time
 }
 
 // NewVerdicts returns the service.
-func NewVerdicts(s store.Store, hub *wake.Hub, now func() time.Time) *Verdicts {
-	return &Verdicts{store: s, hub: hub, now: now}
+func NewVerdicts(s store.Store, hub *wake.Hub, r *replay.Replayer, now func() time.Time) *Verdicts {
+	return &Verdicts{store: s, hub: hub, replayer: r, now: now}
 }
 
 // GetVerdict implements VerdictService.

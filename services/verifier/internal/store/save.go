@@ -9,6 +9,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 )
 
 // Save implements Store.
@@ -39,6 +40,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if err != nil {
 		return Saved{}, fmt.Errorf("lock sequence: %w", err)
 	}
+	if err := checkRevision(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
 	current, err := newest(ctx, tx, v)
 	if err != nil {
 		return Saved{}, err
@@ -53,11 +57,14 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		// The time moves although the verdict stays: a push from before it that is
 		// heard of only now has its answer and must not wait for another.
 		_, err := tx.ExecContext(ctx, `
-			UPDATE images SET pending_time = 0,
-				verdict_time = CASE WHEN verdict_time < $1 THEN $1 ELSE verdict_time END
+			UPDATE images SET pending_time = pending_time * $5,
+				verdict_time = CASE WHEN $5 = 0 AND verdict_time < $1 THEN $1 ELSE verdict_time END
 			WHERE registry = $2 AND repository = $3 AND digest = $4`,
-			sqldb.Time(v.CreateTime), v.Image.Registry, v.Image.Repository, v.Image.Digest)
+			sqldb.Time(v.CreateTime), v.Image.Registry, v.Image.Repository, v.Image.Digest, keep(v))
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
+	}
+	if err := saveDocuments(ctx, tx, v); err != nil {
+		return Saved{}, err
 	}
 	next := last + 1
 	for _, stmt := range []struct {
@@ -67,22 +74,24 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		{`UPDATE counters SET value = $1 WHERE name = 'verdict'`, []any{next}},
 		{
 			`INSERT INTO verdicts (sequence, registry, repository, digest, state, previous_state,
-				verdict_digest, change_key, trace_id, create_time, body)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+				verdict_digest, change_key, trace_id, create_time, body, cause, cause_detail)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 			[]any{
 				next, v.Image.Registry, v.Image.Repository, v.Image.Digest, int64(v.State), int64(current.state),
 				v.Digest, v.ChangeKey, v.TraceID, sqldb.Time(v.CreateTime), v.Body,
+				int64(v.Cause.Kind), v.Cause.Detail,
 			},
 		},
 		{
 			`INSERT INTO images (registry, repository, digest, sequence, state, verdict_time, expire_time, pending_time)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
 			ON CONFLICT (registry, repository, digest) DO UPDATE
-			SET sequence = excluded.sequence, state = excluded.state, verdict_time = excluded.verdict_time,
-				expire_time = excluded.expire_time, pending_time = 0`,
+			SET sequence = excluded.sequence, state = excluded.state,
+				verdict_time = CASE WHEN $8 = 1 THEN images.verdict_time ELSE excluded.verdict_time END,
+				expire_time = excluded.expire_time, pending_time = images.pending_time * $8`,
 			[]any{
 				v.Image.Registry, v.Image.Repository, v.Image.Digest, next, int64(v.State),
-				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime),
+				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime), keep(v),
 			},
 		},
 		{`INSERT INTO outbox (sequence, headers) VALUES ($1, $2)`, []any{next, v.Headers}},
@@ -92,6 +101,28 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		}
 	}
 	return Saved{Changed: true, Sequence: next, Previous: current.state}, nil
+}
+
+// keep is the factor that keeps the time of a waiting push, or makes it 0.
+func keep(v NewVerdict) int64 {
+	if v.KeepPending {
+		return 1
+	}
+	return 0
+}
+
+func checkRevision(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	if v.Revision == AnyRevision {
+		return nil
+	}
+	var revision int64
+	if err := tx.QueryRowContext(ctx, `SELECT value FROM counters WHERE name = 'rules'`).Scan(&revision); err != nil {
+		return fmt.Errorf("read revision of the rules: %w", err)
+	}
+	if revision != v.Revision {
+		return fmt.Errorf("%w: the rules have changed", ErrConflict)
+	}
+	return nil
 }
 
 type newestVerdict struct {
@@ -129,6 +160,31 @@ func saveReportTimes(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
 		}
 	}
 	return nil
+}
+
+func saveDocuments(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	for _, d := range v.Documents {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO documents (digest, body, create_time) VALUES ($1, $2, $3)
+			ON CONFLICT (digest) DO NOTHING`, d.Digest, d.Packed, sqldb.Time(v.CreateTime))
+		if err != nil {
+			return fmt.Errorf("save document %s: %w", d.Digest, err)
+		}
+	}
+	return nil
+}
+
+// Document implements Store.
+func (s *SQL) Document(ctx context.Context, digest string) (record.Document, error) {
+	d := record.Document{Digest: digest}
+	err := s.db.QueryRowContext(ctx, `SELECT body FROM documents WHERE digest = $1`, digest).Scan(&d.Packed)
+	if errors.Is(err, sql.ErrNoRows) {
+		return record.Document{}, ErrNotFound
+	}
+	if err != nil {
+		return record.Document{}, fmt.Errorf("read document: %w", err)
+	}
+	return d, nil
 }
 
 // Outbox implements Store.

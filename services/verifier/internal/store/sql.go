@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (s *SQL) ResolveTag(ctx context.Context, image imageref.Ref) (digest, probl
 
 // recordColumns are the columns that scanRecord reads, of verdicts as v.
 const recordColumns = `v.sequence, v.registry, v.repository, v.digest, v.state, v.previous_state,
-	v.verdict_digest, v.trace_id, v.create_time, v.body`
+	v.verdict_digest, v.trace_id, v.create_time, v.body, v.cause, v.cause_detail`
 
 type row interface{ Scan(dest ...any) error }
 
@@ -113,16 +114,17 @@ func scanRecord(r row, more ...any) (Record, error) {
 		rec         Record
 		created     int64
 		state, prev int64
+		cause       int64
 	)
 	dest := []any{
 		&rec.Sequence, &rec.Image.Registry, &rec.Image.Repository, &rec.Image.Digest,
-		&state, &prev, &rec.Digest, &rec.TraceID, &created, &rec.Body,
+		&state, &prev, &rec.Digest, &rec.TraceID, &created, &rec.Body, &cause, &rec.Cause.Detail,
 	}
 	if err := r.Scan(append(dest, more...)...); err != nil {
 		return Record{}, err
 	}
 	rec.State, rec.PreviousState = core.State(state), core.State(prev)
-	rec.CreateTime = sqldb.FromTime(created)
+	rec.CreateTime, rec.Cause.Kind = sqldb.FromTime(created), core.Cause(cause)
 	return rec, nil
 }
 
@@ -223,6 +225,34 @@ func (s *SQL) List(ctx context.Context, q ListQuery) ([]Record, error) {
 func (s *SQL) Changes(ctx context.Context, after int64, limit int) ([]Record, error) {
 	return s.records(ctx, `
 		SELECT `+recordColumns+` FROM verdicts v WHERE v.sequence > $1 ORDER BY v.sequence LIMIT $2`, after, limit)
+}
+
+// History implements Store.
+func (s *SQL) History(ctx context.Context, image imageref.Ref, before int64, limit int) ([]Record, error) {
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	where, args := `v.digest = $1 AND v.sequence < $2`, []any{image.Digest, before, limit}
+	if image.Registry != "" || image.Repository != "" {
+		where += ` AND v.registry = $4 AND v.repository = $5`
+		args = append(args, image.Registry, image.Repository)
+	}
+	return s.records(ctx, `
+		SELECT `+recordColumns+` FROM verdicts v WHERE `+where+` ORDER BY v.sequence DESC LIMIT $3`, args...)
+}
+
+// Verdict implements Store.
+func (s *SQL) Verdict(ctx context.Context, verdictDigest string) (Record, error) {
+	all, err := s.records(ctx, `
+		SELECT `+recordColumns+` FROM verdicts v WHERE v.verdict_digest = $1
+		ORDER BY v.sequence DESC LIMIT 1`, verdictDigest)
+	if err != nil {
+		return Record{}, err
+	}
+	if len(all) == 0 {
+		return Record{}, ErrNotFound
+	}
+	return all[0], nil
 }
 
 func (s *SQL) records(ctx context.Context, query string, args ...any) ([]Record, error) {

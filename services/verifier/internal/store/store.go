@@ -16,6 +16,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 )
 
 // ErrConflict says that another verdict of the image was stored since the
@@ -54,11 +55,48 @@ type Store interface {
 	List(ctx context.Context, q ListQuery) ([]Record, error)
 	// Changes returns verdicts after a sequence, in order, at most limit.
 	Changes(ctx context.Context, after int64, limit int) ([]Record, error)
+	// History returns the verdicts of a digest, latest first: in one repository, or
+	// in all if the reference names none; below a sequence unless that is 0.
+	History(ctx context.Context, image imageref.Ref, before int64, limit int) ([]Record, error)
+	// Verdict returns the newest verdict with a digest, or ErrNotFound.
+	Verdict(ctx context.Context, verdictDigest string) (Record, error)
+	// Document returns a recorded document, or ErrNotFound. The caller checks that
+	// it is what its digest says.
+	Document(ctx context.Context, digest string) (record.Document, error)
 	// LastSequence returns the sequence of the newest verdict, 0 if there is none.
 	LastSequence(ctx context.Context) (int64, error)
 	// ReportTimes returns the signing time of the newest report judged in the
 	// image's repository for each of the platform manifests that has one.
 	ReportTimes(ctx context.Context, image imageref.Ref, digests []string) (map[string]time.Time, error)
+
+	// RulesRevision changes with everything that images are judged by besides
+	// evidence.
+	RulesRevision(ctx context.Context) (int64, error)
+	// CreateException adds an exception, of which there may be limit, and orders the
+	// images to be judged again. A repeated request returns what it created.
+	// ErrExists, ErrTooMany.
+	CreateException(ctx context.Context, e Exception, limit int, cause Cause) (Exception, error)
+	// DeleteException takes an exception away. ErrNotFound, ErrFromFile.
+	DeleteException(ctx context.Context, name string, cause Cause) error
+	// SyncExceptions makes the exceptions from files those given; nothing changes if
+	// they are the same. ErrExists if the API has one of that name.
+	SyncExceptions(ctx context.Context, fromFiles []Exception, cause Cause) error
+	// Exceptions lists exceptions after a name, ordered by name, at most limit.
+	Exceptions(ctx context.Context, after string, limit int) ([]Exception, error)
+	// Exception returns one, or ErrNotFound.
+	Exception(ctx context.Context, name string) (Exception, error)
+	// NextReevaluation returns the oldest work of judging images again, or
+	// ErrNotFound.
+	NextReevaluation(ctx context.Context) (Reevaluation, error)
+	// AdvanceReevaluation notes how far the work has come, or that it is done.
+	AdvanceReevaluation(ctx context.Context, r Reevaluation, done bool) error
+	// JudgedAfter lists images with a verdict after one, in the order of (digest,
+	// registry, repository), at most limit.
+	JudgedAfter(ctx context.Context, after imageref.Ref, limit int) ([]imageref.Ref, error)
+	// Expired lists, in the same order, images whose verdict has ended.
+	Expired(ctx context.Context, now time.Time, after imageref.Ref, limit int) ([]imageref.Ref, error)
+	// Lease takes or prolongs a lease; false if another holder has it.
+	Lease(ctx context.Context, name, holder string, now time.Time, d time.Duration) (bool, error)
 
 	// Outbox returns changes that were not published yet, in order, at most limit.
 	Outbox(ctx context.Context, limit int) ([]OutboxEntry, error)
@@ -70,6 +108,9 @@ type Store interface {
 	// LoadTrust returns it, or ErrNotFound.
 	LoadTrust(ctx context.Context, source string) (body []byte, fetched time.Time, err error)
 }
+
+// AnyRevision is the revision of a verdict that no rule had a part in.
+const AnyRevision = -1
 
 // MaxImages bounds the answer of Images.
 const MaxImages = 1000
@@ -94,6 +135,15 @@ type Record struct {
 	CreateTime    time.Time
 	// Body is the verdict as the caller encoded it.
 	Body []byte
+	// Cause of the change.
+	Cause Cause
+}
+
+// Cause says why a verdict changed.
+type Cause struct {
+	Kind core.Cause
+	// Detail is for people, at most core.MaxText bytes.
+	Detail string
 }
 
 // NewVerdict is a verdict to store.
@@ -114,6 +164,14 @@ type NewVerdict struct {
 	// ReportTimes are the signing times of the reports judged, by digest of the
 	// platform manifest.
 	ReportTimes map[string]time.Time
+	Cause       Cause
+	// Revision of the rules that it was made by; AnyRevision if by none. A verdict
+	// by rules that are not in force any more is an ErrConflict.
+	Revision int64
+	// KeepPending leaves a push that waits for a verdict waiting.
+	KeepPending bool
+	// Documents are what it was made from; those that are there stay as they are.
+	Documents []record.Document
 }
 
 // Saved tells what Save did.

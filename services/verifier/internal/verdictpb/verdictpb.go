@@ -55,6 +55,12 @@ func Digest(v *verifierv1.Verdict) (string, error) {
 func ChangeKey(v *verifierv1.Verdict) (string, error) {
 	c := proto.CloneOf(v)
 	c.EvaluateTime = nil
+	for _, p := range c.GetPlatforms() {
+		// What else was looked at without changing what is said.
+		if in := p.GetInputs(); in != nil {
+			in.EvidenceDigest, in.PolicyDigests, in.ExceptionDigests = "", nil, nil
+		}
+	}
 	if c.Image != nil {
 		c.Image.Tag = ""
 	}
@@ -79,6 +85,11 @@ func FromCore(v core.Verdict) (*verifierv1.Verdict, error) {
 	}
 	for _, p := range v.Platforms {
 		m.Platforms = append(m.Platforms, platform(p))
+	}
+	for _, e := range v.Exceptions {
+		m.Exceptions = append(m.Exceptions, &verifierv1.ExceptionUse{
+			Name: e.Name, Digest: e.Digest, Target: e.Target, Owner: e.Owner, Reason: e.Reason, ExpireTime: timestamp(e.ExpireTime),
+		})
 	}
 	digest, err := Digest(m)
 	if err != nil {
@@ -112,6 +123,9 @@ func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 		Inputs: &verifierv1.Inputs{
 			AdvisorySnapshotDigest: p.Inputs.AdvisoryDigest,
 			AdvisoryDataTime:       timestamp(p.Inputs.AdvisoryTime),
+			EvidenceDigest:         p.Inputs.EvidenceDigest,
+			PolicyDigests:          p.Inputs.PolicyDigests,
+			ExceptionDigests:       p.Inputs.ExceptionDigests,
 		},
 	}
 	if p.Platform != (core.Platform{}) {
@@ -127,7 +141,7 @@ func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 		for _, r := range pol.Rules {
 			pr.Rules = append(pr.Rules, &verifierv1.RuleResult{
 				Rule: r.Rule, Outcome: verifierv1.RuleResult_Outcome(r.Outcome), Message: r.Message,
-				Control: r.Control, Items: r.Items, ItemCount: int32(r.ItemCount),
+				Control: r.Control, Items: r.Items, ItemCount: int32(r.ItemCount), Exceptions: r.Exceptions,
 			})
 		}
 		m.Policies = append(m.Policies, pr)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 )
 
@@ -32,6 +33,12 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Outbox":            testOutbox,
 		"ReportTimes":       testReportTimes,
 		"Trust":             testTrust,
+		"History":           testHistory,
+		"Exceptions":        testExceptions,
+		"Rules":             testRules,
+		"Reevaluation":      testReevaluation,
+		"Lease":             testLease,
+		"Documents":         testDocuments,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
@@ -49,6 +56,7 @@ func verdict(i imageref.Ref, state core.State, key string, after int64) store.Ne
 	return store.NewVerdict{
 		Image: i, State: state, Digest: "sha256:" + key, ChangeKey: key, TraceID: "trace-" + key,
 		Headers: `{"h":"` + key + `"}`, CreateTime: start, Body: []byte(key), After: after,
+		Revision: store.AnyRevision,
 	}
 }
 
@@ -418,5 +426,76 @@ func testTrust(t *testing.T, s store.Store) {
 	body, fetched, err := s.LoadTrust(t.Context(), "signer")
 	if err != nil || string(body) != "two" || !fetched.Equal(start) {
 		t.Errorf("kept %q of %s, %v", body, fetched, err)
+	}
+}
+
+func testHistory(t *testing.T, s store.Store) {
+	t.Helper()
+	elsewhere := image
+	elsewhere.Repository = "team/copy"
+	first := verdict(image, core.StateFail, "one", 0)
+	first.Cause = store.Cause{Kind: core.CauseFirst, Detail: "the first"}
+	save(t, s, first)
+	save(t, s, verdict(elsewhere, core.StatePass, "other", 0))
+	save(t, s, verdict(image, core.StatePass, "two", 1))
+	save(t, s, verdict(image, core.StateFail, "one", 3))
+	history := func(i imageref.Ref, before int64, limit int) []int64 {
+		t.Helper()
+		all, err := s.History(t.Context(), i, before, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []int64
+		for _, r := range all {
+			out = append(out, r.Sequence)
+		}
+		return out
+	}
+	if d := cmp.Diff([]int64{4, 3, 1}, history(image, 0, 10)); d != "" {
+		t.Errorf("in one repository (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]int64{4, 3, 2, 1}, history(imageref.Ref{Digest: digest}, 0, 10)); d != "" {
+		t.Errorf("in all repositories (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]int64{3}, history(image, 4, 1)); d != "" {
+		t.Errorf("a page (-want +got):\n%s", d)
+	}
+	all, err := s.History(t.Context(), image, 0, 10)
+	if err != nil || all[2].Cause != first.Cause || all[0].PreviousState != core.StatePass || all[0].Cause != (store.Cause{}) {
+		t.Errorf("causes: %+v, %v", all, err)
+	}
+	if r, err := s.Verdict(t.Context(), "sha256:one"); err != nil || r.Sequence != 4 {
+		t.Errorf("verdict by digest: %+v, %v", r, err)
+	}
+	if _, err := s.Verdict(t.Context(), "sha256:none"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no verdict: %v", err)
+	}
+}
+
+func testDocuments(t *testing.T, s store.Store) {
+	t.Helper()
+	d := record.Document{Digest: "sha256:doc", Packed: []byte{0, 1, 2}}
+	v := verdict(image, core.StateFail, "one", 0)
+	v.Documents = []record.Document{d}
+	save(t, s, v)
+	again := verdict(image, core.StatePass, "two", 1)
+	again.Documents = []record.Document{{Digest: d.Digest, Packed: []byte("other")}, {Digest: "sha256:new", Packed: []byte("new")}}
+	save(t, s, again)
+	got, err := s.Document(t.Context(), d.Digest)
+	if err != nil || cmp.Diff(d, got) != "" {
+		t.Errorf("document: %+v, %v", got, err)
+	}
+	if got, err := s.Document(t.Context(), "sha256:new"); err != nil || string(got.Packed) != "new" {
+		t.Errorf("second document: %+v, %v", got, err)
+	}
+	if _, err := s.Document(t.Context(), "sha256:none"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("no document: %v", err)
+	}
+	// A verdict that says nothing new leaves no documents behind.
+	same := verdict(image, core.StatePass, "two", 2)
+	same.Documents = []record.Document{{Digest: "sha256:same", Packed: []byte("same")}}
+	save(t, s, same)
+	if _, err := s.Document(t.Context(), "sha256:same"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("document of an unchanged verdict: %v", err)
 	}
 }

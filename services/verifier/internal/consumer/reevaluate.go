@@ -1,0 +1,260 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
+)
+
+const (
+	reevaluateLease = "reevaluate"
+	// leaseFor is how long another replica waits for one that died.
+	leaseFor = 15 * time.Second
+	// lookEvery bounds how late an end is noticed.
+	lookEvery = time.Second
+	// reevaluateBatch is the number of images between two notes of how far it came.
+	reevaluateBatch = 50
+	// retryAfter is the pause before an ended verdict is tried again.
+	retryAfter = time.Minute
+)
+
+// Reevaluator judges images again when the rules have changed or a verdict has
+// ended, from the recorded evidence if it is still trusted, otherwise from the
+// registry. One replica does it at a time; another one goes on where it stopped.
+type Reevaluator struct {
+	Evaluator *Evaluator
+	Replayer  *replay.Replayer
+	// Trusted tells whether recorded evidence would still be believed.
+	Trusted func(core.Attestation) bool
+	// Holder names this replica.
+	Holder string
+	Tracer trace.Tracer
+
+	// failed tells when an image whose verdict has ended could not be judged.
+	failed map[imageref.Ref]time.Time
+}
+
+// Run works until ctx ends.
+func (r *Reevaluator) Run(ctx context.Context) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	defer r.release(ctx)
+	for {
+		if err := r.once(ctx); err != nil && ctx.Err() == nil {
+			r.Evaluator.Recorder.log.WarnContext(ctx, "re-evaluation stopped; it goes on with the next look", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// once does what there is to do now.
+func (r *Reevaluator) once(ctx context.Context) error {
+	mine, err := r.lease(ctx)
+	if err != nil || !mine {
+		return err
+	}
+	if err := r.expired(ctx); err != nil {
+		return err
+	}
+	for {
+		work, err := r.Evaluator.Recorder.Store.NextReevaluation(ctx)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.work(ctx, work); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Reevaluator) lease(ctx context.Context) (bool, error) {
+	return r.Evaluator.Recorder.Store.Lease(ctx, reevaluateLease, r.Holder, r.Evaluator.Now(), leaseFor)
+}
+
+// release lets another replica go on at once.
+func (r *Reevaluator) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if _, err := r.Evaluator.Recorder.Store.Lease(ctx, reevaluateLease, r.Holder, r.Evaluator.Now(), 0); err != nil {
+		r.Evaluator.Recorder.log.DebugContext(ctx, "lease not released; it ends by itself", "error", err)
+	}
+}
+
+// expired judges the images whose verdict has ended.
+func (r *Reevaluator) expired(ctx context.Context) error {
+	var after imageref.Ref
+	for {
+		due, err := r.Evaluator.Recorder.Store.Expired(ctx, r.Evaluator.Now(), after, reevaluateBatch)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		if after, err = r.batch(ctx, due, store.Cause{Kind: core.CauseExpiry}); err != nil {
+			return err
+		}
+	}
+}
+
+// work judges the images that a change of the rules may touch.
+func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
+	for {
+		images, err := r.Evaluator.Recorder.Store.JudgedAfter(ctx, w.After, reevaluateBatch)
+		if err != nil {
+			return err
+		}
+		if len(images) == 0 {
+			return r.Evaluator.Recorder.Store.AdvanceReevaluation(ctx, w, true)
+		}
+		if w.After, err = r.batch(ctx, images, w.Cause); err != nil {
+			return err
+		}
+		if err := r.Evaluator.Recorder.Store.AdvanceReevaluation(ctx, w, false); err != nil {
+			return err
+		}
+	}
+}
+
+// batch judges images and returns the last. An ended verdict that cannot be made
+// again now is served as UNKNOWN anyway and tried again later; a changed rule waits
+// for its images.
+func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause store.Cause) (imageref.Ref, error) {
+	mine, err := r.lease(ctx)
+	if err != nil {
+		return imageref.Ref{}, err
+	}
+	if !mine {
+		return imageref.Ref{}, errors.New("another replica has taken over")
+	}
+	for _, image := range images {
+		ended := cause.Kind == core.CauseExpiry
+		if ended && r.Evaluator.Now().Before(r.failed[image].Add(retryAfter)) {
+			continue
+		}
+		delete(r.failed, image)
+		err := r.image(ctx, image, cause)
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil || !ended {
+			return imageref.Ref{}, fmt.Errorf("judge %s again: %w", image.String(), err)
+		}
+		r.Evaluator.Recorder.log.WarnContext(ctx, "ended verdict not made again", "image", image.String(), "error", err)
+		if r.failed == nil {
+			r.failed = map[imageref.Ref]time.Time{}
+		}
+		r.failed[image] = r.Evaluator.Now()
+	}
+	return images[len(images)-1], nil
+}
+
+func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, cause store.Cause) error {
+	ctx, span := r.Tracer.Start(ctx, "reevaluate")
+	defer span.End()
+	for range maxConflicts {
+		err := r.judge(ctx, image, cause)
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return fmt.Errorf("judge %s again: %w", image.Digest, store.ErrConflict)
+}
+
+func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store.Cause) error {
+	latest, err := r.Evaluator.Recorder.latest(ctx, image)
+	if err != nil || latest == nil {
+		return err
+	}
+	recorded, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
+	if err != nil {
+		return err
+	}
+	if judged, err := wasJudged(latest); err != nil || !judged {
+		return err
+	}
+	// The tag that the image was called by is part of what rules see.
+	image = verdictpb.Ref(recorded.GetImage())
+	platforms, err := r.evidence(ctx, image, recorded)
+	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
+		// What it rested on is gone for good, so nothing speaks for it any more.
+		return r.Evaluator.Recorder.save(ctx, change{
+			Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceMissing, "the evidence cannot be read again: "+err.Error(), r.Evaluator.Now())},
+			before: latest, cause: cause, revision: store.AnyRevision, keepPending: true,
+		})
+	}
+	if err != nil {
+		return err
+	}
+	rules, err := r.Evaluator.Rules(ctx)
+	if err != nil {
+		return err
+	}
+	now := r.Evaluator.Now()
+	judged, err := replay.Judge(ctx, image, platforms, rules, now)
+	if err != nil {
+		return err
+	}
+	if cause.Kind == core.CauseExpiry {
+		cause.Detail = core.Truncate(whatEnded(recorded, now))
+	}
+	return r.Evaluator.Recorder.save(ctx, change{
+		Judged: judged, before: latest, cause: cause, revision: rules.Revision, keepPending: true,
+	})
+}
+
+// evidence is the recorded evidence while all of it is by keys that are trusted
+// now, and what the registry has otherwise.
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
+	platforms, missing, err := r.Replayer.Evidence(ctx, recorded)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) == 0 && r.trusted(platforms) {
+		return platforms, nil
+	}
+	found, err := r.Evaluator.Evidence.Collect(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
+		return nil, err
+	}
+	return found.Platforms, nil
+}
+
+func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {
+	for _, p := range platforms {
+		for _, a := range p.Attestations {
+			if !r.Trusted(a) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// whatEnded names what a verdict rested on and has reached its end.
+func whatEnded(v *verifierv1.Verdict, now time.Time) string {
+	for _, e := range v.GetExceptions() {
+		if !now.Before(e.GetExpireTime().AsTime()) {
+			return fmt.Sprintf("exception %s ended at %s", e.GetName(), e.GetExpireTime().AsTime().Format(time.RFC3339))
+		}
+	}
+	return "evidence or advisories reached the greatest age that a policy allows"
+}

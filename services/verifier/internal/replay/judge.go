@@ -1,0 +1,97 @@
+// Package replay makes verdicts together with the record of what they were made
+// from, and makes them again from that record.
+package replay
+
+import (
+	"context"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
+)
+
+// Rules are what images are judged by at a time.
+type Rules struct {
+	Policies   []policy.Policy
+	Exceptions []Exception
+	// Revision of the store's rules that these are.
+	Revision int64
+}
+
+// Exception is an exception with the document that it is recorded as.
+type Exception struct {
+	core.Exception
+	Document []byte
+}
+
+// NewException makes an exception out of its recorded form.
+func NewException(document []byte) (Exception, error) {
+	e, err := exception.Decode(document)
+	if err != nil {
+		return Exception{}, err
+	}
+	c, err := e.Core()
+	if err != nil {
+		return Exception{}, err
+	}
+	return Exception{Exception: c, Document: document}, nil
+}
+
+// Judged is a verdict with the documents that it can be made again from.
+type Judged struct {
+	Verdict   core.Verdict
+	Documents []record.Document
+}
+
+// Judge makes the verdict of an image and records its inputs.
+func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (Judged, error) {
+	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), Now: now}
+	for _, e := range rules.Exceptions {
+		in.Exceptions = append(in.Exceptions, e.Exception)
+	}
+	v, err := core.Judge(ctx, in)
+	if err != nil {
+		return Judged{}, err
+	}
+	out := Judged{Verdict: v}
+	used := map[string]bool{}
+	for i := range platforms {
+		d, err := record.PackEvidence(platforms[i])
+		if err != nil {
+			return Judged{}, err
+		}
+		out.Verdict.Platforms[i].Inputs.EvidenceDigest = d.Digest
+		out.Documents = append(out.Documents, d)
+		for _, p := range v.Platforms[i].Inputs.PolicyDigests {
+			used[p] = true
+		}
+		for _, e := range v.Platforms[i].Inputs.ExceptionDigests {
+			used[e] = true
+		}
+	}
+	keep := func(digest string, content []byte) error {
+		if !used[digest] {
+			return nil
+		}
+		d, err := record.Pack(content)
+		if err != nil {
+			return err
+		}
+		out.Documents = append(out.Documents, d)
+		return nil
+	}
+	for i := range rules.Policies {
+		if err := keep(rules.Policies[i].Digest, []byte(rules.Policies[i].Document)); err != nil {
+			return Judged{}, err
+		}
+	}
+	for i := range rules.Exceptions {
+		if err := keep(rules.Exceptions[i].Digest, rules.Exceptions[i].Document); err != nil {
+			return Judged{}, err
+		}
+	}
+	return out, nil
+}
