@@ -63,6 +63,14 @@ func (b *Bus) ensureOnce(ctx context.Context) error {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
 	}
+	for _, l := range b.opts.Topology.Locks {
+		if l.Owner != b.opts.Service {
+			continue
+		}
+		if err := b.ensureLocks(ctx, l); err != nil {
+			return fmt.Errorf("locks %s: %w", l.Name, err)
+		}
+	}
 	for _, s := range b.opts.Topology.Streams {
 		if s.Owner == b.opts.Service {
 			continue

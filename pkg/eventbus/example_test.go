@@ -29,7 +29,12 @@ func ExampleTopology_Permissions() {
 	// $JS.ACK.JOBS.worker-jobs.>
 	// $JS.API.CONSUMER.INFO.JOBS.worker-jobs
 	// $JS.API.CONSUMER.MSG.NEXT.JOBS.worker-jobs
+	// $JS.API.STREAM.CREATE.TURNS
 	// $JS.API.STREAM.INFO.LETTERS
+	// $JS.API.STREAM.INFO.TURNS
+	// $JS.API.STREAM.MSG.DELETE.TURNS
+	// $JS.API.STREAM.UPDATE.TURNS
 	// test.evt.deadletter.worker.v1
+	// test.lock.worker.*
 	// _INBOX_worker.>
 }

@@ -58,6 +58,7 @@ func topology() eventbus.Topology {
 			},
 		},
 		Publishers: map[string][]string{subjectJobs: {"producer"}, subjectLetter: {"worker"}, subjectAudit: {"observer"}},
+		Locks:      []eventbus.Locks{{Name: "TURNS", Owner: "worker", Prefix: "test.lock.worker", Lease: time.Second}},
 	}
 }
 

@@ -62,6 +62,7 @@ type Consumer struct {
 type Topology struct {
 	Streams    []Stream
 	Publishers map[string][]string // subject to services
+	Locks      []Locks
 }
 
 // dedupeWindow is how long a stream remembers the ids of messages. Longer is not
@@ -118,6 +119,15 @@ func (t Topology) Validate() error {
 	for subject := range t.Publishers {
 		if owner[subject] == "" {
 			bad("subject %s: no stream stores it", subject)
+		}
+	}
+	for _, l := range t.Locks {
+		if names[l.Name] {
+			bad("locks %s: defined twice", l.Name)
+		}
+		names[l.Name] = true
+		for _, err := range l.problems() {
+			bad("locks %s: %w", l.Name, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -36,6 +36,9 @@ func TestTopology_Validate(t *testing.T) {
 			t.Streams[0].Consumers = append(t.Streams[0].Consumers, t.Streams[0].Consumers[0])
 		}, "defined twice"},
 		"foreign subject":          {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Subjects = []string{subjectAudit} }, "is not of stream"},
+		"locks twice":              {func(t *eventbus.Topology) { t.Locks[0].Name = "JOBS" }, "defined twice"},
+		"locks of nobody":          {func(t *eventbus.Topology) { t.Locks[0].Owner = "" }, "an owner"},
+		"short lease":              {func(t *eventbus.Topology) { t.Locks[0].Lease = time.Millisecond }, "lease"},
 		"no backoff":               {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Backoff = nil }, "Backoff"},
 		"no dead letter, interest": {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].NoDeadLetter = true }, "must keep messages"},
 	} {
@@ -57,7 +60,8 @@ func TestTopology_Permissions(t *testing.T) {
 		},
 		"worker": {
 			"$JS.ACK.JOBS.worker-jobs.>", "$JS.API.CONSUMER.INFO.JOBS.worker-jobs", "$JS.API.CONSUMER.MSG.NEXT.JOBS.worker-jobs",
-			"$JS.API.STREAM.INFO.LETTERS", subjectLetter,
+			"$JS.API.STREAM.CREATE.TURNS", "$JS.API.STREAM.INFO.LETTERS", "$JS.API.STREAM.INFO.TURNS",
+			"$JS.API.STREAM.MSG.DELETE.TURNS", "$JS.API.STREAM.UPDATE.TURNS", subjectLetter, "test.lock.worker.*",
 		},
 		eventbus.Operator: {"$JS.API.STREAM.INFO.LETTERS", "$JS.API.STREAM.MSG.GET.LETTERS"},
 		"stranger":        nil,

@@ -40,6 +40,10 @@ const (
 	StreamAudit      = "AUDIT"
 )
 
+// LocksSigner are the locks with which signers take turns to write the referrers
+// tag of an image.
+const LocksSigner = "SIGNER_LOCKS"
+
 // Durable consumers.
 const (
 	ConsumerScannerScan         = "scanner-scan"
@@ -110,6 +114,9 @@ var Topology = eventbus.Topology{
 		},
 	},
 	Publishers: publishers(),
+	Locks: []eventbus.Locks{
+		{Name: LocksSigner, Owner: Signer, Prefix: "seaworthy.lock.signer", Lease: 15 * time.Second},
+	},
 }
 
 // publishers says who may publish what. Operators may publish what the services

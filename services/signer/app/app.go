@@ -82,6 +82,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
+	a.reg.UseSubjectLock(func(ctx context.Context, key string) (func(), error) {
+		return d.Bus.Lock(ctx, events.LocksSigner, key)
+	})
 	writer, err := evidence.New(log, a.reg, ring, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
 	if err != nil {
 		return nil, err
