@@ -246,7 +246,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"no keys":        {raw, TrustRoots{}, ErrUntrustedKey},
 		"another key":    {raw, other.trusted(), ErrUntrustedKey},
 		"not yet valid":  {raw, TrustRoots{Keys: []TrustedKey{{Key: k.pub, NotBefore: time.Now().Add(time.Hour)}}}, ErrUntrustedKey},
-		"no more valid":  {raw, TrustRoots{Keys: []TrustedKey{{Key: k.pub, NotAfter: time.Now().Add(-time.Hour)}}}, ErrUntrustedKey},
+		"revoked":        {raw, TrustRoots{Keys: []TrustedKey{{Key: k.pub, Revoked: time.Now().Add(-time.Hour)}}}, ErrUntrustedKey},
 		"other subject":  {forged, k.trusted(), ErrWrongSubject},
 		"its hint lies":  {edit(t, raw, func(b, _ map[string]any) { b["verificationMaterial"] = hint(other.pub) }), other.trusted(), ErrBadSignature},
 		"payload edited": {edit(t, raw, func(_, e map[string]any) { e["payload"] = payloadOf(forged) }), k.trusted(), ErrBadSignature},
@@ -306,7 +306,16 @@ func TestVerifyWithSeveralKeys(t *testing.T) {
 		{Key: old.pub, ID: "old", NotAfter: change.Add(24 * time.Hour)},
 		{Key: current.pub, ID: "current", NotBefore: change},
 	}}
-	byOld, byCurrent := old.sign(t, testStatement()), current.sign(t, testStatement())
+	stating := func(at time.Time) Statement {
+		st := testStatement()
+		st.PredicateType = PredicateCosignVuln
+		st.Predicate = json.RawMessage(`{"metadata":{"scanFinishedOn":"` + at.Format(time.RFC3339) + `"}}`)
+		return st
+	}
+	sbom := testStatement()
+	sbom.PredicateType, sbom.Predicate = PredicateSPDX, json.RawMessage(`{"creationInfo":{"created":"2027-01-01T00:00:00Z"}}`)
+	byOld, byCurrent := old.sign(t, stating(change)), current.sign(t, stating(change.Add(-time.Hour)))
+	tooLate, undated := old.sign(t, stating(change.Add(25*time.Hour))), old.sign(t, sbom)
 	for name, tc := range map[string]struct {
 		raw  []byte
 		at   time.Time
@@ -314,7 +323,10 @@ func TestVerifyWithSeveralKeys(t *testing.T) {
 	}{
 		"old key before":         {byOld, change.Add(-time.Hour), "old"},
 		"old key in the overlap": {byOld, change.Add(time.Hour), "old"},
-		"old key afterwards":     {byOld, change.Add(48 * time.Hour), ""},
+		"old key afterwards":     {byOld, change.Add(48 * time.Hour), "old"},
+		"old key years later":    {byOld, change.AddDate(9, 0, 0), "old"},
+		"old key, later scan":    {tooLate, change.Add(48 * time.Hour), ""},
+		"old key, no time":       {undated, change.Add(48 * time.Hour), "old"},
 		"new key too early":      {byCurrent, change.Add(-time.Hour), ""},
 		"new key at its start":   {byCurrent, change, "current"},
 		"no hint": {edit(t, byCurrent, func(b, _ map[string]any) {

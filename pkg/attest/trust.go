@@ -18,19 +18,26 @@ type TrustedKey struct {
 	Key crypto.PublicKey
 	// ID names the key in results; empty means KeyID(Key).
 	ID string
-	// NotBefore and NotAfter bound when the key is believed; zero is no bound.
-	// Bundles that are signed with a plain key prove no time of signing, so the
-	// window is compared with the time of verification: after NotAfter everything
-	// the key ever signed is worth nothing. To rotate without losing evidence let
-	// NotAfter be when the old evidence may expire; to revoke set it to now.
-	NotBefore, NotAfter time.Time
+	// NotBefore is compared with the time of verification: before it the key is
+	// not believed at all. Zero is no bound.
+	NotBefore time.Time
+	// NotAfter is when the key stopped signing; zero is no bound. It is compared
+	// with the time that the statement itself states (StatedTime): what says that
+	// it was true later cannot have been signed before, and is not believed. What
+	// it signed in its time stays good. A plain key proves no time of signing, so
+	// this keeps honest signers honest and stops no thief, who can date back:
+	// that is what Revoked is for. Statements that state no time are not bound.
+	NotAfter time.Time
+	// Revoked, if set, ends all belief in the key: from then on nothing that it
+	// ever signed verifies. It is compared with the time of verification.
+	Revoked time.Time
 }
 
 // TrustRoots are the keys that are believed.
 type TrustRoots struct {
 	// Keys are tried in this order, those named by the bundle first.
 	Keys []TrustedKey
-	// At is the time the windows are compared with; zero means now. A verdict
+	// At is the time of verification; zero means now. A verdict
 	// that is replayed sets it to the time of the first evaluation.
 	At time.Time
 }
@@ -42,8 +49,33 @@ func (k TrustedKey) id() string {
 	return KeyID(k.Key)
 }
 
-func (k TrustedKey) validAt(t time.Time) bool {
-	return (k.NotBefore.IsZero() || !t.Before(k.NotBefore)) && (k.NotAfter.IsZero() || !t.After(k.NotAfter))
+// believedAt says whether the key may verify anything at the time.
+func (k TrustedKey) believedAt(t time.Time) bool {
+	return (k.NotBefore.IsZero() || !t.Before(k.NotBefore)) && (k.Revoked.IsZero() || t.Before(k.Revoked))
+}
+
+// covers says whether the key may have signed what was true at the stated time.
+func (k TrustedKey) covers(stated time.Time) bool {
+	return k.NotAfter.IsZero() || stated.IsZero() || !stated.After(k.NotAfter)
+}
+
+// Believes says whether a statement by the key with this ID, with the StatedTime
+// it has, is believed. It is for results of Verify that were kept.
+func (r TrustRoots) Believes(id string, stated time.Time) bool {
+	at := r.at()
+	for _, k := range r.Keys {
+		if k.id() == id && k.believedAt(at) && k.covers(stated) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r TrustRoots) at() time.Time {
+	if r.At.IsZero() {
+		return time.Now()
+	}
+	return r.At
 }
 
 func (k TrustedKey) hasHint(hint string) bool {
@@ -54,30 +86,28 @@ func (k TrustedKey) hasHint(hint string) bool {
 	return err == nil && own == hint || k.ID == hint || KeyID(k.Key) == hint
 }
 
-// material is k alone in the terms of sigstore-go.
+// material is k alone in the terms of sigstore-go, without its window, which
+// sigstore-go would compare with other times.
 func (k TrustedKey) material() (root.TrustedMaterial, error) {
 	verifier, err := signature.LoadDefaultVerifier(k.Key)
 	if err != nil {
 		return nil, fmt.Errorf("trusted key %s: %w", k.id(), err)
 	}
-	expiring := root.NewExpiringKey(verifier, k.NotBefore, k.NotAfter)
+	expiring := root.NewExpiringKey(verifier, time.Time{}, time.Time{})
 	return root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return expiring, nil }), nil
 }
 
-// candidates are the keys valid at the time, those the hint names first, and how
+// candidates are the keys believed at the time, those the hint names first, and how
 // many those are.
 func (r TrustRoots) candidates(hint string) (keys []TrustedKey, named int, err error) {
 	if len(r.Keys) > MaxTrustedKeys {
 		return nil, 0, fmt.Errorf("%w: %d trusted keys, the limit is %d", ErrTooLarge, len(r.Keys), MaxTrustedKeys)
 	}
-	at := r.At
-	if at.IsZero() {
-		at = time.Now()
-	}
+	at := r.at()
 	var others []TrustedKey
 	for _, k := range r.Keys {
 		switch {
-		case !k.validAt(at):
+		case !k.believedAt(at):
 		case k.hasHint(hint):
 			keys = append(keys, k)
 		default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
@@ -46,6 +47,10 @@ func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, erro
 			failures = append(failures, err)
 			continue
 		}
+		if stated := StatedTime(st); !k.covers(stated) {
+			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement is of %s",
+				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), stated.Format(time.RFC3339))
+		}
 		if !about {
 			return nil, fmt.Errorf("%w: wanted %s", ErrWrongSubject, subjectDigest)
 		}
@@ -62,7 +67,7 @@ func verifyWith(entity *bundle.Bundle, k TrustedKey, artifact verify.ArtifactPol
 	if err != nil {
 		return err
 	}
-	// The key's window was checked against TrustRoots.At; a key proves no other time.
+	// The key's window is checked outside: a key proves no time of signing.
 	verifier, err := verify.NewVerifier(material, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
 	if err != nil {
 		return err

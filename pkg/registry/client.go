@@ -20,6 +20,7 @@ type Client struct {
 	base     *http.Transport
 	subjects *keyedLock
 	written  *memory
+	shared   SubjectLock // nil: there are no other processes
 
 	now   func() time.Time
 	sleep func(context.Context, time.Duration) error

@@ -72,9 +72,9 @@ func (c *Client) listInTag(ctx context.Context, t target, d Descriptor) error {
 // listed, and reads it back. It says whether it had to write.
 func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descriptor) (bool, error) {
 	const op = "write referrers tag"
-	unlock, err := c.subjects.lock(ctx, key)
+	unlock, err := c.lockSubject(ctx, key)
 	if err != nil {
-		return false, &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
+		return false, err
 	}
 	defer unlock()
 	written := false

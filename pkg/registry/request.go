@@ -25,6 +25,8 @@ type request struct {
 	header http.Header
 	body   []byte
 	push   bool
+	// remove asks for the right to delete.
+	remove bool
 	// want are the statuses that count as success.
 	want []int
 	// stream leaves the body without a time limit; the caller watches it.
@@ -50,7 +52,7 @@ func (c *Client) send(ctx context.Context, t target, r request) (*http.Response,
 		}
 		if failure.StatusCode == http.StatusUnauthorized && !refreshed {
 			refreshed = true
-			t.host.forget(t.scope(r.push))
+			t.host.forget(t.scope(r))
 			attempt--
 			continue
 		}
@@ -86,9 +88,12 @@ func retryable(e *Error) bool {
 	}
 }
 
-func (t target) scope(push bool) string {
+func (t target) scope(r request) string {
 	actions := "pull"
-	if push {
+	switch {
+	case r.remove:
+		actions = "delete,pull,push"
+	case r.push:
 		actions = "pull,push"
 	}
 	return "repository:" + t.ref.Repository + ":" + actions
@@ -102,7 +107,7 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+time.Duration(len(r.body)/uploadRate)*time.Second)
 	}
 	ctx, note := withRetryAfterNote(ctx)
-	signed, err := t.host.transport(ctx, t.scope(r.push))
+	signed, err := t.host.transport(ctx, t.scope(r))
 	if err != nil {
 		cancel()
 		return nil, transportError(r.op, where, err, note.duration(c.now()))

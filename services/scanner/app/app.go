@@ -73,6 +73,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, err
 	}
 	reports := archive.New(db, d.Now)
+	extractor.UseCache(reports)
 	engine := &core.Engine{
 		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Version: buildinfo.Version(),
 	}

@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,13 +58,22 @@ type fixture struct {
 	signer  *eventbus.Bus
 	address string
 	scanned chan *eventv1.ImageScannedEvent
+	// pulled has the digests of the blobs that somebody fetched.
+	pulled sync.Map
 }
 
 func start(t *testing.T) *fixture {
 	t.Helper()
-	reg := httptest.NewServer(ggcrregistry.New(ggcrregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
+	f := &fixture{Fleet: eventstest.Start(t)}
+	blobs := ggcrregistry.New(ggcrregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
+	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, digest, ok := strings.Cut(r.URL.Path, "/blobs/sha256:"); ok && r.Method == http.MethodGet {
+			f.pulled.Store("sha256:"+digest, true)
+		}
+		blobs.ServeHTTP(w, r)
+	}))
 	t.Cleanup(reg.Close)
-	f := &fixture{Fleet: eventstest.Start(t), host: strings.TrimPrefix(reg.URL, "http://")}
+	f.host = strings.TrimPrefix(reg.URL, "http://")
 	f.gateway, f.signer = f.Bus(events.Gateway), f.Bus(events.Signer)
 	f.scanned = make(chan *eventv1.ImageScannedEvent, 16)
 
@@ -376,6 +387,39 @@ func TestKnownImage(t *testing.T) {
 	}
 }
 
+// TestKnownLayers: an image of known layers costs no layer pull, only the merge.
+func TestKnownLayers(t *testing.T) {
+	f := start(t)
+	first := vulnerable(t, "amd64")
+	f.publish(t, "first", f.push(t, "v1", first))
+	f.wait(t)
+	f.pulled.Clear()
+	// Another configuration makes another image of the same layers.
+	second, err := mutate.Config(first, v1.Config{User: "1000"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.publish(t, "second", f.push(t, "v2", second))
+	e := f.wait(t)
+	if e.GetImage().GetDigest() != digestOf(t, second) {
+		t.Fatalf("scanned %s", e.GetImage().GetDigest())
+	}
+	layers, err := second.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		if _, ok := f.pulled.Load(digestOf(t, l)); ok {
+			t.Errorf("layer %s was pulled again", digestOf(t, l))
+		}
+	}
+	c := scannerv1.NewScannerServiceClient(f.dial(t, "operator", "admin"))
+	resp, err := c.GetScan(t.Context(), &scannerv1.GetScanRequest{ScanId: e.GetScanId(), View: scannerv1.ScanView_SCAN_VIEW_FULL})
+	if err != nil || resp.GetScan().GetReports()[0].GetPackageCount() != 3 || resp.GetScan().GetReports()[0].GetFindingCount() == 0 {
+		t.Errorf("report %v, %v", resp, err)
+	}
+}
+
 // TestFaults: what cannot be scanned becomes a dead letter with a reason.
 func TestFaults(t *testing.T) {
 	f := start(t)
@@ -496,6 +540,23 @@ func TestImport(t *testing.T) {
 	}
 	if got.GetSnapshot().GetAdvisoryCount() != 1 || got.GetSnapshot().GetRejectedCount() != 1 || len(got.GetRejected()) != 1 {
 		t.Errorf("import: %v", got)
+	}
+	// CISA's catalogue alone leaves the records as they are.
+	stream, err := c.ImportSnapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{`{"vulnerabilities":[`, `{"cveID":"CVE-2022-32149"}]}`} {
+		if err := stream.Send(&scannerv1.ImportSnapshotRequest{KevJson: []byte(piece)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	imported := got.GetSnapshot()
+	if got, err = stream.CloseAndRecv(); err != nil {
+		t.Fatal(err)
+	}
+	if got.GetSnapshot().GetAdvisoryCount() != 1 || got.GetSnapshot().GetDigest() == imported.GetDigest() {
+		t.Errorf("import of scores: %v", got)
 	}
 	after, err := c.GetSnapshot(t.Context(), &scannerv1.GetSnapshotRequest{})
 	if err != nil || after.GetSnapshot().GetDigest() != got.GetSnapshot().GetDigest() {

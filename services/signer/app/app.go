@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +23,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyring"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
@@ -41,12 +41,10 @@ var Definition = service.Definition[Config]{
 	NeedsDatabase: true,
 }
 
-// clockSkew is how far the verifier's clock may be behind when it sees a new key.
-const clockSkew = 5 * time.Minute
-
 type app struct {
 	deps   service.Deps
 	server *grpcx.Server
+	log    store.Store
 	conns  []*grpc.ClientConn
 	reg    *registry.Client
 	attest consumer.Attest
@@ -57,24 +55,34 @@ type app struct {
 // New opens the key store and the signing log and prepares all connections. It
 // waits for nobody.
 func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
-	key, err := openKey(cfg.Keystore)
+	password, err := cfg.Keystore.Password.Resolve()
 	if err != nil {
-		return nil, fmt.Errorf("key store: %w", err)
+		return nil, fmt.Errorf("keystore.password: %w", err)
 	}
 	log, err := store.New(ctx, d.DB)
 	if err != nil {
 		return nil, err
 	}
-	keyID := attest.KeyID(key.Public())
-	if err := rememberKey(ctx, log, key, keyID, d.Now()); err != nil {
+	ring, err := keyring.Open(ctx, log, &keystore.Dir{
+		Path: cfg.Keystore.Dir, Password: []byte(password), Generate: cfg.Keystore.Generate, Algorithm: cfg.Keystore.Algorithm,
+	}, d.Now)
+	if err != nil {
 		return nil, err
 	}
-	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", keyID, "generated", key.Generated())
-	a := &app{deps: d, cfg: cfg}
+	key, err := ring.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", key.KeyID(), "generated", ring.Generated())
+	trustedRoot, err := attest.KeyedTrustedRoot()
+	if err != nil {
+		return nil, err
+	}
+	a := &app{deps: d, cfg: cfg, log: log}
 	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	writer, err := evidence.New(log, a.reg, key, d.Telemetry, d.Now)
+	writer, err := evidence.New(log, a.reg, ring, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -88,27 +96,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	server.Register(a.server, log, keyID)
+	server.Register(a.server, log, ring, trustedRoot)
 	return a, nil
-}
-
-func openKey(cfg KeystoreConfig) (*keystore.Key, error) {
-	password, err := cfg.Password.Resolve()
-	if err != nil {
-		return nil, fmt.Errorf("keystore.password: %w", err)
-	}
-	return keystore.Open(cfg.Dir, []byte(password), cfg.Generate)
-}
-
-// rememberKey keeps the public key in the trust bundle for as long as the
-// database lives. Of a key that was brought along nobody knows since when it has
-// been signing, so it gets no start.
-func rememberKey(ctx context.Context, s store.Store, key *keystore.Key, id string, now time.Time) error {
-	k := store.SigningKey{ID: id, PublicPEM: key.PublicPEM(), SeenTime: now}
-	if key.Generated() {
-		k.StartTime = now.Add(-clockSkew)
-	}
-	return s.AddKey(ctx, k)
 }
 
 // connect prepares the clients of the scanner and the verifier and the handlers.
@@ -148,15 +137,23 @@ func (a *app) dial(address, peer string, maxMessage config.Bytes) (*grpc.ClientC
 // Run serves until ctx ends: the consumers stop first, then the server, then the
 // connections they use are closed.
 func (a *app) Run(ctx context.Context) error {
-	err := lifecycle.Run(ctx, a.deps.Telemetry.Logger, a.deps.Config.StopTimeout,
-		lifecycle.Component{Name: "grpc", Run: a.server.Run},
-		lifecycle.Component{Name: events.ConsumerSignerAttest, Run: func(ctx context.Context) error {
+	components := []lifecycle.Component{
+		{Name: "grpc", Run: a.server.Run},
+		{Name: events.ConsumerSignerAttest, Run: func(ctx context.Context) error {
 			return events.Consume[*eventv1.ImageScannedEvent](ctx, a.deps.Bus, events.ConsumerSignerAttest, a.cfg.Concurrency, a.attest.Handle)
 		}},
-		lifecycle.Component{Name: events.ConsumerSignerVSA, Run: func(ctx context.Context) error {
+		{Name: events.ConsumerSignerVSA, Run: func(ctx context.Context) error {
 			return events.Consume[*eventv1.VerdictReachedEvent](ctx, a.deps.Bus, events.ConsumerSignerVSA, a.cfg.Concurrency, a.vsa.Handle)
 		}},
-	)
+	}
+	if l := a.cfg.Lifetime; l.DeleteSuperseded {
+		sweeper := &evidence.Sweeper{
+			Store: a.log, Registry: a.reg, Grace: l.Grace, Interval: l.SweepInterval, Keep: l.KeepRegistries,
+			Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
+		}
+		components = append(components, lifecycle.Component{Name: "sweeper", Run: sweeper.Run})
+	}
+	err := lifecycle.Run(ctx, a.deps.Telemetry.Logger, a.deps.Config.StopTimeout, components...)
 	return errors.Join(err, a.close())
 }
 

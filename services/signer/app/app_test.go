@@ -26,6 +26,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 )
 
@@ -40,6 +41,12 @@ func trusted(t *testing.T, k *signerv1.TrustedKey) attest.TrustedKey {
 	out := attest.TrustedKey{Key: pub, ID: k.GetKeyId()}
 	if k.GetStartTime() != nil {
 		out.NotBefore = k.GetStartTime().AsTime()
+	}
+	if k.GetEndTime() != nil {
+		out.NotAfter = k.GetEndTime().AsTime()
+	}
+	if k.GetRevokeTime() != nil {
+		out.Revoked = k.GetRevokeTime().AsTime()
 	}
 	return out
 }
@@ -386,7 +393,7 @@ func TestSigner_API(t *testing.T) {
 	_, err = attestations.ListAttestations(t.Context(), &signerv1.ListAttestationsRequest{Image: &typev1.ImageRef{Digest: image.Digest}, PageToken: "x"})
 	wantCode(t, "malformed token", err, codes.InvalidArgument)
 	_, err = admin.RotateKey(t.Context(), &signerv1.RotateKeyRequest{})
-	wantCode(t, "rotate", err, codes.Unimplemented)
+	wantCode(t, "rotate without a request id", err, codes.InvalidArgument)
 
 	scanner := f.dial(tlsx.ServiceID(eventbustest.TrustDomain, events.Scanner))
 	_, err = signerv1.NewAttestationServiceClient(scanner).ListAttestations(t.Context(), &signerv1.ListAttestationsRequest{})
@@ -411,6 +418,77 @@ func TestSigner_KeyOutlivesRestartAndReplacement(t *testing.T) {
 	roots := f.roots()
 	if len(roots.Keys) != 2 || roots.Keys[0].ID == first.Keys[0].ID || roots.Keys[1].ID != first.Keys[0].ID {
 		t.Errorf("trust bundle after a new key = %v", roots.Keys)
+	}
+}
+
+// TestSigner_RotateAndRevoke: a rotation takes effect at once and survives a restart,
+// what the old key signed stays good until it is revoked, and a revoked key's
+// attestation is signed anew.
+func TestSigner_RotateAndRevoke(t *testing.T) {
+	for _, algorithm := range []keystore.Algorithm{keystore.ECDSAP256, keystore.Ed25519} {
+		t.Run(string(algorithm), func(t *testing.T) {
+			f := newFleet(t)
+			f.cfg.Keystore.Algorithm = algorithm
+			f.start()
+			image := f.registry.PushImage("team/app")
+			f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+			f.nextAttested()
+			admin := signerv1.NewKeyAdminServiceClient(f.dial(tlsx.OperatorID(eventbustest.TrustDomain, "admin")))
+			old := f.roots().Keys[0].ID
+			_, err := admin.RevokeKey(t.Context(), &signerv1.RevokeKeyRequest{KeyId: old})
+			wantCode(t, "revoke the key in use", err, codes.FailedPrecondition)
+			_, err = admin.RevokeKey(t.Context(), &signerv1.RevokeKeyRequest{KeyId: strings.Repeat("0", 64)})
+			wantCode(t, "revoke an unknown key", err, codes.NotFound)
+
+			const request = "0b0e2f7c-5d52-4b52-9d6f-3c1d5f7c9a01"
+			first, err := admin.RotateKey(t.Context(), &signerv1.RotateKeyRequest{RequestId: request})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.stop()
+			f.start()
+			admin = signerv1.NewKeyAdminServiceClient(f.dial(tlsx.OperatorID(eventbustest.TrustDomain, "admin")))
+			again, err := admin.RotateKey(t.Context(), &signerv1.RotateKeyRequest{RequestId: request})
+			if err != nil || again.GetKey().GetKeyId() != first.GetKey().GetKeyId() {
+				t.Fatalf("the same request again = %v, %v, want %v", again, err, first)
+			}
+			roots := f.roots()
+			if len(roots.Keys) != 2 || roots.Keys[0].ID != first.GetKey().GetKeyId() || roots.Keys[1].ID != old || roots.Keys[1].NotAfter.IsZero() {
+				t.Fatalf("trust bundle = %v", roots.Keys)
+			}
+			if n := len(f.registry.Attestations(image, roots)); n != len(evidenceTypes) {
+				t.Errorf("%d attestations of before verify, want all %d", n, len(evidenceTypes))
+			}
+			other := f.registry.PushImage("team/app")
+			f.publish(events.Scanner, "2", f.scanned("scan-2", other, other))
+			f.nextAttested()
+			for _, v := range f.registry.Attestations(other, roots) {
+				if v.KeyID != first.GetKey().GetKeyId() {
+					t.Errorf("%s is signed with %s", v.PredicateType, v.KeyID)
+				}
+			}
+
+			if _, err := admin.RevokeKey(t.Context(), &signerv1.RevokeKeyRequest{KeyId: old}); err != nil {
+				t.Fatal(err)
+			}
+			roots = f.roots()
+			roots.Keys = slices.DeleteFunc(roots.Keys, func(k attest.TrustedKey) bool { return !k.Revoked.IsZero() })
+			f.publish(events.Scanner, "3", f.scanned("scan-1", image, image))
+			f.nextAttested()
+			found, err := attest.Fetch(t.Context(), f.registry.Client(), image, attest.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			good := 0
+			for _, r := range found {
+				if _, err := r.Verify(image.Digest, roots); err == nil {
+					good++
+				}
+			}
+			if good != len(evidenceTypes) {
+				t.Errorf("%d attestations by the new key, want %d", good, len(evidenceTypes))
+			}
+		})
 	}
 }
 

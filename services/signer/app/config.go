@@ -1,14 +1,18 @@
 package app
 
 import (
+	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 )
 
 // Config is the configuration of the signer.
@@ -22,6 +26,8 @@ type Config struct {
 	Registry registry.Config `yaml:"registry"`
 	// Keystore is where the signing key is.
 	Keystore KeystoreConfig `yaml:"keystore"`
+	// Lifetime says how long attestations last.
+	Lifetime LifetimeConfig `yaml:"lifetime"`
 	// VerifierID is the URI that names the verifier in verification summaries.
 	// Consumers accept summaries of known pairs of key and verifier only.
 	VerifierID string `yaml:"verifier_id"`
@@ -39,8 +45,26 @@ type KeystoreConfig struct {
 	Dir string `yaml:"dir"`
 	// Password encrypts cosign.key.
 	Password config.Secret `yaml:"password"`
+	// Algorithm of the keys that are made here: ecdsa-p256 or ed25519. A key that
+	// is brought along may be of either kind.
+	Algorithm keystore.Algorithm `yaml:"algorithm"`
 	// Generate makes a key at the first start if there is none.
 	Generate bool `yaml:"generate"`
+}
+
+// LifetimeConfig says when an attestation is renewed, and what becomes of the one
+// that it supersedes.
+type LifetimeConfig struct {
+	// MaxAge is the age at which the same findings get a new attestation; 0 means never.
+	MaxAge time.Duration `yaml:"max_age"`
+	// DeleteSuperseded deletes superseded attestations from their registries.
+	DeleteSuperseded bool `yaml:"delete_superseded"`
+	// Grace is how long they stay there all the same.
+	Grace time.Duration `yaml:"grace"`
+	// SweepInterval is how often there is looked for them.
+	SweepInterval time.Duration `yaml:"sweep_interval"`
+	// KeepRegistries names registries on which nothing is deleted.
+	KeepRegistries []string `yaml:"keep_registries"`
 }
 
 const (
@@ -48,6 +72,7 @@ const (
 	defaultConcurrency = 4
 	maxConcurrency     = 256
 	maxReport          = 256 << 20
+	minGrace           = 10 * time.Minute
 )
 
 // Default is the configuration before any file, variable or flag.
@@ -56,11 +81,14 @@ func Default() Config {
 		Config:          service.DefaultConfig(name),
 		ScannerAddress:  "127.0.0.1:9101",
 		VerifierAddress: "127.0.0.1:9103",
-		Keystore:        KeystoreConfig{Dir: "seaworthy-signer-keys"},
-		VerifierID:      defaultVerifierID,
-		Concurrency:     defaultConcurrency,
-		MaxReport:       64 << 20,
-		MaxSBOM:         48 << 20,
+		Keystore:        KeystoreConfig{Dir: "seaworthy-signer-keys", Algorithm: keystore.ECDSAP256},
+		Lifetime: LifetimeConfig{
+			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
+		},
+		VerifierID:  defaultVerifierID,
+		Concurrency: defaultConcurrency,
+		MaxReport:   64 << 20,
+		MaxSBOM:     48 << 20,
 	}
 }
 
@@ -75,6 +103,7 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	c.Registry.Validate(p.In("registry"))
 	c.Keystore.validate(p.In("keystore"))
+	c.Lifetime.validate(p.In("lifetime"), c.Registry.Registries)
 	if c.Keystore.Generate && c.Database.Driver == sqldb.Postgres {
 		p.Warnf("keystore.generate", "each replica without a shared keystore.dir makes a key of its own")
 	}
@@ -92,9 +121,30 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 }
 
+func (c *LifetimeConfig) validate(p *config.Problems, registries []registry.Host) {
+	if c.MaxAge < 0 {
+		p.Errorf("max_age", "must not be negative")
+	}
+	// Verdicts name attestations that readers may be about to fetch, and clocks differ.
+	if c.DeleteSuperseded && c.Grace < minGrace {
+		p.Errorf("grace", "must be at least %v", minGrace)
+	}
+	if c.DeleteSuperseded && c.SweepInterval < time.Second {
+		p.Errorf("sweep_interval", "must be at least 1s")
+	}
+	for i, host := range c.KeepRegistries {
+		if !slices.ContainsFunc(registries, func(h registry.Host) bool { return h.Host == host }) {
+			p.Errorf(fmt.Sprintf("keep_registries[%d]", i), "%q is not among registry.registries", host)
+		}
+	}
+}
+
 func (c *KeystoreConfig) validate(p *config.Problems) {
 	if c.Dir == "" {
 		p.Errorf("dir", "must be given")
+	}
+	if c.Algorithm != keystore.ECDSAP256 && c.Algorithm != keystore.Ed25519 {
+		p.Errorf("algorithm", "%q is neither %q nor %q", c.Algorithm, keystore.ECDSAP256, keystore.Ed25519)
 	}
 	if c.Password.IsZero() {
 		p.Errorf("password", "must be given: the key is always encrypted")

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
@@ -49,6 +50,12 @@ func TestConfig_Validate(t *testing.T) {
 		{"no worker", func(c *app.Config) { c.Concurrency = 0 }, "concurrency", ""},
 		{"too many workers", func(c *app.Config) { c.Concurrency = 1000 }, "concurrency", ""},
 		{"small reports", func(c *app.Config) { c.MaxReport = 1 }, "max_report", ""},
+		{"unknown algorithm", func(c *app.Config) { c.Keystore.Algorithm = "rsa" }, "keystore.algorithm", ""},
+		{"negative age", func(c *app.Config) { c.Lifetime.MaxAge = -1 }, "lifetime.max_age", ""},
+		{"no grace", func(c *app.Config) { c.Lifetime.Grace = time.Minute }, "lifetime.grace", ""},
+		{"no grace needed", func(c *app.Config) { c.Lifetime.Grace, c.Lifetime.DeleteSuperseded = 0, false }, "", ""},
+		{"restless sweeper", func(c *app.Config) { c.Lifetime.SweepInterval = 0 }, "lifetime.sweep_interval", ""},
+		{"unknown registry kept", func(c *app.Config) { c.Lifetime.KeepRegistries = []string{"other.example"} }, "lifetime.keep_registries[0]", ""},
 		{"huge documents", func(c *app.Config) { c.MaxSBOM = 1 << 30 }, "max_sbom", ""},
 	}
 	for _, tt := range tests {

@@ -80,7 +80,7 @@ func newFleet(t *testing.T) *fleet {
 	f.cfg = app.Default()
 	f.cfg.Registry = f.registry.Config()
 	f.cfg.Registry.MaxAttempts = 1
-	f.cfg.Keystore = app.KeystoreConfig{Dir: newKey(t), Password: config.Secret{Value: "password"}}
+	f.cfg.Keystore = app.KeystoreConfig{Dir: newKey(t), Algorithm: keystore.ECDSAP256, Password: config.Secret{Value: "password"}}
 	f.cfg.ScannerAddress = f.serve(events.Scanner, scannerv1.ScannerService_ServiceDesc, func(s *grpcx.Server) {
 		scannerv1.RegisterScannerServiceServer(s, &fakeScanner{fakes: f.fakes})
 	})
@@ -216,16 +216,21 @@ func (f *fleet) dial(id string) *grpc.ClientConn {
 // roots are what the signer itself says is to be trusted.
 func (f *fleet) roots() attest.TrustRoots {
 	f.t.Helper()
+	var roots attest.TrustRoots
+	for _, k := range f.trustBundle().GetKeys() {
+		roots.Keys = append(roots.Keys, trusted(f.t, k))
+	}
+	return roots
+}
+
+func (f *fleet) trustBundle() *signerv1.GetTrustBundleResponse {
+	f.t.Helper()
 	c := signerv1.NewAttestationServiceClient(f.dial(tlsx.ServiceID(eventbustest.TrustDomain, events.Verifier)))
 	bundle, err := c.GetTrustBundle(f.t.Context(), &signerv1.GetTrustBundleRequest{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var roots attest.TrustRoots
-	for _, k := range bundle.GetKeys() {
-		roots.Keys = append(roots.Keys, trusted(f.t, k))
-	}
-	return roots
+	return bundle
 }
 
 // publish publishes an event of a service in a new trace and returns the trace.

@@ -21,7 +21,15 @@ func TestInterop_CosignVerifies(t *testing.T) {
 	if cosign == "" {
 		t.Skip("SEAWORTHY_COSIGN is not set")
 	}
+	for _, algorithm := range []keystore.Algorithm{keystore.ECDSAP256, keystore.Ed25519} {
+		t.Run(string(algorithm), func(t *testing.T) { cosignVerifies(t, cosign, algorithm) })
+	}
+}
+
+func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
+	t.Helper()
 	f := newFleet(t)
+	f.cfg.Keystore.Dir, f.cfg.Keystore.Algorithm, f.cfg.Keystore.Generate = t.TempDir(), algorithm, true
 	f.start()
 	image := f.registry.PushImage("team/app")
 	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
@@ -35,7 +43,7 @@ func TestInterop_CosignVerifies(t *testing.T) {
 	}
 	// Without a trusted root of its own cosign asks the public one on the internet.
 	root := filepath.Join(dir, "trusted_root.json")
-	if err := os.WriteFile(root, []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`), 0o600); err != nil {
+	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	verify := func(key, predicateType string) (string, error) {

@@ -121,10 +121,10 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 	}
 	again := &consumer.Reevaluator{
 		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
-		Trusted: func(keyID string) bool {
+		Trusted: func(a core.Attestation) bool {
 			keys, _, err := roots.Roots()
 			keys.At = d.Now()
-			return err == nil && evidence.Trusted(keys, keyID)
+			return err == nil && evidence.Believed(keys, a)
 		},
 	}
 	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}

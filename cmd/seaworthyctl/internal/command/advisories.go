@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,9 +83,12 @@ func (s *session) advisoriesImport() *cobra.Command {
 		Long: `Import builds a new advisory snapshot out of all records in the paths and puts it
 in place of the one in use. A path is a *.json file with one record, a *.zip
 archive with one per entry (such as osv.dev's all.zip), or a directory that is
-searched for both. Records that cannot be used are listed and do not stop the
+searched for both. CISA's catalogue of known exploited vulnerabilities (JSON) and
+the scores of EPSS (*.csv, *.csv.gz) are recognised; what is not given of the two
+stays as it is, and so do the records if nothing but these is given. Records that cannot be used are listed and do not stop the
 import.`,
 		Example: `  seaworthyctl advisories import advisories/
+  seaworthyctl advisories import known_exploited_vulnerabilities.json epss_scores-current.csv.gz
   seaworthyctl advisories import Go/all.zip Debian/all.zip CVE-2024-1.json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: s.run(func(ctx context.Context, args []string) error { return s.runImport(ctx, args, force) }),
@@ -143,6 +147,8 @@ type importer struct {
 	records    int
 	bytes      int64
 	unreadable []*scannerv1.RejectedRecord
+	// scores: a list of scores was sent.
+	scores bool
 
 	start, reported time.Time
 }
@@ -156,6 +162,12 @@ func (i *importer) send(paths []string) error {
 			i.unreadable = append(i.unreadable, &scannerv1.RejectedRecord{Name: r.Name, Message: r.Err.Error()})
 			continue
 		}
+		if isKEV(r.JSON) || r.CSV != nil {
+			if err := i.sendScores(r); err != nil {
+				return err
+			}
+			continue
+		}
 		if len(i.batch) == batchRecords || len(i.batch) > 0 && i.batchBytes+len(r.JSON) > batchBytes {
 			if err := i.flush(); err != nil {
 				return err
@@ -164,18 +176,43 @@ func (i *importer) send(paths []string) error {
 		i.batch = append(i.batch, &scannerv1.AdvisoryRecord{Name: r.Name, Json: r.JSON})
 		i.batchBytes += len(r.JSON)
 	}
-	if i.records == 0 && len(i.batch) == 0 {
+	if i.records == 0 && len(i.batch) == 0 && !i.scores {
 		return usagef("no record could be read in %s", strings.Join(paths, ", "))
 	}
 	return i.flush()
 }
 
-func (i *importer) flush() error {
-	err := i.stream.Send(&scannerv1.ImportSnapshotRequest{Force: i.force, Records: i.batch})
+// isKEV recognises CISA's catalogue of known exploited vulnerabilities: no OSV
+// record has these members.
+func isKEV(content []byte) bool {
+	return bytes.Contains(content[:min(len(content), 4<<10)], []byte(`"catalogVersion"`)) && bytes.Contains(content, []byte(`"cveID"`))
+}
+
+// sendScores sends a list of scores in pieces.
+func (i *importer) sendScores(r osvfiles.Record) error {
+	i.scores = true
+	for piece := range slices.Chunk(slices.Concat(r.JSON, r.CSV), batchBytes) {
+		req := &scannerv1.ImportSnapshotRequest{Force: i.force, KevJson: piece}
+		if r.CSV != nil {
+			req.KevJson, req.EpssCsv = nil, piece
+		}
+		if err := i.sendMessage(req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *importer) sendMessage(req *scannerv1.ImportSnapshotRequest) error {
+	err := i.stream.Send(req)
 	if errors.Is(err, io.EOF) {
 		_, err = i.stream.CloseAndRecv() // the reason comes with the answer
 	}
-	if err != nil {
+	return err
+}
+
+func (i *importer) flush() error {
+	if err := i.sendMessage(&scannerv1.ImportSnapshotRequest{Force: i.force, Records: i.batch}); err != nil {
 		return err
 	}
 	i.records += len(i.batch)

@@ -116,6 +116,27 @@ type fakeSigner struct {
 	bundle *signerv1.GetTrustBundleResponse
 }
 
+// fakeKeys has the keys of a signer's bundle.
+type fakeKeys struct {
+	signerv1.UnimplementedKeyAdminServiceServer
+	recorder
+	signer *fakeSigner
+}
+
+func (k *fakeKeys) ListKeys(context.Context, *signerv1.ListKeysRequest) (*signerv1.ListKeysResponse, error) {
+	return &signerv1.ListKeysResponse{Keys: k.signer.bundle.GetKeys()}, nil
+}
+
+func (k *fakeKeys) RotateKey(_ context.Context, req *signerv1.RotateKeyRequest) (*signerv1.RotateKeyResponse, error) {
+	k.record(req)
+	return &signerv1.RotateKeyResponse{Key: k.signer.bundle.GetKeys()[0]}, nil
+}
+
+func (k *fakeKeys) RevokeKey(_ context.Context, req *signerv1.RevokeKeyRequest) (*signerv1.RevokeKeyResponse, error) {
+	k.record(req)
+	return nil, apierr.New(codes.FailedPrecondition, "KEY_IN_USE", "the key is in use: rotate it first")
+}
+
 func (s *fakeSigner) GetTrustBundle(context.Context, *signerv1.GetTrustBundleRequest) (*signerv1.GetTrustBundleResponse, error) {
 	return s.bundle, nil
 }

@@ -55,6 +55,7 @@ type testFleet struct {
 
 	scanner  *fakeScanner
 	signer   *fakeSigner
+	keys     *fakeKeys
 	verifier *fakeVerifier
 	notifier *fakeNotifier
 }
@@ -70,6 +71,7 @@ func newFleet(t *testing.T) *testFleet {
 		t: t, dir: dir, ca: ca, context: fleetcontext.New(), file: filepath.Join(dir, "context.yaml"),
 		scanner: &fakeScanner{}, signer: &fakeSigner{}, verifier: &fakeVerifier{}, notifier: &fakeNotifier{},
 	}
+	f.keys = &fakeKeys{signer: f.signer}
 	f.context.Registry = fleetcontext.Registry{Host: "registry.test:5000", Insecure: true}
 	f.context.Addresses = fleetcontext.Addresses{
 		Scanner: f.serve("scanner", func(s grpc.ServiceRegistrar) {
@@ -78,7 +80,8 @@ func newFleet(t *testing.T) *testFleet {
 		}, &scannerv1.ScannerService_ServiceDesc, &scannerv1.AdvisoryService_ServiceDesc),
 		Signer: f.serve("signer", func(s grpc.ServiceRegistrar) {
 			signerv1.RegisterAttestationServiceServer(s, f.signer)
-		}, &signerv1.AttestationService_ServiceDesc),
+			signerv1.RegisterKeyAdminServiceServer(s, f.keys)
+		}, &signerv1.AttestationService_ServiceDesc, &signerv1.KeyAdminService_ServiceDesc),
 		Verifier: f.serve("verifier", func(s grpc.ServiceRegistrar) {
 			verifierv1.RegisterVerdictServiceServer(s, f.verifier)
 			verifierv1.RegisterExceptionServiceServer(s, fakeExceptions{verifier: f.verifier})

@@ -21,6 +21,8 @@ const (
 	formatTable = "table"
 	formatJSON  = "json"
 	formatPEM   = "pem"
+	// formatTrustedRoot is Sigstore's trusted_root.json.
+	formatTrustedRoot = "trusted-root"
 )
 
 // outputAnnotation names, in a command's annotations, a format it knows besides
@@ -88,7 +90,7 @@ context names one.
 	flags.DurationVar(&s.timeout, "timeout", 0, "give up after this `TIME` (default 30s; none for watch and import, 10m for scan --wait)")
 	root.AddCommand(
 		s.scan(), s.verdict(), s.exception(), s.findings(), s.sbom(), s.attestations(), s.advisories(), s.trustBundle(),
-		s.deadLetter(), s.deliveries(), s.certs(), s.context(), s.version(),
+		s.keys(), s.deadLetter(), s.deliveries(), s.certs(), s.context(), s.version(),
 	)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
 	return root
@@ -104,7 +106,7 @@ func (s *session) run(a action) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		formats := []string{formatTable, formatJSON}
 		if more := cmd.Annotations[outputAnnotation]; more != "" {
-			formats = append(formats, more)
+			formats = append(formats, strings.Split(more, ",")...)
 		}
 		if !slices.Contains(formats, s.format) {
 			return fmt.Errorf("unknown output format %q, want %s", s.format, strings.Join(formats, " or "))

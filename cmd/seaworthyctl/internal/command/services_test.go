@@ -214,6 +214,24 @@ func TestAdvisories(t *testing.T) {
 		t.Errorf("%d records arrived, force %v", records, f.scanner.imported[0].GetForce())
 	}
 
+	f.scanner.imported = nil
+	lists := t.TempDir()
+	for name, content := range map[string]string{"kev.json": `{"catalogVersion":"1","vulnerabilities":[{"cveID":"CVE-1"}]}`, "epss.csv": "cve,epss\nCVE-1,0.5\n"} {
+		if err := os.WriteFile(filepath.Join(lists, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := f.run("advisories", "import", lists); r.code != 0 {
+		t.Errorf("import of scores: %+v", r)
+	}
+	var kev, epss string
+	for _, m := range f.scanner.imported {
+		kev, epss, records = kev+string(m.GetKevJson()), epss+string(m.GetEpssCsv()), records+len(m.GetRecords())
+	}
+	if !strings.Contains(kev, "CVE-1") || epss != "cve,epss\nCVE-1,0.5\n" || records != 1201 {
+		t.Errorf("scores arrived as %q and %q", kev, epss)
+	}
+
 	f.scanner.err = apierr.New(codes.FailedPrecondition, "SNAPSHOT_TOO_SMALL", "the snapshot would shrink by 90 %")
 	f.golden("advisories-too-small", f.run("advisories", "import", dir))
 	f.scanner.err = nil
@@ -337,7 +355,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"scan"}, {"verdict"}, {"verdict", "watch"}, {"findings"}, {"sbom"}, {"attestations"}, {"advisories", "import"}, {"advisories", "status"},
-		{"trust-bundle"}, {"deadletter", "list"}, {"deadletter", "show"}, {"deadletter", "replay"}, {"deliveries"}, {"certs", "init"},
+		{"trust-bundle"}, {"keys", "list"}, {"keys", "rotate"}, {"keys", "revoke"}, {"deadletter", "list"}, {"deadletter", "show"}, {"deadletter", "replay"}, {"deliveries"}, {"certs", "init"},
 		{"context", "show"}, {"version"},
 	} {
 		r := runWith(t.Context(), fleetcontext.Places{}, append(args, "--help")...)

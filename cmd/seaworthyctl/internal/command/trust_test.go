@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,11 +189,15 @@ func TestAttestations(t *testing.T) {
 		t.Errorf("as a table: %+v", r)
 	}
 
-	// A key that is no longer trusted verifies nothing any more.
+	// A key that is revoked verifies nothing any more, one that was rotated does.
 	trusted.EndTime = timestamppb.New(now.Add(-time.Second))
+	if verified := read(f.run("attestations", image, "-o", "json")); !slices.ContainsFunc(verified, func(a evidence.Attestation) bool { return a.Verified }) {
+		t.Error("the end of a key took what it had signed with it")
+	}
+	trusted.RevokeTime = timestamppb.New(now.Add(-time.Second))
 	for _, a := range read(f.run("attestations", image, "-o", "json")) {
 		if a.Verified {
-			t.Errorf("verified with a key out of its window: %+v", a)
+			t.Errorf("verified with a key that was revoked: %+v", a)
 		}
 	}
 	if r := f.run("attestations", "shop/ledger:2"); r.code != 5 {
@@ -219,6 +224,17 @@ func TestTrustBundle(t *testing.T) {
 		if r.code != 0 || !strings.Contains(r.out, want) {
 			t.Errorf("table: %+v, want %q in it", r, want)
 		}
+	}
+	if r := f.run("trust-bundle", "-o", "trusted-root"); r.code == 0 || !strings.Contains(r.err, "older release") {
+		t.Errorf("trusted root of an old signer: %+v", r)
+	}
+	f.signer.bundle.TrustedRootJson = `{"mediaType":"x"}`
+	if r := f.run("trust-bundle", "-o", "trusted-root"); r.code != 0 || r.out != f.signer.bundle.GetTrustedRootJson()+"\n" {
+		t.Errorf("trusted root: %+v", r)
+	}
+	old.RevokeTime = timestamppb.New(now)
+	if r := f.run("trust-bundle", "-o", "pem"); r.code != 0 || r.out != current.GetPublicKeyPem() {
+		t.Errorf("a revoked key is among the keys: %+v", r)
 	}
 	if r := f.run("trust-bundle", "-o", "json"); r.code != 0 || !json.Valid([]byte(r.out)) {
 		t.Errorf("json: %+v", r)
@@ -261,5 +277,29 @@ func TestCertsInit(t *testing.T) {
 	}
 	if !strings.Contains(again.out, "spiffe://fleet.test/operator/bob") {
 		t.Errorf("the operator was not renamed: %s", again.out)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	_, current := newKey(t)
+	current.Algorithm = "ED25519"
+	f.signer.bundle = &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{current}}
+	if r := f.run("keys", "list"); r.code != 0 || !strings.Contains(r.out, current.GetKeyId()) || !strings.Contains(r.out, "ED25519") {
+		t.Errorf("list: %+v", r)
+	}
+	if r := f.run("keys", "rotate", "-o", "json"); r.code != 0 || !json.Valid([]byte(r.out)) {
+		t.Errorf("rotate: %+v", r)
+	}
+	first := f.keys.asked().(*signerv1.RotateKeyRequest).GetRequestId()
+	if r := f.run("keys", "rotate"); r.code != 0 || len(first) != 36 || f.keys.asked().(*signerv1.RotateKeyRequest).GetRequestId() == first {
+		t.Errorf("a second rotation had the request id of the first, %q: %+v", first, r)
+	}
+	if f.run("keys", "rotate", "--request-id", first); f.keys.asked().(*signerv1.RotateKeyRequest).GetRequestId() != first {
+		t.Error("--request-id was not used")
+	}
+	if r := f.run("keys", "revoke", current.GetKeyId()); r.code == 0 || !strings.Contains(r.err, "rotate it first") {
+		t.Errorf("revoke: %+v", r)
 	}
 }

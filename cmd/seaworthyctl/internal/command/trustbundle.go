@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -15,11 +16,14 @@ func (s *session) trustBundle() *cobra.Command {
 		Use:   "trust-bundle",
 		Short: "Print the public keys that verify what the fleet signs",
 		Long: `Trust-bundle prints the public keys that verify the fleet's attestations, the one
-in use first. -o pem prints only the keys, for tools that take a key file.`,
+in use first. -o pem prints only the keys that are not revoked, for tools that take
+a key file; -o trusted-root prints the Sigstore trusted root that belongs to them.`,
 		Example: `  seaworthyctl trust-bundle -o pem > seaworthy.pub
-  cosign verify-attestation --key seaworthy.pub --type vuln IMAGE`,
+  seaworthyctl trust-bundle -o trusted-root > trusted_root.json
+  cosign verify-attestation --key seaworthy.pub --trusted-root trusted_root.json \\
+    --insecure-ignore-tlog --type vuln IMAGE`,
 		Args:        cobra.NoArgs,
-		Annotations: map[string]string{outputAnnotation: formatPEM},
+		Annotations: map[string]string{outputAnnotation: formatPEM + "," + formatTrustedRoot},
 		RunE: s.run(func(ctx context.Context, _ []string) error {
 			f, err := s.open()
 			if err != nil {
@@ -46,15 +50,28 @@ func (s *session) printTrustBundle(resp *signerv1.GetTrustBundleResponse) error 
 		return output.JSON(s.env.Out, resp)
 	case formatPEM:
 		for _, k := range resp.GetKeys() {
+			if k.GetRevokeTime() != nil {
+				continue
+			}
 			if _, err := io.WriteString(s.env.Out, k.GetPublicKeyPem()); err != nil {
 				return err
 			}
 		}
 		return nil
+	case formatTrustedRoot:
+		if resp.GetTrustedRootJson() == "" {
+			return errors.New("the signer is of an older release and has no trusted root")
+		}
+		_, err := io.WriteString(s.env.Out, resp.GetTrustedRootJson()+"\n")
+		return err
 	}
-	t := output.NewTable(s.env.Out, "KEY", "TRUSTED FROM", "TRUSTED UNTIL")
-	for _, k := range resp.GetKeys() {
-		t.Row(k.GetKeyId(), output.Timestamp(k.GetStartTime()), output.Timestamp(k.GetEndTime()))
+	return s.printKeys(resp.GetKeys())
+}
+
+func (s *session) printKeys(keys []*signerv1.TrustedKey) error {
+	t := output.NewTable(s.env.Out, "KEY", "ALGORITHM", "TRUSTED FROM", "SIGNED UNTIL", "REVOKED")
+	for _, k := range keys {
+		t.Row(k.GetKeyId(), k.GetAlgorithm(), output.Timestamp(k.GetStartTime()), output.Timestamp(k.GetEndTime()), output.Timestamp(k.GetRevokeTime()))
 	}
 	return t.Flush()
 }

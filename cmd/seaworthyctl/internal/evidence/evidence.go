@@ -66,6 +66,9 @@ func Roots(bundle *signerv1.GetTrustBundleResponse, now time.Time) (attest.Trust
 		if k.GetEndTime() != nil {
 			key.NotAfter = k.GetEndTime().AsTime()
 		}
+		if k.GetRevokeTime() != nil {
+			key.Revoked = k.GetRevokeTime().AsTime()
+		}
 		roots.Keys = append(roots.Keys, key)
 	}
 	if len(roots.Keys) == 0 {

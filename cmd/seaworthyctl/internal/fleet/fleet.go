@@ -124,6 +124,15 @@ func (f *Fleet) Attestations() (signerv1.AttestationServiceClient, error) {
 	return signerv1.NewAttestationServiceClient(c), nil
 }
 
+// KeyAdmin connects to the signer for its keys.
+func (f *Fleet) KeyAdmin() (signerv1.KeyAdminServiceClient, error) {
+	c, err := f.dial("signer", f.Context.Addresses.Signer)
+	if err != nil {
+		return nil, err
+	}
+	return signerv1.NewKeyAdminServiceClient(c), nil
+}
+
 // Verdicts connects to the verifier.
 func (f *Fleet) Verdicts() (verifierv1.VerdictServiceClient, error) {
 	c, err := f.dial("verifier", f.Context.Addresses.Verifier)

@@ -4,6 +4,7 @@ package osvfiles
 
 import (
 	"archive/zip"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -25,20 +26,25 @@ const (
 // ErrNothing says that a path holds no file with records.
 var ErrNothing = errors.New("no *.json file and no *.zip archive in it")
 
-// Record is one record as it was found.
+// MaxScores is the size of the largest CSV file, decompressed.
+const MaxScores = 64 << 20
+
+// Record is one record as it was found, or a whole CSV file of scores.
 type Record struct {
 	// Name says where it came from, for example `Go/all.zip!GO-2024-1.json`.
 	Name string
 	// JSON is its content, not looked at.
 	JSON []byte
+	// CSV is the content of a *.csv or *.csv.gz file instead.
+	CSV []byte
 	// Err says why this record could not be read; JSON is nil then. The others
 	// can be.
 	Err error
 }
 
 // Records goes through the paths: a *.json file is a record, a *.zip archive
-// holds one per *.json entry, a directory is searched for both, in the order of
-// names. The second value is an error that ends the search.
+// holds one per *.json entry, a *.csv or *.csv.gz file is given whole, a directory
+// is searched for all of these in the order of names. The second value is an error that ends the search.
 func Records(paths []string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for _, p := range paths {
@@ -56,7 +62,7 @@ func records(root string, yield func(Record, error) bool) bool {
 	}
 	if !info.IsDir() {
 		if kindOf(root) == "" {
-			return fail(yield, fmt.Errorf("%s is neither a directory, a *.json file nor a *.zip archive", root))
+			return fail(yield, fmt.Errorf("%s is neither a directory, a *.json or *.csv file nor a *.zip archive", root))
 		}
 		return file(root, filepath.Base(root), yield)
 	}
@@ -97,9 +103,12 @@ func fail(yield func(Record, error) bool, err error) bool {
 }
 
 func kindOf(name string) string {
-	switch ext := strings.ToLower(path.Ext(filepath.ToSlash(name))); ext {
-	case ".json", ".zip":
+	name = strings.ToLower(filepath.ToSlash(name))
+	switch ext := path.Ext(name); {
+	case ext == ".json", ext == ".zip", ext == ".csv":
 		return ext
+	case strings.HasSuffix(name, ".csv.gz"):
+		return ".csv"
 	default:
 		return ""
 	}
@@ -115,7 +124,30 @@ func file(p, name string, yield func(Record, error) bool) bool {
 		return fail(yield, err)
 	}
 	defer func() { _ = f.Close() }() // only read
+	if kindOf(p) == ".csv" {
+		return yield(scores(name, f), nil)
+	}
 	return yield(read(name, f), nil)
+}
+
+// scores reads a whole CSV file, compressed or not.
+func scores(name string, r io.Reader) Record {
+	if strings.HasSuffix(strings.ToLower(name), ".gz") {
+		zr, err := gzip.NewReader(r)
+		if err != nil {
+			return Record{Name: name, Err: err}
+		}
+		r = zr
+	}
+	data, err := io.ReadAll(io.LimitReader(r, MaxScores+1))
+	switch {
+	case err != nil:
+		return Record{Name: name, Err: err}
+	case len(data) > MaxScores:
+		return Record{Name: name, Err: fmt.Errorf("larger than %d bytes", MaxScores)}
+	default:
+		return Record{Name: name, CSV: data}
+	}
 }
 
 func archive(p, name string, yield func(Record, error) bool) bool {

@@ -111,7 +111,13 @@ type ImportSnapshotRequest struct {
 	// first message only.
 	Force bool `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"`
 	// OSV records as JSON.
-	Records       []*AdvisoryRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	Records []*AdvisoryRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	// A piece of CISA's catalogue of known exploited vulnerabilities, JSON; the
+	// pieces of all messages are joined in order. At most 64 MiB together.
+	KevJson []byte `protobuf:"bytes,3,opt,name=kev_json,json=kevJson,proto3" json:"kev_json,omitempty"`
+	// A piece of the scores of EPSS, CSV with the columns `cve` and `epss`; the
+	// pieces of all messages are joined in order. At most 64 MiB together.
+	EpssCsv       []byte `protobuf:"bytes,4,opt,name=epss_csv,json=epssCsv,proto3" json:"epss_csv,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -156,6 +162,20 @@ func (x *ImportSnapshotRequest) GetForce() bool {
 func (x *ImportSnapshotRequest) GetRecords() []*AdvisoryRecord {
 	if x != nil {
 		return x.Records
+	}
+	return nil
+}
+
+func (x *ImportSnapshotRequest) GetKevJson() []byte {
+	if x != nil {
+		return x.KevJson
+	}
+	return nil
+}
+
+func (x *ImportSnapshotRequest) GetEpssCsv() []byte {
+	if x != nil {
+		return x.EpssCsv
 	}
 	return nil
 }
@@ -332,10 +352,12 @@ const file_seaworthy_scanner_v1_advisory_service_proto_rawDesc = "" +
 	"+seaworthy/scanner/v1/advisory_service.proto\x12\x14seaworthy.scanner.v1\x1a\x1fseaworthy/scanner/v1/scan.proto\"\x14\n" +
 	"\x12GetSnapshotRequest\"U\n" +
 	"\x13GetSnapshotResponse\x12>\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\"m\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\"\xa3\x01\n" +
 	"\x15ImportSnapshotRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12>\n" +
-	"\arecords\x18\x02 \x03(\v2$.seaworthy.scanner.v1.AdvisoryRecordR\arecords\"8\n" +
+	"\arecords\x18\x02 \x03(\v2$.seaworthy.scanner.v1.AdvisoryRecordR\arecords\x12\x19\n" +
+	"\bkev_json\x18\x03 \x01(\fR\akevJson\x12\x19\n" +
+	"\bepss_csv\x18\x04 \x01(\fR\aepssCsv\"8\n" +
 	"\x0eAdvisoryRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04json\x18\x02 \x01(\fR\x04json\"\x9a\x01\n" +

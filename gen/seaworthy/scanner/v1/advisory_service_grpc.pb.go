@@ -38,12 +38,16 @@ type AdvisoryServiceClient interface {
 	// ImportSnapshot replaces the snapshot by one built from the records sent, in
 	// the OSV format. The first message carries the options; every message may
 	// carry records. A record that cannot be read is counted and named in the
-	// answer and never stops the import.
+	// answer and never stops the import. What is known of exploitation can be sent
+	// along: a catalogue or scores that are not sent stay as they are, and so do
+	// the records if nothing but these is sent.
 	//
-	// Errors: INVALID_ARGUMENT (`NO_ADVISORIES`) if no record could be used;
+	// Errors: INVALID_ARGUMENT (`NO_ADVISORIES`) if no record could be used,
+	// (`MALFORMED_KEV`, `MALFORMED_EPSS`) if one of these cannot be read;
 	// FAILED_PRECONDITION (`SNAPSHOT_TOO_SMALL`) if it is more than 20 % smaller
 	// than the one in use and `force` is not set; RESOURCE_EXHAUSTED for a record
-	// over 4 MiB.
+	// over 4 MiB (`ADVISORY_TOO_LARGE`), for scores over 64 MiB
+	// (`SCORES_TOO_LARGE`).
 	// Idempotency: the same records give the same snapshot.
 	// Callers: operators.
 	ImportSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportSnapshotRequest, ImportSnapshotResponse], error)
@@ -95,12 +99,16 @@ type AdvisoryServiceServer interface {
 	// ImportSnapshot replaces the snapshot by one built from the records sent, in
 	// the OSV format. The first message carries the options; every message may
 	// carry records. A record that cannot be read is counted and named in the
-	// answer and never stops the import.
+	// answer and never stops the import. What is known of exploitation can be sent
+	// along: a catalogue or scores that are not sent stay as they are, and so do
+	// the records if nothing but these is sent.
 	//
-	// Errors: INVALID_ARGUMENT (`NO_ADVISORIES`) if no record could be used;
+	// Errors: INVALID_ARGUMENT (`NO_ADVISORIES`) if no record could be used,
+	// (`MALFORMED_KEV`, `MALFORMED_EPSS`) if one of these cannot be read;
 	// FAILED_PRECONDITION (`SNAPSHOT_TOO_SMALL`) if it is more than 20 % smaller
 	// than the one in use and `force` is not set; RESOURCE_EXHAUSTED for a record
-	// over 4 MiB.
+	// over 4 MiB (`ADVISORY_TOO_LARGE`), for scores over 64 MiB
+	// (`SCORES_TOO_LARGE`).
 	// Idempotency: the same records give the same snapshot.
 	// Callers: operators.
 	ImportSnapshot(grpc.ClientStreamingServer[ImportSnapshotRequest, ImportSnapshotResponse]) error

@@ -39,7 +39,10 @@ type Attestation struct {
 	// When it was signed.
 	SignTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=sign_time,json=signTime,proto3" json:"sign_time,omitempty"`
 	// W3C trace id of the push that led to it.
-	TraceId       string `protobuf:"bytes,7,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	TraceId string `protobuf:"bytes,7,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	// When a later one of the same subject and predicate type took its place;
+	// unset while it is in force.
+	SupersedeTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=supersede_time,json=supersedeTime,proto3" json:"supersede_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +124,13 @@ func (x *Attestation) GetTraceId() string {
 		return x.TraceId
 	}
 	return ""
+}
+
+func (x *Attestation) GetSupersedeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SupersedeTime
+	}
+	return nil
 }
 
 // ListAttestationsRequest chooses an image.
@@ -287,10 +297,18 @@ type TrustedKey struct {
 	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// Public key, PKIX in PEM.
 	PublicKeyPem string `protobuf:"bytes,2,opt,name=public_key_pem,json=publicKeyPem,proto3" json:"public_key_pem,omitempty"`
-	// Signatures made before are not trusted.
+	// Not trusted by who verifies before. Unset if nobody knows since when the
+	// key has been in use.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// Signatures made after are not trusted; unset while the key is in use.
-	EndTime       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Statements that say they were true after are not trusted, for they cannot
+	// have been signed before; older ones stay trusted. Unset while the key is in
+	// use.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Nothing the key ever signed is trusted by who verifies at this time or
+	// later. Unset unless the key was revoked.
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// Kind of key: `ECDSA_P256` or `ED25519`.
+	Algorithm     string `protobuf:"bytes,6,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -353,13 +371,32 @@ func (x *TrustedKey) GetEndTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *TrustedKey) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *TrustedKey) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
 // GetTrustBundleResponse carries the keys.
 type GetTrustBundleResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Keys, the one in use first.
-	Keys          []*TrustedKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Keys []*TrustedKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Sigstore trusted root in JSON, to give to cosign and sigstore-go beside a
+	// key, so that they ask nobody else. It names the authorities behind the
+	// signatures; for signatures by keys alone there are none. The keys are not in
+	// it: the format has no place for them.
+	TrustedRootJson string `protobuf:"bytes,2,opt,name=trusted_root_json,json=trustedRootJson,proto3" json:"trusted_root_json,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetTrustBundleResponse) Reset() {
@@ -399,11 +436,18 @@ func (x *GetTrustBundleResponse) GetKeys() []*TrustedKey {
 	return nil
 }
 
+func (x *GetTrustBundleResponse) GetTrustedRootJson() string {
+	if x != nil {
+		return x.TrustedRootJson
+	}
+	return ""
+}
+
 var File_seaworthy_signer_v1_attestation_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\n" +
-	"-seaworthy/signer/v1/attestation_service.proto\x12\x13seaworthy.signer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xa2\x02\n" +
+	"-seaworthy/signer/v1/attestation_service.proto\x12\x13seaworthy.signer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xe5\x02\n" +
 	"\vAttestation\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12%\n" +
 	"\x0epredicate_type\x18\x02 \x01(\tR\rpredicateType\x12'\n" +
@@ -411,7 +455,8 @@ const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\x0econtent_digest\x18\x04 \x01(\tR\rcontentDigest\x12\x15\n" +
 	"\x06key_id\x18\x05 \x01(\tR\x05keyId\x127\n" +
 	"\tsign_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bsignTime\x12\x19\n" +
-	"\btrace_id\x18\a \x01(\tR\atraceId\"\x88\x01\n" +
+	"\btrace_id\x18\a \x01(\tR\atraceId\x12A\n" +
+	"\x0esupersede_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rsupersedeTime\"\x88\x01\n" +
 	"\x17ListAttestationsRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -420,16 +465,20 @@ const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\x18ListAttestationsResponse\x12D\n" +
 	"\fattestations\x18\x01 \x03(\v2 .seaworthy.signer.v1.AttestationR\fattestations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x17\n" +
-	"\x15GetTrustBundleRequest\"\xbb\x01\n" +
+	"\x15GetTrustBundleRequest\"\x96\x02\n" +
 	"\n" +
 	"TrustedKey\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12$\n" +
 	"\x0epublic_key_pem\x18\x02 \x01(\tR\fpublicKeyPem\x129\n" +
 	"\n" +
 	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
-	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\"M\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12;\n" +
+	"\vrevoke_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\x12\x1c\n" +
+	"\talgorithm\x18\x06 \x01(\tR\talgorithm\"y\n" +
 	"\x16GetTrustBundleResponse\x123\n" +
-	"\x04keys\x18\x01 \x03(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x04keys2\xf0\x01\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x04keys\x12*\n" +
+	"\x11trusted_root_json\x18\x02 \x01(\tR\x0ftrustedRootJson2\xf0\x01\n" +
 	"\x12AttestationService\x12o\n" +
 	"\x10ListAttestations\x12,.seaworthy.signer.v1.ListAttestationsRequest\x1a-.seaworthy.signer.v1.ListAttestationsResponse\x12i\n" +
 	"\x0eGetTrustBundle\x12*.seaworthy.signer.v1.GetTrustBundleRequest\x1a+.seaworthy.signer.v1.GetTrustBundleResponseBEZCgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1;signerv1b\x06proto3"
@@ -458,22 +507,24 @@ var file_seaworthy_signer_v1_attestation_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),    // 7: google.protobuf.Timestamp
 }
 var file_seaworthy_signer_v1_attestation_service_proto_depIdxs = []int32{
-	6, // 0: seaworthy.signer.v1.Attestation.image:type_name -> seaworthy.type.v1.ImageRef
-	7, // 1: seaworthy.signer.v1.Attestation.sign_time:type_name -> google.protobuf.Timestamp
-	6, // 2: seaworthy.signer.v1.ListAttestationsRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	0, // 3: seaworthy.signer.v1.ListAttestationsResponse.attestations:type_name -> seaworthy.signer.v1.Attestation
-	7, // 4: seaworthy.signer.v1.TrustedKey.start_time:type_name -> google.protobuf.Timestamp
-	7, // 5: seaworthy.signer.v1.TrustedKey.end_time:type_name -> google.protobuf.Timestamp
-	4, // 6: seaworthy.signer.v1.GetTrustBundleResponse.keys:type_name -> seaworthy.signer.v1.TrustedKey
-	1, // 7: seaworthy.signer.v1.AttestationService.ListAttestations:input_type -> seaworthy.signer.v1.ListAttestationsRequest
-	3, // 8: seaworthy.signer.v1.AttestationService.GetTrustBundle:input_type -> seaworthy.signer.v1.GetTrustBundleRequest
-	2, // 9: seaworthy.signer.v1.AttestationService.ListAttestations:output_type -> seaworthy.signer.v1.ListAttestationsResponse
-	5, // 10: seaworthy.signer.v1.AttestationService.GetTrustBundle:output_type -> seaworthy.signer.v1.GetTrustBundleResponse
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	6,  // 0: seaworthy.signer.v1.Attestation.image:type_name -> seaworthy.type.v1.ImageRef
+	7,  // 1: seaworthy.signer.v1.Attestation.sign_time:type_name -> google.protobuf.Timestamp
+	7,  // 2: seaworthy.signer.v1.Attestation.supersede_time:type_name -> google.protobuf.Timestamp
+	6,  // 3: seaworthy.signer.v1.ListAttestationsRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	0,  // 4: seaworthy.signer.v1.ListAttestationsResponse.attestations:type_name -> seaworthy.signer.v1.Attestation
+	7,  // 5: seaworthy.signer.v1.TrustedKey.start_time:type_name -> google.protobuf.Timestamp
+	7,  // 6: seaworthy.signer.v1.TrustedKey.end_time:type_name -> google.protobuf.Timestamp
+	7,  // 7: seaworthy.signer.v1.TrustedKey.revoke_time:type_name -> google.protobuf.Timestamp
+	4,  // 8: seaworthy.signer.v1.GetTrustBundleResponse.keys:type_name -> seaworthy.signer.v1.TrustedKey
+	1,  // 9: seaworthy.signer.v1.AttestationService.ListAttestations:input_type -> seaworthy.signer.v1.ListAttestationsRequest
+	3,  // 10: seaworthy.signer.v1.AttestationService.GetTrustBundle:input_type -> seaworthy.signer.v1.GetTrustBundleRequest
+	2,  // 11: seaworthy.signer.v1.AttestationService.ListAttestations:output_type -> seaworthy.signer.v1.ListAttestationsResponse
+	5,  // 12: seaworthy.signer.v1.AttestationService.GetTrustBundle:output_type -> seaworthy.signer.v1.GetTrustBundleResponse
+	11, // [11:13] is the sub-list for method output_type
+	9,  // [9:11] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_signer_v1_attestation_service_proto_init() }

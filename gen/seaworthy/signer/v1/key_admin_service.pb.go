@@ -196,6 +196,98 @@ func (x *RotateKeyResponse) GetKey() *TrustedKey {
 	return nil
 }
 
+// RevokeKeyRequest names a key.
+type RevokeKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identity of the key, as in TrustedKey.
+	KeyId         string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeKeyRequest) Reset() {
+	*x = RevokeKeyRequest{}
+	mi := &file_seaworthy_signer_v1_key_admin_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeKeyRequest) ProtoMessage() {}
+
+func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_signer_v1_key_admin_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
+func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_signer_v1_key_admin_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RevokeKeyRequest) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+// RevokeKeyResponse carries the revoked key.
+type RevokeKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key with its revoke_time.
+	Key           *TrustedKey `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeKeyResponse) Reset() {
+	*x = RevokeKeyResponse{}
+	mi := &file_seaworthy_signer_v1_key_admin_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeKeyResponse) ProtoMessage() {}
+
+func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_signer_v1_key_admin_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
+func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_signer_v1_key_admin_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RevokeKeyResponse) GetKey() *TrustedKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 var File_seaworthy_signer_v1_key_admin_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_signer_v1_key_admin_service_proto_rawDesc = "" +
@@ -208,10 +300,15 @@ const file_seaworthy_signer_v1_key_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\"F\n" +
 	"\x11RotateKeyResponse\x121\n" +
-	"\x03key\x18\x01 \x01(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x03key2\xc6\x01\n" +
+	"\x03key\x18\x01 \x01(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x03key\")\n" +
+	"\x10RevokeKeyRequest\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"F\n" +
+	"\x11RevokeKeyResponse\x121\n" +
+	"\x03key\x18\x01 \x01(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x03key2\xa2\x02\n" +
 	"\x0fKeyAdminService\x12W\n" +
 	"\bListKeys\x12$.seaworthy.signer.v1.ListKeysRequest\x1a%.seaworthy.signer.v1.ListKeysResponse\x12Z\n" +
-	"\tRotateKey\x12%.seaworthy.signer.v1.RotateKeyRequest\x1a&.seaworthy.signer.v1.RotateKeyResponseBEZCgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1;signerv1b\x06proto3"
+	"\tRotateKey\x12%.seaworthy.signer.v1.RotateKeyRequest\x1a&.seaworthy.signer.v1.RotateKeyResponse\x12Z\n" +
+	"\tRevokeKey\x12%.seaworthy.signer.v1.RevokeKeyRequest\x1a&.seaworthy.signer.v1.RevokeKeyResponseBEZCgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1;signerv1b\x06proto3"
 
 var (
 	file_seaworthy_signer_v1_key_admin_service_proto_rawDescOnce sync.Once
@@ -225,26 +322,31 @@ func file_seaworthy_signer_v1_key_admin_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_signer_v1_key_admin_service_proto_rawDescData
 }
 
-var file_seaworthy_signer_v1_key_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_seaworthy_signer_v1_key_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_seaworthy_signer_v1_key_admin_service_proto_goTypes = []any{
 	(*ListKeysRequest)(nil),   // 0: seaworthy.signer.v1.ListKeysRequest
 	(*ListKeysResponse)(nil),  // 1: seaworthy.signer.v1.ListKeysResponse
 	(*RotateKeyRequest)(nil),  // 2: seaworthy.signer.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil), // 3: seaworthy.signer.v1.RotateKeyResponse
-	(*TrustedKey)(nil),        // 4: seaworthy.signer.v1.TrustedKey
+	(*RevokeKeyRequest)(nil),  // 4: seaworthy.signer.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil), // 5: seaworthy.signer.v1.RevokeKeyResponse
+	(*TrustedKey)(nil),        // 6: seaworthy.signer.v1.TrustedKey
 }
 var file_seaworthy_signer_v1_key_admin_service_proto_depIdxs = []int32{
-	4, // 0: seaworthy.signer.v1.ListKeysResponse.keys:type_name -> seaworthy.signer.v1.TrustedKey
-	4, // 1: seaworthy.signer.v1.RotateKeyResponse.key:type_name -> seaworthy.signer.v1.TrustedKey
-	0, // 2: seaworthy.signer.v1.KeyAdminService.ListKeys:input_type -> seaworthy.signer.v1.ListKeysRequest
-	2, // 3: seaworthy.signer.v1.KeyAdminService.RotateKey:input_type -> seaworthy.signer.v1.RotateKeyRequest
-	1, // 4: seaworthy.signer.v1.KeyAdminService.ListKeys:output_type -> seaworthy.signer.v1.ListKeysResponse
-	3, // 5: seaworthy.signer.v1.KeyAdminService.RotateKey:output_type -> seaworthy.signer.v1.RotateKeyResponse
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	6, // 0: seaworthy.signer.v1.ListKeysResponse.keys:type_name -> seaworthy.signer.v1.TrustedKey
+	6, // 1: seaworthy.signer.v1.RotateKeyResponse.key:type_name -> seaworthy.signer.v1.TrustedKey
+	6, // 2: seaworthy.signer.v1.RevokeKeyResponse.key:type_name -> seaworthy.signer.v1.TrustedKey
+	0, // 3: seaworthy.signer.v1.KeyAdminService.ListKeys:input_type -> seaworthy.signer.v1.ListKeysRequest
+	2, // 4: seaworthy.signer.v1.KeyAdminService.RotateKey:input_type -> seaworthy.signer.v1.RotateKeyRequest
+	4, // 5: seaworthy.signer.v1.KeyAdminService.RevokeKey:input_type -> seaworthy.signer.v1.RevokeKeyRequest
+	1, // 6: seaworthy.signer.v1.KeyAdminService.ListKeys:output_type -> seaworthy.signer.v1.ListKeysResponse
+	3, // 7: seaworthy.signer.v1.KeyAdminService.RotateKey:output_type -> seaworthy.signer.v1.RotateKeyResponse
+	5, // 8: seaworthy.signer.v1.KeyAdminService.RevokeKey:output_type -> seaworthy.signer.v1.RevokeKeyResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_signer_v1_key_admin_service_proto_init() }
@@ -259,7 +361,7 @@ func file_seaworthy_signer_v1_key_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_signer_v1_key_admin_service_proto_rawDesc), len(file_seaworthy_signer_v1_key_admin_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

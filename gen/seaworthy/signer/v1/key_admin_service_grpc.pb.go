@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	KeyAdminService_ListKeys_FullMethodName  = "/seaworthy.signer.v1.KeyAdminService/ListKeys"
 	KeyAdminService_RotateKey_FullMethodName = "/seaworthy.signer.v1.KeyAdminService/RotateKey"
+	KeyAdminService_RevokeKey_FullMethodName = "/seaworthy.signer.v1.KeyAdminService/RevokeKey"
 )
 
 // KeyAdminServiceClient is the client API for KeyAdminService service.
@@ -36,12 +37,22 @@ type KeyAdminServiceClient interface {
 	// Callers: operators.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 	// RotateKey makes a new key the one in use and keeps the old one in the trust
-	// bundle with the end of its time.
+	// bundle with the end of its time: what it signed so far stays valid.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT for a request_id that is not a UUID,
+	// FAILED_PRECONDITION if the key store cannot be written to.
 	// Idempotency: calls with the same request_id rotate once.
 	// Callers: operators.
 	RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error)
+	// RevokeKey makes everything a key ever signed worth nothing from now on. It
+	// is for a key that leaked; a key that is only old is rotated. The key in use
+	// must be rotated first.
+	//
+	// Errors: NOT_FOUND for a key that never was, FAILED_PRECONDITION with reason
+	// KEY_IN_USE for the one in use.
+	// Idempotency: a revoked key stays revoked since the first call.
+	// Callers: operators.
+	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
 }
 
 type keyAdminServiceClient struct {
@@ -72,6 +83,16 @@ func (c *keyAdminServiceClient) RotateKey(ctx context.Context, in *RotateKeyRequ
 	return out, nil
 }
 
+func (c *keyAdminServiceClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeKeyResponse)
+	err := c.cc.Invoke(ctx, KeyAdminService_RevokeKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // KeyAdminServiceServer is the server API for KeyAdminService service.
 // All implementations must embed UnimplementedKeyAdminServiceServer
 // for forward compatibility.
@@ -85,12 +106,22 @@ type KeyAdminServiceServer interface {
 	// Callers: operators.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	// RotateKey makes a new key the one in use and keeps the old one in the trust
-	// bundle with the end of its time.
+	// bundle with the end of its time: what it signed so far stays valid.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT for a request_id that is not a UUID,
+	// FAILED_PRECONDITION if the key store cannot be written to.
 	// Idempotency: calls with the same request_id rotate once.
 	// Callers: operators.
 	RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error)
+	// RevokeKey makes everything a key ever signed worth nothing from now on. It
+	// is for a key that leaked; a key that is only old is rotated. The key in use
+	// must be rotated first.
+	//
+	// Errors: NOT_FOUND for a key that never was, FAILED_PRECONDITION with reason
+	// KEY_IN_USE for the one in use.
+	// Idempotency: a revoked key stays revoked since the first call.
+	// Callers: operators.
+	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)
 	mustEmbedUnimplementedKeyAdminServiceServer()
 }
 
@@ -106,6 +137,9 @@ func (UnimplementedKeyAdminServiceServer) ListKeys(context.Context, *ListKeysReq
 }
 func (UnimplementedKeyAdminServiceServer) RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateKey not implemented")
+}
+func (UnimplementedKeyAdminServiceServer) RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
 }
 func (UnimplementedKeyAdminServiceServer) mustEmbedUnimplementedKeyAdminServiceServer() {}
 func (UnimplementedKeyAdminServiceServer) testEmbeddedByValue()                         {}
@@ -164,6 +198,24 @@ func _KeyAdminService_RotateKey_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _KeyAdminService_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(KeyAdminServiceServer).RevokeKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: KeyAdminService_RevokeKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(KeyAdminServiceServer).RevokeKey(ctx, req.(*RevokeKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // KeyAdminService_ServiceDesc is the grpc.ServiceDesc for KeyAdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -178,6 +230,10 @@ var KeyAdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RotateKey",
 			Handler:    _KeyAdminService_RotateKey_Handler,
+		},
+		{
+			MethodName: "RevokeKey",
+			Handler:    _KeyAdminService_RevokeKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -25,6 +25,9 @@ type Builder struct {
 	listed    []Rejected
 	intern    interner
 	maxRecord int
+	// kev and epss are nil until they are set.
+	kev  map[string]bool
+	epss map[string]float64
 }
 
 type versioned struct {
@@ -95,7 +98,7 @@ func (b *Builder) Build() (*Snapshot, error) {
 	if len(records) == 0 {
 		return nil, ErrEmpty
 	}
-	return newSnapshot(records, b.rejected)
+	return newSnapshot(records, b.scores(), b.rejected)
 }
 
 // interner keeps one copy of strings that many records share.

@@ -20,7 +20,7 @@ func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, prob
 		if err != nil {
 			problems = append(problems, fmt.Sprintf("version %q of %s cannot be compared", p.AdvisoryVersion(), p.Name))
 		}
-		findings = append(findings, merge(p, hits)...)
+		findings = append(findings, s.merge(p, hits)...)
 	}
 	return findings, problems
 }

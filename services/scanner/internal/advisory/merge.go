@@ -12,7 +12,7 @@ import (
 // are aliases of each other, directly or by a third id, speak of one
 // vulnerability. A distribution's advisory about several upstream vulnerabilities
 // speaks of each of them.
-func merge(p *core.Package, hits []hit) []core.Finding {
+func (s *Snapshot) merge(p *core.Package, hits []hit) []core.Finding {
 	if len(hits) == 0 {
 		return nil
 	}
@@ -37,15 +37,15 @@ func merge(p *core.Package, hits []hit) []core.Finding {
 		statements = append(statements, statement{h, r.ID})
 	}
 	groups := map[string]*group{}
-	for _, s := range statements {
-		root := u.find(s.node)
+	for _, st := range statements {
+		root := u.find(st.node)
 		g := groups[root]
 		if g == nil {
 			g = &group{ids: map[string]bool{}}
 			groups[root] = g
 		}
-		g.hits = append(g.hits, s.hit)
-		g.ids[s.hit.record.ID] = true
+		g.hits = append(g.hits, st.hit)
+		g.ids[st.hit.record.ID] = true
 	}
 	for _, id := range u.members() {
 		if g := groups[u.find(id)]; g != nil {
@@ -54,7 +54,12 @@ func merge(p *core.Package, hits []hit) []core.Finding {
 	}
 	out := make([]core.Finding, 0, len(groups))
 	for _, g := range groups {
-		out = append(out, g.finding(p))
+		f := g.finding(p)
+		for _, id := range f.Aliases {
+			known := s.score(id)
+			f.KEV, f.EPSS = f.KEV || known.KEV, max(f.EPSS, known.EPSS)
+		}
+		out = append(out, f)
 	}
 	slices.SortFunc(out, func(a, b core.Finding) int { return cmp.Compare(a.ID, b.ID) })
 	return out

@@ -20,7 +20,11 @@ import (
 
 // formatV1 names the encoded form: zstd over lines of JSON, a header and then the
 // records ordered by id. The digest of a snapshot is the SHA-256 of those lines.
-const formatV1 = "seaworthy-advisories/1"
+// formatV2 has scores, ordered by id, behind the records.
+const (
+	formatV1 = "seaworthy-advisories/1"
+	formatV2 = "seaworthy-advisories/2"
+)
 
 // maxDecoded is the size of the largest snapshot that is loaded, decompressed.
 const maxDecoded = 2 << 30
@@ -32,6 +36,7 @@ type header struct {
 	Format   string `json:"format"`
 	Count    int    `json:"count"`
 	Rejected int64  `json:"rejected"`
+	Scores   int    `json:"scores,omitempty"`
 }
 
 // Snapshot is an immutable set of advisories. It is safe for use by several
@@ -39,6 +44,7 @@ type header struct {
 type Snapshot struct {
 	info    core.SnapshotInfo
 	records []*Record
+	scores  []Score
 	index   map[packageKey][]affectedRef
 }
 
@@ -49,9 +55,9 @@ type affectedRef struct {
 	affected *Affected
 }
 
-func newSnapshot(records []*Record, rejected int64) (*Snapshot, error) {
+func newSnapshot(records []*Record, scores []Score, rejected int64) (*Snapshot, error) {
 	slices.SortFunc(records, func(a, b *Record) int { return cmp.Compare(a.ID, b.ID) })
-	s := &Snapshot{records: records, info: core.SnapshotInfo{RejectedCount: rejected}}
+	s := &Snapshot{records: records, scores: scores, info: core.SnapshotInfo{RejectedCount: rejected}}
 	h := sha256.New()
 	if err := s.writeLines(h); err != nil {
 		return nil, err
@@ -94,12 +100,21 @@ func (s *Snapshot) Info() core.SnapshotInfo { return s.info }
 func (s *Snapshot) writeLines(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(header{Format: formatV1, Count: len(s.records), Rejected: s.info.RejectedCount}); err != nil {
+	format := formatV1
+	if len(s.scores) > 0 {
+		format = formatV2
+	}
+	if err := enc.Encode(header{Format: format, Count: len(s.records), Rejected: s.info.RejectedCount, Scores: len(s.scores)}); err != nil {
 		return fmt.Errorf("encode advisories: %w", err)
 	}
 	for _, r := range s.records {
 		if err := enc.Encode(r); err != nil {
 			return fmt.Errorf("encode advisory %s: %w", r.ID, err)
+		}
+	}
+	for _, sc := range s.scores {
+		if err := enc.Encode(sc); err != nil {
+			return fmt.Errorf("encode score of %s: %w", sc.ID, err)
 		}
 	}
 	return nil
@@ -136,28 +151,31 @@ func Decode(encoded []byte, digest string) (*Snapshot, error) {
 	if err := dec.Decode(&head); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if head.Format != formatV1 {
+	if head.Format != formatV1 && head.Format != formatV2 {
 		return nil, fmt.Errorf("%w: format %q is not known", ErrCorrupt, head.Format)
 	}
 	s := &Snapshot{info: core.SnapshotInfo{Digest: digest, RejectedCount: head.Rejected}}
 	intern := interner{}
-	for {
+	for range head.Count {
 		r := &Record{}
-		err := dec.Decode(r)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		if err := dec.Decode(r); err != nil {
+			return nil, fmt.Errorf("%w: record %d of %d: %w", ErrCorrupt, len(s.records), head.Count, err)
 		}
 		intern.record(r)
 		s.records = append(s.records, r)
 	}
+	for range head.Scores {
+		var sc Score
+		if err := dec.Decode(&sc); err != nil {
+			return nil, fmt.Errorf("%w: score %d of %d: %w", ErrCorrupt, len(s.scores), head.Scores, err)
+		}
+		s.scores = append(s.scores, sc)
+	}
+	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: more than it says", ErrCorrupt)
+	}
 	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
 		return nil, fmt.Errorf("%w: digest is %s, not %s", ErrCorrupt, got, digest)
-	}
-	if head.Count != len(s.records) {
-		return nil, fmt.Errorf("%w: %d records, not %d", ErrCorrupt, len(s.records), head.Count)
 	}
 	s.buildIndex()
 	return s, nil

@@ -27,6 +27,8 @@ type Extractor struct {
 	layers  int
 	plugins *plugins
 	memory  *semaphore.Weighted
+	cache   Cache
+	set     string
 }
 
 // New returns an extractor that reads as many layers of an image at once as
@@ -38,9 +40,13 @@ func New(opener Opener, limits Limits, layers int) (*Extractor, error) {
 	}
 	return &Extractor{
 		opener: opener, limits: limits, layers: max(layers, 1), plugins: ps,
-		memory: semaphore.NewWeighted(int64(limits.MaxBuffered)),
+		memory: semaphore.NewWeighted(int64(limits.MaxBuffered)), set: ExtractorSet(limits),
 	}, nil
 }
+
+// UseCache makes the extractor look for known layers in c, and keep there what it
+// reads. It is called before the first image.
+func (x *Extractor) UseCache(c Cache) { x.cache = c }
 
 // Extract returns the inventory of an image with the given layers, lowest first.
 // Errors are faults: LAYER_CORRUPT and LIMIT_EXCEEDED of the image, others of the
@@ -83,8 +89,7 @@ func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []c
 			continue
 		}
 		g.Go(func() error {
-			r := &layerReader{plugins: x.plugins, budget: b, memory: x.memory}
-			res, err := r.read(gctx, l.Digest, func() (io.ReadCloser, error) { return x.opener.Layer(gctx, ref, l) })
+			res, err := x.layer(gctx, ref, l, b)
 			if err != nil {
 				return x.explain(err, l.Digest)
 			}
@@ -96,6 +101,20 @@ func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []c
 		return nil, err
 	}
 	return results, nil
+}
+
+// layer returns the outcome of a layer. A layer that is known is not pulled.
+func (x *Extractor) layer(ctx context.Context, ref imageref.Ref, l core.Descriptor, b *budget) (*layerResult, error) {
+	known, err := x.cached(ctx, l.Digest, b)
+	if err != nil || known != nil {
+		return known, err
+	}
+	r := &layerReader{plugins: x.plugins, budget: b, memory: x.memory}
+	res, err := r.read(ctx, l.Digest, func() (io.ReadCloser, error) { return x.opener.Layer(ctx, ref, l) })
+	if err != nil {
+		return nil, err
+	}
+	return res, x.keep(ctx, res)
 }
 
 // explain names the layer in the fault that people see.

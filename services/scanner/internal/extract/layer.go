@@ -47,12 +47,16 @@ type file struct {
 	// next layer's version of the file repeats them.
 	database bool
 	problem  string
+	// owners are the OS packages that the file lists files of.
+	owners []owner
 }
 
 // layerResult is the outcome of one layer.
 type layerResult struct {
 	digest string
 	events []event
+	// size is the number of bytes of the layer, decompressed.
+	size int64
 }
 
 // layerReader walks one layer.
@@ -171,6 +175,7 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 	if err := s.drain(); err != nil {
 		return nil, s.classify(err)
 	}
+	res.size = s.n
 	return res, nil
 }
 

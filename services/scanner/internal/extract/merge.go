@@ -139,6 +139,7 @@ func (m *merger) inventory() core.Inventory {
 	inv := core.Inventory{Problems: m.problems}
 	d := m.distro()
 	inv.Distro = core.Distro{ID: d.id, Version: d.version}
+	owned := m.ownership()
 	m.tree.walk(func(path string, n *node) {
 		if n.file.problem != "" {
 			inv.Problems = append(inv.Problems, valid(n.file.problem))
@@ -157,6 +158,9 @@ func (m *merger) inventory() core.Inventory {
 			layer := n.layer
 			if n.file.database {
 				layer = m.origins[path][f.identity()]
+			}
+			if owned.owns(f, path, n.layer) {
+				continue
 			}
 			inv.Packages = append(inv.Packages, f.pkg(d, valid(path), m.digests[layer]))
 		}

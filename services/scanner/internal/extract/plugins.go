@@ -38,7 +38,10 @@ type plugin struct {
 	lenient bool
 }
 
-type plugins struct{ list []*plugin }
+type plugins struct {
+	list   []*plugin
+	byName map[string]*plugin
+}
 
 // job is one file name with the extractors that want it.
 type job struct {
@@ -86,6 +89,10 @@ func newPlugins(l Limits) (*plugins, error) {
 		out.list = append(out.list, p)
 	}
 	out.list = append(out.list, unsupportedRPM())
+	out.byName = map[string]*plugin{}
+	for _, p := range append([]*plugin{osReleasePlugin, ownerPlugin}, out.list...) {
+		out.byName[p.name] = p
+	}
 	return out, nil
 }
 
@@ -138,6 +145,9 @@ func (ps *plugins) wants(path string, info fs.FileInfo) []*plugin {
 	if isOSRelease(path) {
 		out = append(out, osReleasePlugin)
 	}
+	if isOwnerList(path) {
+		out = append(out, ownerPlugin)
+	}
 	for _, p := range ps.list {
 		if p.required(path, info) {
 			out = append(out, p)
@@ -156,6 +166,10 @@ func (ps *plugins) run(ctx context.Context, out *file, j job, own string, info f
 	for _, p := range j.plugins {
 		if p == osReleasePlugin {
 			out.osRelease = bytes.Clone(content[:min(len(content), maxOSRelease)])
+			continue
+		}
+		if p == ownerPlugin {
+			out.owners = ps.owners(j.path, content)
 			continue
 		}
 		pkgs, err := p.guarded(ctx, j.path, info, content)

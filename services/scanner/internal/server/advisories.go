@@ -44,6 +44,7 @@ func (a *advisories) GetSnapshot(context.Context, *scannerv1.GetSnapshotRequest)
 func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.ImportSnapshotRequest, scannerv1.ImportSnapshotResponse]) error {
 	b := a.Snapshots.NewBuilder()
 	force := false
+	var kev, epss []byte
 	for first := true; ; first = false {
 		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -55,6 +56,10 @@ func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.
 		if first {
 			force = req.GetForce()
 		}
+		kev, epss = append(kev, req.GetKevJson()...), append(epss, req.GetEpssCsv()...)
+		if len(kev) > advisory.MaxScores || len(epss) > advisory.MaxScores {
+			return apierr.Newf(codes.ResourceExhausted, "SCORES_TOO_LARGE", "a list of scores is larger than %d bytes", advisory.MaxScores)
+		}
 		for _, r := range req.GetRecords() {
 			if len(r.GetJson()) > advisory.MaxRecord {
 				return apierr.Newf(codes.ResourceExhausted, "ADVISORY_TOO_LARGE", "%.200s is larger than %d bytes", r.GetName(), advisory.MaxRecord)
@@ -63,6 +68,9 @@ func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.
 				return apierr.New(codes.ResourceExhausted, "TOO_MANY_ADVISORIES", err.Error())
 			}
 		}
+	}
+	if err := setScores(b, kev, epss); err != nil {
+		return err
 	}
 	ctx := stream.Context()
 	info, err := a.Snapshots.Import(ctx, b, force)
@@ -81,6 +89,20 @@ func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.
 		out.Rejected = append(out.Rejected, &scannerv1.RejectedRecord{Name: r.Name, Message: r.Message})
 	}
 	return stream.SendAndClose(out)
+}
+
+func setScores(b *advisory.Builder, kev, epss []byte) error {
+	if len(kev) > 0 {
+		if err := b.SetKEV(kev); err != nil {
+			return apierr.New(codes.InvalidArgument, "MALFORMED_KEV", err.Error())
+		}
+	}
+	if len(epss) > 0 {
+		if err := b.SetEPSS(epss); err != nil {
+			return apierr.New(codes.InvalidArgument, "MALFORMED_EPSS", err.Error())
+		}
+	}
+	return nil
 }
 
 func importError(err error) error {

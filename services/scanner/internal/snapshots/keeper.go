@@ -106,19 +106,22 @@ func (e *TooSmallError) Error() string {
 }
 
 // Import builds a snapshot and puts it in use. Without force one that is more
-// than 20 % smaller than the one in use is refused with a TooSmallError.
+// than 20 % smaller than the one in use is refused with a TooSmallError. Scores
+// that the builder was not given stay, and so do the records if it was given
+// nothing but scores.
 func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (core.SnapshotInfo, error) {
+	k.importing.Lock()
+	defer k.importing.Unlock()
+	if err := k.Refresh(ctx); err != nil && !errors.Is(err, advisory.ErrCorrupt) {
+		return core.SnapshotInfo{}, err
+	}
+	b.Inherit(k.current.Load())
 	s, err := b.Build()
 	if err != nil {
 		return core.SnapshotInfo{}, err
 	}
 	content, err := s.Encode()
 	if err != nil {
-		return core.SnapshotInfo{}, err
-	}
-	k.importing.Lock()
-	defer k.importing.Unlock()
-	if err := k.Refresh(ctx); err != nil && !errors.Is(err, advisory.ErrCorrupt) {
 		return core.SnapshotInfo{}, err
 	}
 	info := s.Info()
@@ -165,7 +168,7 @@ func (k *Keeper) Seed(ctx context.Context, paths []string) error {
 	return k.Refresh(ctx)
 }
 
-// addPath reads one record, or every .json file below a directory, in order.
+// addPath reads one file, or every .json and .csv file below a directory, in order.
 func addPath(b *advisory.Builder, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -176,7 +179,7 @@ func addPath(b *advisory.Builder, path string) error {
 	}
 	var files []string
 	err = filepath.WalkDir(path, func(p string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(p, ".json") {
+		if err == nil && !d.IsDir() && (strings.HasSuffix(p, ".json") || strings.HasSuffix(p, ".csv")) {
 			files = append(files, p)
 		}
 		return err
@@ -198,5 +201,16 @@ func addFile(b *advisory.Builder, path string) error {
 	if err != nil {
 		return err
 	}
-	return b.Add(path, content)
+	switch {
+	case strings.HasSuffix(path, ".csv"):
+		err = b.SetEPSS(content)
+	case advisory.IsKEV(content):
+		err = b.SetKEV(content)
+	default:
+		err = b.Add(path, content)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }

@@ -78,6 +78,12 @@ type Store interface {
 	// Report returns the canonical form of a report by its digest, or ErrNotFound.
 	Report(ctx context.Context, digest string) ([]byte, error)
 
+	// Layer returns what a version of the set of extractors found in a layer, or
+	// ErrNotFound.
+	Layer(ctx context.Context, digest, extractors string) ([]byte, error)
+	// PutLayer stores it, in place of what is there.
+	PutLayer(ctx context.Context, digest, extractors string, content []byte, now time.Time) error
+
 	// CurrentSnapshot returns the digest of the snapshot in use, or ErrNotFound.
 	CurrentSnapshot(ctx context.Context) (string, error)
 	// Snapshot returns the bytes of a snapshot, or ErrNotFound.

@@ -22,8 +22,11 @@ type Predicate struct {
 	// Type is one of the Predicate constants.
 	Type string
 	// ContentKey is the digest of what the claim was made from, "sha256:<hex>".
-	// A subject gets one attestation for each type and content key.
+	// A claim with the content of the one in force adds nothing until that is old.
 	ContentKey string
+	// Time is when it was found to be true: the end of the scan, the evaluation of
+	// the verdict. Of two claims of one type about one subject the later is in force.
+	Time time.Time
 	// JSON is the predicate.
 	JSON json.RawMessage
 }
@@ -89,17 +92,17 @@ func Evidence(scan Scan, r Report, spdx []byte) ([]Predicate, error) {
 		return nil, err
 	}
 	key := Digest(r.Canonical)
-	out := []Predicate{{Type: PredicateSPDX, ContentKey: Digest(spdx), JSON: spdx}}
+	out := []Predicate{{Type: PredicateSPDX, ContentKey: Digest(spdx), Time: scan.EndTime, JSON: spdx}}
 	if !r.Incomplete && !r.SnapshotTime.IsZero() {
 		v, err := vulnsV02(scan, r)
 		if err != nil {
 			return nil, fmt.Errorf("vulns v0.2 predicate: %w", err)
 		}
-		out = append(out, Predicate{Type: PredicateVulnsV02, ContentKey: key, JSON: v})
+		out = append(out, Predicate{Type: PredicateVulnsV02, ContentKey: key, Time: scan.EndTime, JSON: v})
 	}
 	c, err := cosignVuln(scan, r)
 	if err != nil {
 		return nil, fmt.Errorf("cosign vuln predicate: %w", err)
 	}
-	return append(out, Predicate{Type: PredicateCosignVuln, ContentKey: key, JSON: c}), nil
+	return append(out, Predicate{Type: PredicateCosignVuln, ContentKey: key, Time: scan.EndTime, JSON: c}), nil
 }

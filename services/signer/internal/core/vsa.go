@@ -120,7 +120,7 @@ func VSAs(v Verdict, name, verifierID string) ([]SubjectPredicate, error) {
 		}
 		out = append(out, SubjectPredicate{
 			Digest:    s.Digest,
-			Predicate: Predicate{Type: PredicateVSA, ContentKey: v.Digest, JSON: j},
+			Predicate: Predicate{Type: PredicateVSA, ContentKey: v.Digest, Time: v.EvaluateTime, JSON: j},
 		})
 	}
 	return out, nil

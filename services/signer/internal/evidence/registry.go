@@ -16,23 +16,23 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
-// listed returns the digests of all that refers to ref.
-func (w *Writer) listed(ctx context.Context, ref imageref.Ref) (map[string]bool, error) {
+// listed returns all that refers to ref, by digest.
+func (w *Writer) listed(ctx context.Context, ref imageref.Ref) (map[string]registry.Descriptor, error) {
 	all, err := w.registry.Referrers(ctx, ref)
 	if err != nil {
 		return nil, fmt.Errorf("list attestations: %w", err)
 	}
-	out := make(map[string]bool, len(all))
+	out := make(map[string]registry.Descriptor, len(all))
 	for _, d := range all {
-		out[d.Digest] = true
+		out[d.Digest] = d
 	}
 	return out, nil
 }
 
 // there says whether a referrer can be found and exists: some registries list
 // referrers that were deleted.
-func (w *Writer) there(ctx context.Context, ref imageref.Ref, manifest string, listed map[string]bool) (bool, error) {
-	if !listed[manifest] {
+func (w *Writer) there(ctx context.Context, ref imageref.Ref, manifest string, listed map[string]registry.Descriptor) (bool, error) {
+	if _, ok := listed[manifest]; !ok {
 		return false, nil
 	}
 	_, err := w.registry.Resolve(ctx, ref.WithDigest(manifest))
@@ -46,8 +46,8 @@ func (w *Writer) there(ctx context.Context, ref imageref.Ref, manifest string, l
 }
 
 // readBack checks that a reader finds the attestation and gets its very bytes.
-func (w *Writer) readBack(ctx context.Context, ref imageref.Ref, e store.Entry, listed map[string]bool) error {
-	if !listed[e.ManifestDigest] {
+func (w *Writer) readBack(ctx context.Context, ref imageref.Ref, e store.Entry, listed map[string]registry.Descriptor) error {
+	if _, ok := listed[e.ManifestDigest]; !ok {
 		return fmt.Errorf("%w: %s is not among the referrers", ErrNotReadBack, e.ManifestDigest)
 	}
 	repo := imageref.Ref{Registry: ref.Registry, Repository: ref.Repository}
@@ -71,46 +71,79 @@ func (w *Writer) readBack(ctx context.Context, ref imageref.Ref, e store.Entry, 
 	return nil
 }
 
-// find looks in the registry for an attestation that this key made of the same
-// content. The outcome is "" if there is none. It keeps an image at one
-// attestation when the log was lost.
-func (w *Writer) find(ctx context.Context, ref imageref.Ref, key store.Key, p core.Predicate) (store.Entry, string, error) {
+// adopt writes into the log what this signer attached and the log does not know,
+// because it was lost or is an older copy, and says whether there was any. It
+// keeps an image at one attestation in force then.
+func (w *Writer) adopt(ctx context.Context, ref imageref.Ref, line store.Line, p core.Predicate, listed map[string]registry.Descriptor, roots attest.TrustRoots) (bool, error) {
+	known, err := w.store.Known(ctx, line)
+	if err != nil {
+		return false, err
+	}
+	news := false
+	for digest, d := range listed {
+		t, said := d.Annotations[attest.AnnotationPredicateType]
+		news = news || !known[digest] && (!said || t == p.Type)
+	}
+	if !news {
+		return false, nil
+	}
 	found, err := attest.Fetch(ctx, w.registry, ref, attest.Limits{PredicateTypes: []string{p.Type}})
 	if errors.Is(err, attest.ErrTooLarge) || errors.Is(err, registry.ErrTooLarge) {
 		// Somebody attached so much that it cannot be searched. One attestation
 		// too many is better than none.
 		w.log.WarnContext(ctx, "too many attestations to look for an earlier one",
 			slog.String("image", ref.String()), slog.Any("error", err))
-		return store.Entry{}, "", nil
+		return false, nil
 	}
 	if err != nil {
-		return store.Entry{}, "", err
+		return false, err
 	}
-	roots := attest.TrustRoots{Keys: []attest.TrustedKey{{Key: w.key.Public(), ID: w.keyID}}}
+	adopted := false
 	for _, r := range found {
+		if known[r.Digest] {
+			continue
+		}
 		v, err := r.Verify(ref.Digest, roots)
 		if err != nil {
 			if registry.Temporary(err) {
-				return store.Entry{}, "", fmt.Errorf("look for an earlier attestation: %w", err)
+				return false, fmt.Errorf("look for an earlier attestation: %w", err)
 			}
 			continue // of others, or broken: not ours to judge
 		}
-		if v.PredicateType != p.Type || !core.SameContent(p.Type, v.Predicate, p.JSON) {
+		if v.PredicateType != p.Type {
 			continue
 		}
 		payload, err := attest.MarshalStatement(v.Statement)
 		if err != nil {
 			continue // not written by this program
 		}
-		now := w.now().UTC().Truncate(time.Second)
-		e := store.Entry{
-			Key: key, ContentDigest: core.Digest(payload), KeyID: w.keyID, Bundle: r.Bundle,
-			SignTime: v.CreateTime, ManifestDigest: r.Digest, DoneTime: now,
+		if err := w.remember(ctx, line, p, r, v, payload); err != nil {
+			return false, err
 		}
-		if e.SignTime.IsZero() {
-			e.SignTime = now
-		}
-		return e, outcomeAdopted, nil
+		adopted = true
 	}
-	return store.Entry{}, "", nil
+	return adopted, nil
+}
+
+// remember makes a log entry of an attestation that was found.
+func (w *Writer) remember(ctx context.Context, line store.Line, p core.Predicate, r attest.Referred, v *attest.Verified, payload []byte) error {
+	e := store.Entry{
+		Key:   store.Key{Line: line, ContentKey: core.Digest(payload)},
+		KeyID: v.KeyID, ContentDigest: core.Digest(payload), Bundle: r.Bundle,
+		SignTime: v.CreateTime, ClaimTime: attest.StatedTime(v.Statement), ManifestDigest: r.Digest,
+	}
+	if core.SameContent(p.Type, v.Predicate, p.JSON) {
+		e.ContentKey = p.ContentKey
+	}
+	if e.SignTime.IsZero() {
+		e.SignTime = w.now().UTC().Truncate(time.Second)
+	}
+	if e.ClaimTime.IsZero() {
+		e.ClaimTime = e.SignTime
+	}
+	e.ID = store.ID(e.Key, e.ClaimTime, r.Digest)
+	if _, err := w.store.Begin(ctx, e, func(store.Entry) bool { return false }); err != nil {
+		return err
+	}
+	return w.store.Finish(ctx, e.ID, r.Digest, w.now())
 }

@@ -1,7 +1,8 @@
 // Package evidence makes claims into attestations: signed once, written down
 // before anything is written to the registry, attached, and read back before
 // they count as done. However often it is asked, and wherever it was interrupted,
-// a subject ends with exactly one attestation for each predicate type and content.
+// a subject ends with one attestation in force for each predicate type; what that
+// superseded is deleted after a while.
 package evidence
 
 import (
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,26 +41,35 @@ type Attached struct {
 	ManifestDigest string
 }
 
+// Keys are the keys that signed and the one that does.
+type Keys interface {
+	// Current is the key to sign with.
+	Current(ctx context.Context) (keystore.Identity, error)
+	// Trusted are all keys that this signer ever had.
+	Trusted(ctx context.Context) ([]attest.TrustedKey, error)
+}
+
 // Writer attaches claims. It is safe for concurrent use.
 type Writer struct {
 	store    store.Store
 	registry *registry.Client
-	key      *keystore.Key
-	keyID    string
+	keys     Keys
+	maxAge   time.Duration
 	log      *slog.Logger
 	now      func() time.Time
 	written  metric.Int64Counter
 }
 
-// New returns a writer that signs with key.
-func New(s store.Store, r *registry.Client, key *keystore.Key, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
+// New returns a writer that signs with the key in use. A claim that says what is in force
+// gets a new attestation when that is maxAge older; 0 means never.
+func New(s store.Store, r *registry.Client, keys Keys, maxAge time.Duration, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
 	written, err := t.Meter().Int64Counter("signer.attestations",
 		metric.WithDescription("Attestations asked for, by predicate type and what had to be done."))
 	if err != nil {
 		return nil, fmt.Errorf("make counter: %w", err)
 	}
 	return &Writer{
-		store: s, registry: r, key: key, keyID: attest.KeyID(key.Public()),
+		store: s, registry: r, keys: keys, maxAge: maxAge,
 		log: t.Logger, now: now, written: written,
 	}, nil
 }
@@ -70,6 +81,7 @@ const (
 	outcomeAdopted  = "adopted"  // found in the registry, unknown to the log
 	outcomePresent  = "present"  // nothing
 	outcomeRestored = "restored" // attached again after somebody deleted it
+	outcomeStale    = "stale"    // nothing: later news is in force
 )
 
 // claim is one claim on its way.
@@ -80,7 +92,8 @@ type claim struct {
 }
 
 // Attach makes sure that the manifest that ref names by digest carries an
-// attestation for each claim, and returns them in the order of the claims.
+// attestation for each claim, or of a later one of its type, and returns them in
+// the order of the claims.
 // Errors are those of the registry, of the store, of attest, and ErrNotReadBack.
 func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
 	ref = imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest}
@@ -115,54 +128,76 @@ func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Pre
 
 // prepare finds or makes the log entry of a claim and decides whether it has to
 // be attached. Nothing is written to the registry here.
-func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate, listed map[string]bool) (claim, error) {
-	key := store.Key{
-		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest,
-		PredicateType: p.Type, ContentKey: p.ContentKey,
+func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate, listed map[string]registry.Descriptor) (claim, error) {
+	line := store.Line{
+		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest, PredicateType: p.Type,
 	}
-	e, err := w.store.Get(ctx, key)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return w.begin(ctx, ref, key, p)
-	case err != nil:
+	trusted, err := w.keys.Trusted(ctx)
+	if err != nil {
 		return claim{}, err
-	case !e.Done():
+	}
+	roots := attest.TrustRoots{Keys: trusted, At: w.now()}
+	serves := func(e store.Entry) bool {
+		return core.InForce{
+			ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime, Revoked: revoked(trusted, e.KeyID),
+		}.Serves(p, w.maxAge)
+	}
+	e, err := w.store.Current(ctx, line)
+	switch {
+	case err == nil && serves(e):
+		return w.present(ctx, ref, p, e, listed)
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return claim{}, err
+	}
+	adopted, err := w.adopt(ctx, ref, line, p, listed, roots)
+	if err != nil {
+		return claim{}, err
+	}
+	made, err := w.sign(ctx, store.Key{Line: line, ContentKey: p.ContentKey}, p)
+	if err != nil {
+		return claim{}, err
+	}
+	if e, err = w.store.Begin(ctx, made, serves); err != nil {
+		return claim{}, err
+	}
+	switch {
+	case e.ID == made.ID:
+		return claim{entry: e, outcome: outcomeSigned, attach: !e.Done()}, nil
+	case adopted && e.Done():
+		return claim{entry: e, outcome: outcomeAdopted}, nil
+	default: // another process was faster
+		return claim{entry: e, outcome: outcomeResumed, attach: !e.Done()}, nil
+	}
+}
+
+func revoked(keys []attest.TrustedKey, id string) bool {
+	return slices.ContainsFunc(keys, func(k attest.TrustedKey) bool { return k.ID == id && !k.Revoked.IsZero() })
+}
+
+// present looks after an entry that speaks for the claim.
+func (w *Writer) present(ctx context.Context, ref imageref.Ref, p core.Predicate, e store.Entry, listed map[string]registry.Descriptor) (claim, error) {
+	if !e.Done() {
 		return claim{entry: e, outcome: outcomeResumed, attach: true}, nil
 	}
 	there, err := w.there(ctx, ref, e.ManifestDigest, listed)
 	if err != nil {
 		return claim{}, err
 	}
-	if there {
+	switch {
+	case !there:
+		w.log.WarnContext(ctx, "attestation is gone from the registry: attaching it again",
+			slog.String("image", ref.String()), slog.String("predicate_type", p.Type), slog.String("manifest", e.ManifestDigest))
+		return claim{entry: e, outcome: outcomeRestored, attach: true}, nil
+	case e.ContentKey != p.ContentKey:
+		return claim{entry: e, outcome: outcomeStale}, nil
+	default:
 		return claim{entry: e, outcome: outcomePresent}, nil
 	}
-	w.log.WarnContext(ctx, "attestation is gone from the registry: attaching it again",
-		slog.String("image", ref.String()), slog.String("predicate_type", p.Type), slog.String("manifest", e.ManifestDigest))
-	return claim{entry: e, outcome: outcomeRestored, attach: true}, nil
 }
 
-// begin takes over an attestation of ours that is in the registry but not in the
-// log, or signs a new one, and writes the intent down.
-func (w *Writer) begin(ctx context.Context, ref imageref.Ref, key store.Key, p core.Predicate) (claim, error) {
-	e, outcome, err := w.find(ctx, ref, key, p)
-	if err != nil {
-		return claim{}, err
-	}
-	if outcome == "" {
-		if e, err = w.sign(ctx, key, p); err != nil {
-			return claim{}, err
-		}
-		outcome = outcomeSigned
-	}
-	if e, err = w.store.Begin(ctx, e); err != nil {
-		return claim{}, err
-	}
-	return claim{entry: e, outcome: outcome, attach: !e.Done()}, nil
-}
-
-func (w *Writer) sign(ctx context.Context, key store.Key, p core.Predicate) (store.Entry, error) {
+func (w *Writer) sign(ctx context.Context, k store.Key, p core.Predicate) (store.Entry, error) {
 	st := attest.Statement{
-		Subject:       []attest.Subject{{Name: key.Registry + "/" + key.Repository, SHA256: strings.TrimPrefix(key.SubjectDigest, "sha256:")}},
+		Subject:       []attest.Subject{{Name: k.Registry + "/" + k.Repository, SHA256: strings.TrimPrefix(k.SubjectDigest, "sha256:")}},
 		PredicateType: p.Type,
 		Predicate:     p.JSON,
 	}
@@ -170,12 +205,16 @@ func (w *Writer) sign(ctx context.Context, key store.Key, p core.Predicate) (sto
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("build statement: %w", err)
 	}
-	bundle, err := attest.Sign(ctx, w.key.Signer(), w.key.Public(), st)
+	key, err := w.keys.Current(ctx)
+	if err != nil {
+		return store.Entry{}, fmt.Errorf("key to sign with: %w", err)
+	}
+	bundle, err := attest.Sign(ctx, key.Signer(), key.Public(), st)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
 	}
 	return store.Entry{
-		Key: key, ContentDigest: core.Digest(payload), KeyID: w.keyID, Bundle: bundle,
+		ID: store.ID(k, p.Time, key.KeyID()), Key: k, ClaimTime: p.Time, ContentDigest: core.Digest(payload), KeyID: key.KeyID(), Bundle: bundle,
 		// The manifest's annotation has whole seconds; the same bundle and time
 		// give the same manifest at every attempt.
 		SignTime: w.now().UTC().Truncate(time.Second), TraceID: obs.TraceID(ctx),
@@ -211,7 +250,7 @@ func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.
 		if err := w.readBack(ctx, ref, c.entry, listed); err != nil {
 			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
 		}
-		if err := w.store.Finish(ctx, c.entry.Key, c.entry.ManifestDigest, w.now()); err != nil {
+		if err := w.store.Finish(ctx, c.entry.ID, c.entry.ManifestDigest, w.now()); err != nil {
 			return err
 		}
 		w.log.InfoContext(ctx, "attestation attached", slog.String("image", ref.String()),

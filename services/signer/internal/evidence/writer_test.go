@@ -49,10 +49,15 @@ func newFixture(t *testing.T, referrersAPI bool) *fixture {
 	}
 	return &fixture{
 		registry: registrytest.Start(t, referrersAPI), store: newStore(t), key: key,
-		roots: attest.TrustRoots{Keys: []attest.TrustedKey{{Key: key.Public()}}},
+		roots: attest.TrustRoots{Keys: []attest.TrustedKey{{Key: key.Public(), ID: key.KeyID()}}},
 		clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 	}
 }
+
+// Current and Trusted make the fixture the keys of its writers.
+func (f *fixture) Current(context.Context) (keystore.Identity, error) { return f.key, nil }
+
+func (f *fixture) Trusted(context.Context) ([]attest.TrustedKey, error) { return f.roots.Keys, nil }
 
 func newStore(t *testing.T) store.Store {
 	t.Helper()
@@ -73,21 +78,30 @@ func (f *fixture) writer(t *testing.T, s store.Store) *evidence.Writer {
 	t.Helper()
 	f.clock = f.clock.Add(time.Hour)
 	now := f.clock
-	w, err := evidence.New(s, f.registry.Client(), f.key, obs.Discard("signer"), func() time.Time { return now })
+	w, err := evidence.New(s, f.registry.Client(), f, maxAge, obs.Discard("signer"), func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
+const maxAge = 24 * time.Hour
+
+// start is when the claims were found to be true.
+var start = time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC)
+
 // claims are three claims made at an occasion; the content is always the same.
 func claims(occasion string) []core.Predicate {
 	key := core.Digest([]byte("report"))
-	return []core.Predicate{
+	out := []core.Predicate{
 		{Type: core.PredicateSPDX, ContentKey: core.Digest([]byte("spdx")), JSON: json.RawMessage(`{"spdxVersion":"SPDX-2.3"}`)},
 		{Type: core.PredicateVulnsV02, ContentKey: key, JSON: json.RawMessage(`{"scanner":{"result":[]},"metadata":{"scanStartedOn":"` + occasion + `"}}`)},
 		{Type: core.PredicateCosignVuln, ContentKey: key, JSON: json.RawMessage(`{"scanner":{"result":{}},"metadata":{"scanStartedOn":"` + occasion + `"}}`)},
 	}
+	for i := range out {
+		out[i].Time = start
+	}
+	return out
 }
 
 func attach(t *testing.T, w *evidence.Writer, ref imageref.Ref) []evidence.Attached {
@@ -157,13 +171,13 @@ func TestWriter_CrashBeforeAttaching(t *testing.T) {
 		if got := f.registry.Attestations(ref, f.roots); len(got) != 0 {
 			t.Fatalf("%d attestations although the registry took none", len(got))
 		}
-		intent, err := f.store.Get(t.Context(), keyOf(ref, claims("first")[0]))
+		intent, err := f.store.Current(t.Context(), lineOf(ref, claims("first")[0]))
 		if err != nil || intent.Done() {
 			t.Fatalf("intent = %+v, %v", intent, err)
 		}
 		got := attach(t, f.writer(t, f.store), ref)
 		f.check(t, ref, got)
-		done, err := f.store.Get(t.Context(), intent.Key)
+		done, err := f.store.Get(t.Context(), intent.ID)
 		if err != nil || !done.Done() {
 			t.Fatalf("entry = %+v, %v", done, err)
 		}
@@ -173,10 +187,9 @@ func TestWriter_CrashBeforeAttaching(t *testing.T) {
 	})
 }
 
-func keyOf(ref imageref.Ref, p core.Predicate) store.Key {
-	return store.Key{
-		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest,
-		PredicateType: p.Type, ContentKey: p.ContentKey,
+func lineOf(ref imageref.Ref, p core.Predicate) store.Line {
+	return store.Line{
+		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest, PredicateType: p.Type,
 	}
 }
 
@@ -185,7 +198,7 @@ type forgetful struct{ store.Store }
 
 var errCrash = errors.New("crash")
 
-func (forgetful) Finish(context.Context, store.Key, string, time.Time) error { return errCrash }
+func (forgetful) Finish(context.Context, string, string, time.Time) error { return errCrash }
 
 func TestWriter_CrashBeforeDone(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {

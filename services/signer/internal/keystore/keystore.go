@@ -1,11 +1,13 @@
-// Package keystore holds the signing key on disk: an ECDSA P-256 key in the file
+// Package keystore holds signing keys on disk, ECDSA P-256 or Ed25519, in the file
 // form that `cosign generate-key-pair` writes (PKCS #8, encrypted with scrypt and
 // NaCl secretbox, PEM), and beside it the public key. Either program reads what
 // the other wrote.
 package keystore
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -37,8 +39,17 @@ var (
 	ErrUnsupported = errors.New("unsupported kind of key")
 )
 
+// Algorithm is a kind of key, as it is called in the configuration.
+type Algorithm string
+
+// Algorithms. ECDSA P-256 is what every Sigstore client takes.
+const (
+	ECDSAP256 Algorithm = "ecdsa-p256"
+	Ed25519   Algorithm = "ed25519"
+)
+
 // Encode makes the text of a key file.
-func Encode(key *ecdsa.PrivateKey, password []byte) ([]byte, error) {
+func Encode(key crypto.Signer, password []byte) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("encode private key: %w", err)
@@ -52,7 +63,7 @@ func Encode(key *ecdsa.PrivateKey, password []byte) ([]byte, error) {
 
 // Decode reads the text of a key file. Errors wrap ErrCorrupt, ErrPassword or
 // ErrUnsupported and never contain anything of the file or the password.
-func Decode(text, password []byte) (*ecdsa.PrivateKey, error) {
+func Decode(text, password []byte) (crypto.Signer, error) {
 	if len(text) > MaxFile {
 		return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrCorrupt, len(text), MaxFile)
 	}
@@ -111,20 +122,33 @@ func checkBox(box []byte) error {
 	return nil
 }
 
-func parse(der []byte) (*ecdsa.PrivateKey, error) {
+func parse(der []byte) (crypto.Signer, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, fmt.Errorf("%w: what was decrypted is not a PKCS #8 key", ErrCorrupt)
 	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("%w: want ECDSA P-256", ErrUnsupported)
+	switch key := parsed.(type) {
+	case *ecdsa.PrivateKey:
+		if key.Curve == elliptic.P256() {
+			return key, nil
+		}
+	case ed25519.PrivateKey:
+		return key, nil
 	}
-	return key, nil
+	return nil, fmt.Errorf("%w: want ECDSA P-256 or Ed25519", ErrUnsupported)
 }
 
-func generate() (*ecdsa.PrivateKey, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func generate(a Algorithm) (crypto.Signer, error) {
+	var key crypto.Signer
+	var err error
+	switch a {
+	case ECDSAP256, "":
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case Ed25519:
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		return nil, fmt.Errorf("%w: %q", ErrUnsupported, clip(string(a)))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("generate key: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -63,7 +64,7 @@ func TestOpen_GeneratesOnceAndReadsBack(t *testing.T) {
 }
 
 func TestKey_SignsWhatThePublicKeyVerifies(t *testing.T) {
-	private, err := generate()
+	private, err := generate(ECDSAP256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,7 @@ func TestDecode_WrittenBySigstore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !key.Equal(theirs) {
+	if !key.Public().(*ecdsa.PublicKey).Equal(theirs.(*ecdsa.PrivateKey).Public()) {
 		t.Error("sigstore reads another key than we wrote")
 	}
 }
@@ -312,8 +313,44 @@ func FuzzDecode(f *testing.F) {
 			}
 			t.Fatalf("error of no known kind: %v", err)
 		}
-		if key.Curve != elliptic.P256() {
-			t.Fatal("a key that is not P-256")
+		switch key := key.(type) {
+		case ed25519.PrivateKey:
+		case *ecdsa.PrivateKey:
+			if key.Curve != elliptic.P256() {
+				t.Fatal("an ECDSA key that is not P-256")
+			}
+		default:
+			t.Fatalf("a key of type %T", key)
 		}
 	})
+}
+
+func TestDir_Ed25519(t *testing.T) {
+	dir := &Dir{Path: t.TempDir(), Password: password, Generate: true, Algorithm: Ed25519}
+	first, err := dir.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := first.Public().(ed25519.PublicKey); !ok {
+		t.Fatalf("the key is of type %T", first.Public())
+	}
+	made, err := dir.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := dir.OpenNamed(made.KeyID())
+	if err != nil || again.PublicPEM() != made.PublicPEM() || made.KeyID() == first.KeyID() {
+		t.Errorf("OpenNamed() = %v, %v", again, err)
+	}
+	if err := dir.Discard(made); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dir.OpenNamed(made.KeyID()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("OpenNamed() of what was discarded = %v", err)
+	}
+	for _, id := range []string{"", "../../etc/passwd", strings.Repeat("A", 64)} {
+		if _, err := dir.OpenNamed(id); err == nil {
+			t.Errorf("OpenNamed(%q) took it", id)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package keystore
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +22,7 @@ const (
 
 // Key is the key in use. It signs; the private key itself cannot be had.
 type Key struct {
-	private   *ecdsa.PrivateKey
+	private   crypto.Signer
 	signer    signature.Signer
 	publicPEM []byte
 	generated bool
@@ -36,11 +35,15 @@ type Key struct {
 //
 // Errors name the file and what to do, and wrap the errors of this package.
 func Open(dir string, password []byte, mayGenerate bool) (*Key, error) {
+	return open(dir, password, mayGenerate, ECDSAP256)
+}
+
+func open(dir string, password []byte, mayGenerate bool, a Algorithm) (*Key, error) {
 	path := filepath.Join(dir, PrivateFile)
 	if len(password) == 0 {
 		return nil, errors.New("the key store's password is empty: set keystore.password")
 	}
-	private, generated, err := load(dir, path, password, mayGenerate)
+	private, generated, err := load(dir, path, password, mayGenerate, a)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +56,7 @@ func Open(dir string, password []byte, mayGenerate bool) (*Key, error) {
 }
 
 // load reads the key file, after making it if there is none.
-func load(dir, path string, password []byte, mayGenerate bool) (key *ecdsa.PrivateKey, generated bool, err error) {
+func load(dir, path string, password []byte, mayGenerate bool, a Algorithm) (key crypto.Signer, generated bool, err error) {
 	text, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !mayGenerate {
@@ -61,7 +64,7 @@ func load(dir, path string, password []byte, mayGenerate bool) (key *ecdsa.Priva
 				"or set keystore.generate to true", ErrMissing, path)
 		}
 		var made []byte
-		if key, made, err = create(dir, path, password); err != nil {
+		if key, made, err = create(dir, path, password, a); err != nil {
 			return nil, false, err
 		}
 		if text, err = readFile(path); err == nil && bytes.Equal(text, made) {
@@ -78,8 +81,8 @@ func load(dir, path string, password []byte, mayGenerate bool) (key *ecdsa.Priva
 }
 
 // New holds a key that is not on disk.
-func New(private *ecdsa.PrivateKey) (*Key, error) {
-	signer, err := signature.LoadECDSASigner(private, crypto.SHA256)
+func New(private crypto.Signer) (*Key, error) {
+	signer, err := signature.LoadSigner(private, crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("load signer: %w", err)
 	}
@@ -98,7 +101,7 @@ func advice(err error) string {
 		"to begin with a new key"
 }
 
-// Signer signs with ECDSA P-256 over SHA-256.
+// Signer signs with ECDSA P-256 over SHA-256, or with pure Ed25519.
 func (k *Key) Signer() signature.Signer { return k.signer }
 
 // Public is the public key.
@@ -128,7 +131,7 @@ func (k *Key) writePublic(path string) error {
 // create makes a key and writes its file unless another process was faster. The
 // file appears whole or not at all. It returns the key and the text it tried to
 // write.
-func create(dir, path string, password []byte) (key *ecdsa.PrivateKey, text []byte, err error) {
+func create(dir, path string, password []byte, a Algorithm) (key crypto.Signer, text []byte, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("generate key file %s: %w: make the directory writable for the signer's user "+
@@ -138,7 +141,7 @@ func create(dir, path string, password []byte) (key *ecdsa.PrivateKey, text []by
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	if key, err = generate(); err != nil {
+	if key, err = generate(a); err != nil {
 		return nil, nil, err
 	}
 	if text, err = Encode(key, password); err != nil {

@@ -14,4 +14,5 @@ var Authz = authz.Table{
 	},
 	signerv1.KeyAdminService_ListKeys_FullMethodName:  {Operators: true},
 	signerv1.KeyAdminService_RotateKey_FullMethodName: {Operators: true},
+	signerv1.KeyAdminService_RevokeKey_FullMethodName: {Operators: true},
 }

@@ -4,8 +4,6 @@ package server
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,17 +20,25 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
-// Register registers both services. currentKey is the id of the key in use.
-func Register(r grpc.ServiceRegistrar, s store.Store, currentKey string) {
-	keys := keys{store: s, current: currentKey}
-	signerv1.RegisterAttestationServiceServer(r, &attestations{store: s, keys: keys})
-	signerv1.RegisterKeyAdminServiceServer(r, &keyAdmin{keys: keys})
+// Keys are the signer's keys; they are a *keyring.Ring.
+type Keys interface {
+	// List returns all keys, the one in use first.
+	List(ctx context.Context) ([]store.SigningKey, error)
+	Rotate(ctx context.Context, requestID string) (store.SigningKey, error)
+	Revoke(ctx context.Context, id string) (store.SigningKey, error)
+}
+
+// Register registers both services. trustedRoot is a Sigstore trusted root in JSON.
+func Register(r grpc.ServiceRegistrar, s store.Store, k Keys, trustedRoot []byte) {
+	signerv1.RegisterAttestationServiceServer(r, &attestations{store: s, keys: k, trustedRoot: string(trustedRoot)})
+	signerv1.RegisterKeyAdminServiceServer(r, &keyAdmin{keys: k})
 }
 
 type attestations struct {
 	signerv1.UnimplementedAttestationServiceServer
-	store store.Store
-	keys  keys
+	store       store.Store
+	keys        Keys
+	trustedRoot string
 }
 
 // ListAttestations implements the RPC.
@@ -68,13 +74,14 @@ func (s *attestations) ListAttestations(ctx context.Context, req *signerv1.ListA
 			Image:         &typev1.ImageRef{Registry: e.Registry, Repository: e.Repository, Digest: e.SubjectDigest},
 			PredicateType: e.PredicateType, ManifestDigest: e.ManifestDigest, ContentDigest: e.ContentDigest,
 			KeyId: e.KeyID, SignTime: timestamppb.New(e.SignTime), TraceId: e.TraceID,
+			SupersedeTime: timestamp(e.SupersededTime),
 		})
 	}
 	return out, nil
 }
 
 func cursorKey(e store.Entry) string {
-	return strconv.FormatInt(e.SignTime.UnixNano(), 10) + " " + e.ID()
+	return strconv.FormatInt(e.SignTime.UnixNano(), 10) + " " + e.ID
 }
 
 func decodeCursor(query, token string) (*store.Cursor, error) {
@@ -92,58 +99,9 @@ func decodeCursor(query, token string) (*store.Cursor, error) {
 
 // GetTrustBundle implements the RPC.
 func (s *attestations) GetTrustBundle(ctx context.Context, _ *signerv1.GetTrustBundleRequest) (*signerv1.GetTrustBundleResponse, error) {
-	keys, err := s.keys.list(ctx)
+	keys, err := list(ctx, s.keys)
 	if err != nil {
 		return nil, err
 	}
-	return &signerv1.GetTrustBundleResponse{Keys: keys}, nil
-}
-
-type keyAdmin struct {
-	signerv1.UnimplementedKeyAdminServiceServer
-	keys keys
-}
-
-// ListKeys implements the RPC.
-func (s *keyAdmin) ListKeys(ctx context.Context, _ *signerv1.ListKeysRequest) (*signerv1.ListKeysResponse, error) {
-	keys, err := s.keys.list(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &signerv1.ListKeysResponse{Keys: keys}, nil
-}
-
-type keys struct {
-	store   store.Store
-	current string
-}
-
-// list returns all keys, the one in use first.
-func (k keys) list(ctx context.Context) ([]*signerv1.TrustedKey, error) {
-	all, err := k.store.Keys(ctx)
-	if err != nil {
-		return nil, err
-	}
-	i := slices.IndexFunc(all, func(x store.SigningKey) bool { return x.ID == k.current })
-	if i < 0 {
-		return nil, fmt.Errorf("the key in use, %s, is not in the database", k.current)
-	}
-	out := []*signerv1.TrustedKey{trustedKey(all[i])}
-	for _, x := range slices.Delete(all, i, i+1) {
-		out = append(out, trustedKey(x))
-	}
-	return out, nil
-}
-
-func trustedKey(k store.SigningKey) *signerv1.TrustedKey {
-	return &signerv1.TrustedKey{
-		KeyId: k.ID, PublicKeyPem: k.PublicPEM, StartTime: timestamp(k.StartTime), EndTime: timestamp(k.EndTime),
-	}
-}
-
-func timestamp(t time.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(t)
+	return &signerv1.GetTrustBundleResponse{Keys: keys, TrustedRootJson: s.trustedRoot}, nil
 }

@@ -42,20 +42,35 @@ func New(ctx context.Context, db *sqldb.DB) (*SQL, error) {
 	return &SQL{db: db}, nil
 }
 
-const columns = `registry, repository, subject_digest, predicate_type, content_key,
-	content_digest, key_id, sign_time, trace_id, manifest_digest, done_time`
+const columns = `entry_id, registry, repository, subject_digest, predicate_type, content_key,
+	content_digest, key_id, sign_time, trace_id, manifest_digest, done_time,
+	claim_time, superseded_time, removal`
+
+// inLine chooses the rows of one line; its four arguments are those of args.
+const inLine = `registry = $1 AND repository = $2 AND subject_digest = $3 AND predicate_type = $4`
+
+func (l Line) args(more ...any) []any {
+	return append([]any{l.Registry, l.Repository, l.SubjectDigest, l.PredicateType}, more...)
+}
 
 // Get implements Store.
-func (s *SQL) Get(ctx context.Context, k Key) (Entry, error) {
-	return get(ctx, s.db, k)
+func (s *SQL) Get(ctx context.Context, id string) (Entry, error) {
+	return get(ctx, s.db, `entry_id = $1`, id)
+}
+
+// Current implements Store.
+func (s *SQL) Current(ctx context.Context, l Line) (Entry, error) { return current(ctx, s.db, l) }
+
+func current(ctx context.Context, q querier, l Line) (Entry, error) {
+	return get(ctx, q, inLine+` ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
 }
 
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func get(ctx context.Context, q querier, k Key) (Entry, error) {
-	row := q.QueryRowContext(ctx, `SELECT `+columns+`, bundle FROM signing_log WHERE entry_id = $1`, k.ID())
+func get(ctx context.Context, q querier, where string, args ...any) (Entry, error) {
+	row := q.QueryRowContext(ctx, `SELECT `+columns+`, bundle FROM signing_log WHERE `+where, args...)
 	var e Entry
 	err := scan(row.Scan, &e, &e.Bundle)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -68,42 +83,52 @@ func get(ctx context.Context, q querier, k Key) (Entry, error) {
 }
 
 func scan(row func(...any) error, e *Entry, more ...any) error {
-	var signed, done int64
+	var signed, done, claimed, superseded int64
 	dest := []any{
-		&e.Registry, &e.Repository, &e.SubjectDigest, &e.PredicateType, &e.ContentKey,
+		&e.ID, &e.Registry, &e.Repository, &e.SubjectDigest, &e.PredicateType, &e.ContentKey,
 		&e.ContentDigest, &e.KeyID, &signed, &e.TraceID, &e.ManifestDigest, &done,
+		&claimed, &superseded, &e.Removal,
 	}
 	if err := row(append(dest, more...)...); err != nil {
 		return err
 	}
 	e.SignTime, e.DoneTime = sqldb.FromTime(signed), sqldb.FromTime(done)
+	e.ClaimTime, e.SupersededTime = sqldb.FromTime(claimed), sqldb.FromTime(superseded)
 	return nil
 }
 
 // Begin implements Store.
-func (s *SQL) Begin(ctx context.Context, e Entry) (Entry, error) {
+func (s *SQL) Begin(ctx context.Context, e Entry, serves func(current Entry) bool) (Entry, error) {
 	var stored Entry
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO signing_log (entry_id, `+columns+`, bundle)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		var err error
+		stored, err = current(ctx, tx, e.Line)
+		if err == nil && serves(stored) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO signing_log (`+columns+`, bundle)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 			ON CONFLICT (entry_id) DO NOTHING`,
-			e.ID(), e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
-			e.ContentDigest, e.KeyID, sqldb.Time(e.SignTime), e.TraceID, e.ManifestDigest,
-			sqldb.Time(e.DoneTime), e.Bundle)
+			e.ID, e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
+			e.ContentDigest, e.KeyID, sqldb.Time(e.SignTime), e.TraceID, e.ManifestDigest, sqldb.Time(e.DoneTime),
+			sqldb.Time(e.ClaimTime), sqldb.Time(e.SupersededTime), string(e.Removal), e.Bundle)
 		if err != nil {
 			return fmt.Errorf("write signing log: %w", err)
 		}
-		stored, err = get(ctx, tx, e.Key)
+		stored, err = get(ctx, tx, `entry_id = $1`, e.ID)
 		return err
 	})
 	return stored, err
 }
 
 // Finish implements Store.
-func (s *SQL) Finish(ctx context.Context, k Key, manifestDigest string, at time.Time) error {
+func (s *SQL) Finish(ctx context.Context, id, manifestDigest string, at time.Time) error {
 	return s.db.InTx(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2 WHERE entry_id = $3`,
-			manifestDigest, sqldb.Time(at), k.ID())
+		res, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3`,
+			manifestDigest, sqldb.Time(at), id)
 		if err != nil {
 			return fmt.Errorf("finish signing log entry: %w", err)
 		}
@@ -113,6 +138,62 @@ func (s *SQL) Finish(ctx context.Context, k Key, manifestDigest string, at time.
 		}
 		if n == 0 {
 			return ErrNotFound
+		}
+		e, err := get(ctx, tx, `entry_id = $1`, id)
+		if err != nil {
+			return err
+		}
+		return supersede(ctx, tx, e.Line, at)
+	})
+}
+
+// supersede marks what is older than the latest one of a line that is done.
+func supersede(ctx context.Context, tx *sql.Tx, l Line, at time.Time) error {
+	newest, err := get(ctx, tx, inLine+` AND done_time > 0 ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE signing_log SET superseded_time = $5 WHERE `+inLine+`
+		AND superseded_time = 0 AND (claim_time, sign_time, entry_id) < ($6, $7, $8)`,
+		l.args(sqldb.Time(at), sqldb.Time(newest.ClaimTime), sqldb.Time(newest.SignTime), newest.ID)...)
+	if err != nil {
+		return fmt.Errorf("supersede attestations: %w", err)
+	}
+	return nil
+}
+
+// Known implements Store.
+func (s *SQL) Known(ctx context.Context, l Line) (map[string]bool, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT manifest_digest FROM signing_log WHERE `+inLine+` AND manifest_digest <> ''`, l.args()...)
+	if err != nil {
+		return nil, fmt.Errorf("list signing log: %w", err)
+	}
+	defer rows.Close()
+	out := map[string]bool{}
+	for rows.Next() {
+		var digest string
+		if err := rows.Scan(&digest); err != nil {
+			return nil, fmt.Errorf("list signing log: %w", err)
+		}
+		out[digest] = true
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list signing log: %w", err)
+	}
+	return out, nil
+}
+
+// Superseded implements Store.
+func (s *SQL) Superseded(ctx context.Context, before time.Time, after string, limit int) ([]Entry, error) {
+	return s.list(ctx, `superseded_time > 0 AND superseded_time < $1 AND removal = '' AND manifest_digest <> ''
+		AND entry_id > $2 ORDER BY entry_id LIMIT $3`, sqldb.Time(before), after, limit)
+}
+
+// SetRemoval implements Store.
+func (s *SQL) SetRemoval(ctx context.Context, id string, r Removal) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE signing_log SET removal = $1 WHERE entry_id = $2`, string(r), id); err != nil {
+			return fmt.Errorf("record a removal: %w", err)
 		}
 		return nil
 	})
@@ -124,11 +205,14 @@ func (s *SQL) List(ctx context.Context, q Query) ([]Entry, error) {
 	if q.After != nil {
 		before, id = sqldb.Time(q.After.SignTime), q.After.ID
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT `+columns+` FROM signing_log
-		WHERE subject_digest = $1 AND ($2 = '' OR registry = $3) AND ($4 = '' OR repository = $5)
-		AND done_time > 0 AND (sign_time < $6 OR (sign_time = $7 AND entry_id < $8))
+	return s.list(ctx, `subject_digest = $1 AND ($2 = '' OR registry = $3) AND ($4 = '' OR repository = $5)
+		AND done_time > 0 AND removal <> 'deleted' AND (sign_time < $6 OR (sign_time = $7 AND entry_id < $8))
 		ORDER BY sign_time DESC, entry_id DESC LIMIT $9`,
 		q.SubjectDigest, q.Registry, q.Registry, q.Repository, q.Repository, before, before, id, q.Limit)
+}
+
+func (s *SQL) list(ctx context.Context, where string, args ...any) ([]Entry, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT `+columns+` FROM signing_log WHERE `+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list signing log: %w", err)
 	}
@@ -143,43 +227,6 @@ func (s *SQL) List(ctx context.Context, q Query) ([]Entry, error) {
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list signing log: %w", err)
-	}
-	return out, nil
-}
-
-// AddKey implements Store.
-func (s *SQL) AddKey(ctx context.Context, k SigningKey) error {
-	return s.db.InTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO signing_keys (key_id, public_key_pem, start_time, end_time, seen_time)
-			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key_id) DO NOTHING`,
-			k.ID, k.PublicPEM, sqldb.Time(k.StartTime), sqldb.Time(k.EndTime), sqldb.Time(k.SeenTime))
-		if err != nil {
-			return fmt.Errorf("write signing key: %w", err)
-		}
-		return nil
-	})
-}
-
-// Keys implements Store.
-func (s *SQL) Keys(ctx context.Context) ([]SigningKey, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT key_id, public_key_pem, start_time, end_time, seen_time
-		FROM signing_keys ORDER BY seen_time DESC, key_id`)
-	if err != nil {
-		return nil, fmt.Errorf("list signing keys: %w", err)
-	}
-	defer rows.Close()
-	var out []SigningKey
-	for rows.Next() {
-		var k SigningKey
-		var start, end, seen int64
-		if err := rows.Scan(&k.ID, &k.PublicPEM, &start, &end, &seen); err != nil {
-			return nil, fmt.Errorf("list signing keys: %w", err)
-		}
-		k.StartTime, k.EndTime, k.SeenTime = sqldb.FromTime(start), sqldb.FromTime(end), sqldb.FromTime(seen)
-		out = append(out, k)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list signing keys: %w", err)
 	}
 	return out, nil
 }

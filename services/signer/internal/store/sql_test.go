@@ -18,7 +18,7 @@ func TestSQL_Conformance(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, table := range []string{"signing_log", "signing_keys"} {
+			for _, table := range []string{"signing_log", "signing_keys", "key_rotations"} {
 				if _, err := db.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
 					t.Fatal(err)
 				}

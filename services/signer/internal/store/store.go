@@ -9,27 +9,40 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"strconv"
 	"time"
 )
 
 // ErrNotFound says that there is no such entry.
 var ErrNotFound = errors.New("not in the signing log")
 
-// Key identifies an entry: one attestation for each subject, predicate type and
-// content in a repository.
-type Key struct {
+// ErrInUse says that a key still signs.
+var ErrInUse = errors.New("the key is in use")
+
+// Line is what an attestation is about and what kind it is. Of one line one
+// attestation is in force: the one with the latest claim.
+type Line struct {
 	Registry      string
 	Repository    string
 	SubjectDigest string
 	PredicateType string
+}
+
+// Key is a line and a content.
+type Key struct {
+	Line
 	// ContentKey is the digest of what the claim was made from.
 	ContentKey string
 }
 
-// ID is the hex SHA-256 of the key's parts.
-func (k Key) ID() string {
+// ID is the identity of a new entry: the hex SHA-256 of the parts of its key, of
+// the time of its claim and of the key that signs it.
+func ID(k Key, claimTime time.Time, keyID string) string {
 	h := sha256.New()
-	for _, s := range []string{k.Registry, k.Repository, k.SubjectDigest, k.PredicateType, k.ContentKey} {
+	for _, s := range []string{
+		k.Registry, k.Repository, k.SubjectDigest, k.PredicateType, k.ContentKey,
+		strconv.FormatInt(claimTime.UnixNano(), 10), keyID,
+	} {
 		var size [8]byte
 		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
 		h.Write(size[:])
@@ -40,7 +53,12 @@ func (k Key) ID() string {
 
 // Entry is one row of the signing log.
 type Entry struct {
+	// ID is that of the function ID, or another one in rows of older releases.
+	ID string
 	Key
+	// ClaimTime is when what it says was found to be true. It is zero in rows of
+	// older releases.
+	ClaimTime time.Time
 	// ContentDigest is the digest of the signed statement.
 	ContentDigest string
 	// KeyID names the key that signed.
@@ -54,7 +72,24 @@ type Entry struct {
 	ManifestDigest string
 	// DoneTime is when it was read back from the registry; zero for an intent.
 	DoneTime time.Time
+	// SupersededTime is when a later one of its line was done; zero while it is in force.
+	SupersededTime time.Time
+	// Removal is what became of it in the registry after that.
+	Removal Removal
 }
+
+// Removal is what became of a superseded attestation in its registry.
+type Removal string
+
+// Removals.
+const (
+	// Pending: it is still there.
+	Pending Removal = ""
+	// Deleted: it is gone.
+	Deleted Removal = "deleted"
+	// Kept: the registry does not delete.
+	Kept Removal = "kept"
+)
 
 // Done reports whether the attestation was seen in the registry.
 func (e Entry) Done() bool { return !e.DoneTime.IsZero() }
@@ -65,7 +100,7 @@ type Cursor struct {
 	ID       string
 }
 
-// Query chooses entries that are done.
+// Query chooses entries that are done and not deleted.
 type Query struct {
 	// SubjectDigest is mandatory; Registry and Repository narrow it if not empty.
 	SubjectDigest, Registry, Repository string
@@ -83,23 +118,48 @@ type SigningKey struct {
 	StartTime, EndTime time.Time
 	// SeenTime is when the signer first started with it.
 	SeenTime time.Time
+	// RevokeTime is when all belief in it ended; zero if it was not revoked.
+	RevokeTime time.Time
 }
+
+// InUse reports whether it may sign.
+func (k SigningKey) InUse() bool { return k.EndTime.IsZero() && k.RevokeTime.IsZero() }
 
 // Store is the signing log. All methods are safe for concurrent use, also by
 // several processes.
 type Store interface {
 	// Get returns an entry with its bundle, or ErrNotFound.
-	Get(ctx context.Context, k Key) (Entry, error)
-	// Begin stores an entry unless there is one with its key, and returns the one
-	// that is stored. Of several callers with one key all get the same entry.
-	Begin(ctx context.Context, e Entry) (Entry, error)
+	Get(ctx context.Context, id string) (Entry, error)
+	// Current returns the entry of a line with the latest claim, done or not, with
+	// its bundle, or ErrNotFound.
+	Current(ctx context.Context, l Line) (Entry, error)
+	// Begin stores an entry unless serves says that the current one of its line
+	// does, or there is one with its ID, and returns the one that is stored. Of
+	// several callers with one content all get the same entry.
+	Begin(ctx context.Context, e Entry, serves func(current Entry) bool) (Entry, error)
 	// Finish records that the attestation is in the registry under a manifest
-	// digest, or ErrNotFound.
-	Finish(ctx context.Context, k Key, manifestDigest string, at time.Time) error
+	// digest, or ErrNotFound. What is older in its line is superseded from then on.
+	Finish(ctx context.Context, id, manifestDigest string, at time.Time) error
 	// List returns entries without their bundles, newest first.
 	List(ctx context.Context, q Query) ([]Entry, error)
+	// Known returns the digests of the manifests of a line that are in the log.
+	Known(ctx context.Context, l Line) (map[string]bool, error)
+	// Superseded returns entries, without their bundles, that were superseded
+	// before a time and are still in the registry, in the order of their IDs,
+	// from after an ID on.
+	Superseded(ctx context.Context, before time.Time, after string, limit int) ([]Entry, error)
+	// SetRemoval records what became of a superseded entry.
+	SetRemoval(ctx context.Context, id string, r Removal) error
 	// AddKey stores a key unless it is there.
 	AddKey(ctx context.Context, k SigningKey) error
 	// Keys returns all keys, the latest seen first.
 	Keys(ctx context.Context) ([]SigningKey, error)
+	// Rotated returns the key that was made for a request, or ErrNotFound.
+	Rotated(ctx context.Context, requestID string) (SigningKey, error)
+	// Rotate ends all keys in use and stores a new one, unless that was done for
+	// the request before. It returns the key that the request got.
+	Rotate(ctx context.Context, requestID string, k SigningKey, end time.Time) (SigningKey, error)
+	// Revoke revokes a key that is not in use and returns it: ErrNotFound,
+	// ErrInUse. A key that was revoked stays as it is.
+	Revoke(ctx context.Context, id string, at time.Time) (SigningKey, error)
 }

@@ -35,8 +35,8 @@ const (
 type Reevaluator struct {
 	Evaluator *Evaluator
 	Replayer  *replay.Replayer
-	// Trusted tells whether a key is a trust root now.
-	Trusted func(keyID string) bool
+	// Trusted tells whether a verified attestation is believed now.
+	Trusted func(core.Attestation) bool
 	// Holder names this replica.
 	Holder string
 	Tracer trace.Tracer
@@ -241,7 +241,7 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded
 func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {
 	for _, p := range platforms {
 		for _, a := range p.Attestations {
-			if !r.Trusted(a.KeyID) {
+			if !r.Trusted(a) {
 				return false
 			}
 		}

@@ -79,6 +79,8 @@ type finding struct {
 	rejected string
 	// predicateType as verified, or as claimed if rejected.
 	predicateType string
+	// stated is what attest.StatedTime says.
+	stated time.Time
 	// unknownKey is set if it was rejected because of who signed it.
 	unknownKey bool
 }
@@ -178,7 +180,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		return nil, fmt.Errorf("read attestation %s: %w", r.Digest, r.Err)
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: version}
-	if f, ok := c.cache.get(key); ok && (f.rejected != "" || Trusted(roots, f.attestation.KeyID)) {
+	if f, ok := c.cache.get(key); ok && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.stated)) {
 		return f, nil
 	}
 	v, err := r.Verify(subject, roots)
@@ -195,7 +197,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		return f, nil
 	}
 	f := &finding{
-		predicateType: v.PredicateType,
+		predicateType: v.PredicateType, stated: attest.StatedTime(v.Statement),
 		attestation: core.Attestation{
 			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
 			SignTime:  signedTime(v.PredicateType, v.Predicate),
@@ -253,18 +255,15 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 	}
 }
 
-// Trusted tells whether a key is a trust root and in its time, at roots.At.
-func Trusted(roots attest.TrustRoots, id string) bool {
-	for _, k := range roots.Keys {
-		kid := k.ID
-		if kid == "" {
-			kid = attest.KeyID(k.Key)
-		}
-		if kid == id && (k.NotBefore.IsZero() || !roots.At.Before(k.NotBefore)) && (k.NotAfter.IsZero() || !roots.At.After(k.NotAfter)) {
-			return true
-		}
+// Believed tells whether an attestation that verified once is believed by these
+// roots too. It goes by the same times as the first verification.
+func Believed(roots attest.TrustRoots, a core.Attestation) bool {
+	var stated time.Time
+	switch a.PredicateType {
+	case attest.PredicateCosignVuln, attest.PredicateVulnsV02, attest.PredicateOpenVEX:
+		stated = a.SignTime // what attest.StatedTime gave then
 	}
-	return false
+	return roots.Believes(a.KeyID, stated)
 }
 
 // claimedType is what an attestation that does not verify says it is.

@@ -303,14 +303,14 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-func TestKeyPastItsTime(t *testing.T) {
+func TestRevokedKey(t *testing.T) {
 	t.Parallel()
 	key := evidencetest.NewKey(t)
 	reg := evidencetest.NewRegistry(t)
 	image := reg.PushImage("team/app", "v1")
 	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
 	r := trusting(key)
-	r.keys[0].NotAfter = evidencetest.Now.Add(time.Hour)
+	r.keys[0].Revoked = evidencetest.Now.Add(time.Hour)
 	now := evidencetest.Now
 	c := NewCollector(reg.Client(), r, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
 	for _, step := range []struct {
@@ -321,6 +321,29 @@ func TestKeyPastItsTime(t *testing.T) {
 		found, err := c.Collect(t.Context(), image)
 		if err != nil || (found.Platforms[0].Report != nil) != step.want {
 			t.Errorf("after %s: %+v, %v", step.at, found, err)
+		}
+	}
+}
+
+// TestKeyPastItsTime: what a key signed in its time stays evidence after it, what
+// says that it was found later is none.
+func TestKeyPastItsTime(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	for name, after := range map[string]time.Duration{"in time": 0, "too late": 2 * time.Hour} {
+		image := reg.PushImage("team/app", "v1")
+		reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now.Add(after))
+		r := trusting(key)
+		r.keys[0].NotAfter = evidencetest.Now.Add(time.Hour)
+		c := NewCollector(reg.Client(), r, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time {
+			return evidencetest.Now.Add(100 * time.Hour)
+		})
+		for range 2 { // the second time out of the cache
+			found, err := c.Collect(t.Context(), image)
+			if err != nil || (found.Platforms[0].Report != nil) != (after == 0) {
+				t.Errorf("%s: %+v, %v", name, found, err)
+			}
 		}
 	}
 }

@@ -105,6 +105,9 @@ func parseBundle(body []byte) ([]attest.TrustedKey, error) {
 		if e := k.GetEndTime(); e != nil {
 			t.NotAfter = e.AsTime()
 		}
+		if r := k.GetRevokeTime(); r != nil {
+			t.Revoked = r.AsTime()
+		}
 		keys = append(keys, t)
 	}
 	return keys, checkCount(keys)

@@ -25,6 +25,7 @@ var suite = map[string]func(*testing.T, store.Store){
 	"reports":           reports,
 	"concurrent report": concurrentReport,
 	"snapshots":         snapshots,
+	"layers":            layers,
 	"not found":         notFound,
 }
 
@@ -223,6 +224,22 @@ func snapshots(t *testing.T, s store.Store) {
 	}
 	if _, err := s.Snapshot(ctx, "small"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a snapshot that is not in use is still there: %v", err)
+	}
+}
+
+func layers(t *testing.T, s store.Store) {
+	t.Helper()
+	ctx := t.Context()
+	for _, content := range []string{"first", "again"} {
+		check(t, s.PutLayer(ctx, digest, "1", []byte(content), start))
+		if got := must[[]byte](t)(s.Layer(ctx, digest, "1")); string(got) != content {
+			t.Errorf("layer %q, want %q", got, content)
+		}
+	}
+	for _, key := range [][2]string{{digest, "2"}, {child, "1"}} {
+		if _, err := s.Layer(ctx, key[0], key[1]); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%v: %v", key, err)
+		}
 	}
 }
 

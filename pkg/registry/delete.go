@@ -1,0 +1,91 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+)
+
+// ErrNoDeletes means that the registry deletes no manifests at all. Many are set up so.
+var ErrNoDeletes = errors.New("registry does not delete")
+
+// DeleteReferrer deletes the manifest digest that refers to subject, which ref
+// names by digest, and takes it off the referrers tag if it is listed there. The
+// blobs are left to the registry's garbage collection. What is gone already is
+// no error. The caller answers for whose manifest it is.
+func (c *Client) DeleteReferrer(ctx context.Context, subject imageref.Ref, digest string) error {
+	const op = "delete referrer"
+	subject.Tag = ""
+	t, err := c.target(op, subject)
+	if err != nil {
+		return err
+	}
+	for _, d := range []string{subject.Digest, digest} {
+		if err := imageref.CheckDigest(d); err != nil {
+			return &Error{Op: op, Where: clean(subject.String()), kind: ErrInvalidReference, cause: err}
+		}
+	}
+	if subject.Digest == digest {
+		return &Error{Op: op, Where: subject.String(), kind: ErrInvalidReference, cause: errors.New("it is the subject itself")}
+	}
+	resp, err := c.send(ctx, t, request{
+		op: op, method: http.MethodDelete, path: "manifests/" + digest, push: true, remove: true,
+		want: []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound},
+	})
+	if err != nil {
+		if failure := new(Error); errors.As(err, &failure) && (failure.StatusCode == http.StatusMethodNotAllowed || failure.Code == "UNSUPPORTED") {
+			return fmt.Errorf("%w: %w", ErrNoDeletes, err)
+		}
+		return err
+	}
+	resp.Body.Close()
+	return c.dropFromTag(ctx, t, digest)
+}
+
+// dropFromTag takes a digest off the referrers tag of t's digest, as often as
+// others put it back in between.
+func (c *Client) dropFromTag(ctx context.Context, t target, digest string) error {
+	const op = "write referrers tag"
+	key := t.ref.Name() + "@" + t.ref.Digest
+	c.written.forget(key, digest)
+	unlock, err := c.lockSubject(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for range maxRepairs {
+		index, err := c.readReferrersTag(ctx, t.ref)
+		if err != nil {
+			return err
+		}
+		if !index.has(digest) {
+			return nil
+		}
+		index.drop(digest)
+		raw, err := index.marshal()
+		if err != nil {
+			return &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+		}
+		_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
+			err = c.putWithoutDangling(ctx, t, index, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: fmt.Errorf("put back by others %d times", maxRepairs)}
+}
+
+func (x *referrersIndex) drop(digest string) {
+	kept := x.entries[:0:0]
+	for _, e := range x.entries {
+		if e.Digest != digest {
+			kept = append(kept, e)
+		}
+	}
+	x.entries = kept
+}

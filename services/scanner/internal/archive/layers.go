@@ -1,0 +1,22 @@
+package archive
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
+)
+
+// Layer implements extract.Cache.
+func (a *Archive) Layer(ctx context.Context, digest, extractors string) ([]byte, bool, error) {
+	content, err := a.store.Layer(ctx, digest, extractors)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, false, nil
+	}
+	return content, err == nil, err
+}
+
+// PutLayer implements extract.Cache.
+func (a *Archive) PutLayer(ctx context.Context, digest, extractors string, content []byte) error {
+	return a.store.PutLayer(ctx, digest, extractors, content, a.now())
+}

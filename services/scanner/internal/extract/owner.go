@@ -1,0 +1,193 @@
+package extract
+
+import (
+	"bufio"
+	"bytes"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/google/osv-scalibr/purl"
+)
+
+// owner is an OS package and those of its files that could be packages of a
+// language. What such a file holds was built by the distribution, which may have
+// fixed it without a new version: its advisories decide, not the language's.
+type owner struct {
+	// Identity is that of the package in its database; empty for dpkg, which has a
+	// file of its own for every package.
+	Identity string
+	// Name is the name of the package.
+	Name  string
+	Paths []string
+}
+
+// ownerPlugin stands for lists of owned files in lists of wanting extractors.
+var ownerPlugin = &plugin{name: "owner"}
+
+const (
+	dpkgInfo     = "var/lib/dpkg/info/"
+	dpkgStatusD  = "var/lib/dpkg/status.d/"
+	apkInstalled = "lib/apk/db/installed"
+	apkUsrMerged = "usr/lib/apk/db/installed"
+)
+
+func isOwnerList(p string) bool {
+	switch dir, base := path.Split(p); dir {
+	case dpkgInfo:
+		return strings.HasSuffix(base, ".list")
+	case dpkgStatusD:
+		return strings.HasSuffix(base, ".md5sums")
+	}
+	return p == apkInstalled || p == apkUsrMerged
+}
+
+// maxOwnerLine is the length of the longest line that is understood; a path of an
+// image is shorter. What follows a longer one is passed over: the files are then
+// reported under both packages.
+const maxOwnerLine = 64 << 10
+
+// owners reads a list of owned files. dpkg has one per package: `.list` with a
+// path a line, and distroless images `.md5sums` with a sum and a path. apk's
+// database has `F:` for a directory and `R:` for each file in it.
+func (ps *plugins) owners(p string, content []byte) []owner {
+	sc := bufio.NewScanner(bytes.NewReader(content))
+	sc.Buffer(nil, maxOwnerLine)
+	if p == apkInstalled || p == apkUsrMerged {
+		return ps.apkOwners(sc)
+	}
+	name, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimSuffix(path.Base(p), ".list"), ".md5sums"), ":")
+	o := owner{Name: name}
+	for sc.Scan() {
+		line := sc.Text()
+		if strings.HasSuffix(p, ".md5sums") {
+			_, line, _ = strings.Cut(line, " ")
+		}
+		o.Paths = ps.appendOwned(o.Paths, strings.TrimSpace(line))
+	}
+	if o.Paths == nil {
+		return nil
+	}
+	return []owner{o}
+}
+
+func (ps *plugins) apkOwners(sc *bufio.Scanner) []owner {
+	var out []owner
+	var current found
+	var paths []string
+	dir := ""
+	flush := func() {
+		if paths != nil {
+			out = append(out, owner{Identity: current.identity(), Name: current.name, Paths: paths})
+		}
+		current, paths, dir = found{}, nil, ""
+	}
+	for sc.Scan() {
+		key, value, ok := strings.Cut(sc.Text(), ":")
+		if !ok {
+			flush()
+			continue
+		}
+		switch key {
+		case "P":
+			current.purlType, current.name = purl.TypeApk, value
+		case "V":
+			current.version = value
+		case "A":
+			current.arch = value
+		case "F":
+			dir = value
+		case "R":
+			paths = ps.appendOwned(paths, dir+"/"+value)
+		}
+	}
+	flush()
+	return out
+}
+
+// appendOwned keeps a path that an extractor of a language would look into.
+func (ps *plugins) appendOwned(paths []string, p string) []string {
+	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
+		return paths
+	}
+	info := anyFile{name: path.Base(p)}
+	for _, plug := range ps.list {
+		if plug.database || plug.executable && dataFile[path.Ext(p)] {
+			continue
+		}
+		if plug.required(p, info) {
+			return append(paths, strings.Clone(p))
+		}
+	}
+	return paths
+}
+
+// dataFile are ends of names that no executable has; they are most of what is in
+// packages.
+var dataFile = map[string]bool{
+	".gz": true, ".h": true, ".mo": true, ".py": true, ".pyc": true, ".js": true, ".pl": true, ".pm": true, ".html": true,
+	".txt": true, ".png": true, ".svg": true, ".conf": true, ".json": true, ".md": true, ".xml": true, ".ts": true, ".map": true,
+}
+
+// anyFile is a file as far as its name tells: it may be executable.
+type anyFile struct{ name string }
+
+func (f anyFile) Name() string     { return f.name }
+func (anyFile) Size() int64        { return 1 }
+func (anyFile) Mode() fs.FileMode  { return 0o755 }
+func (anyFile) ModTime() time.Time { return time.Time{} }
+func (anyFile) IsDir() bool        { return false }
+func (anyFile) Sys() any           { return nil }
+
+// ownership tells which files belong to installed OS packages.
+type ownership struct {
+	// layers has, by the place of a file, the layer that the owner came with.
+	layers map[string]int
+	// installed are the names of dpkg's packages.
+	installed map[string]bool
+}
+
+// ownership collects what the merged image says. A list of a package that dpkg does
+// not name as installed says nothing.
+func (m *merger) ownership() ownership {
+	o := ownership{layers: map[string]int{}, installed: map[string]bool{}}
+	m.tree.walk(func(_ string, n *node) {
+		for i := range n.file.packages {
+			if f := &n.file.packages[i]; f.purlType == purl.TypeDebian {
+				o.installed[f.name] = true
+			}
+		}
+	})
+	m.tree.walk(func(p string, n *node) {
+		for _, own := range n.file.owners {
+			layer := n.layer
+			if own.Identity != "" {
+				first, ok := m.origins[p][own.Identity]
+				if !ok {
+					continue
+				}
+				layer = first
+			} else if !o.installed[own.Name] {
+				continue
+			}
+			for _, f := range own.Paths {
+				if cs, ok := m.tree.resolve(f); ok {
+					place := strings.Join(cs, "/")
+					o.layers[place] = max(o.layers[place], layer)
+				}
+			}
+		}
+	})
+	return o
+}
+
+// owns tells whether a package of a language belongs to an OS package. A file that
+// a later layer put in place of the OS package's is not the distribution's.
+func (o ownership) owns(f *found, place string, layer int) bool {
+	if f.purlType == purl.TypeDebian || f.purlType == purl.TypeApk {
+		return false
+	}
+	owned, ok := o.layers[place]
+	return ok && layer <= owned
+}
