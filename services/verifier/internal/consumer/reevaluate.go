@@ -35,7 +35,7 @@ const (
 type Reevaluator struct {
 	Evaluator *Evaluator
 	Replayer  *replay.Replayer
-	// Trusted tells whether a verified attestation is believed now.
+	// Trusted tells whether recorded evidence would still be believed.
 	Trusted func(core.Attestation) bool
 	// Holder names this replica.
 	Holder string

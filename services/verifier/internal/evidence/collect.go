@@ -255,13 +255,13 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 	}
 }
 
-// Believed tells whether an attestation that verified once is believed by these
-// roots too. It goes by the same times as the first verification.
+// Believed tells whether the key of a recorded attestation would still make it
+// evidence.
 func Believed(roots attest.TrustRoots, a core.Attestation) bool {
 	var stated time.Time
 	switch a.PredicateType {
 	case attest.PredicateCosignVuln, attest.PredicateVulnsV02, attest.PredicateOpenVEX:
-		stated = a.SignTime // what attest.StatedTime gave then
+		stated = a.SignTime // what attest.StatedTime says of these types; of others it is zero
 	}
 	return roots.Believes(a.KeyID, stated)
 }
