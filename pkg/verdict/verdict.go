@@ -1,0 +1,314 @@
+// Package verdict asks the verifier whether images may run, for services that
+// have to know before they start one: deployers, admission controllers, gates.
+//
+// It fails closed: whatever is not a verdict of the verifier is UNKNOWN, with an
+// error that says why. Verdicts by digest are kept in memory while a watch tells
+// of every change; when the watch breaks, nothing that is kept is used any more.
+package verdict
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+)
+
+const (
+	// MaxBatch is the number of images in one call to the verifier; Batch splits
+	// longer lists.
+	MaxBatch = 500
+	// DefaultMaxEntries of the cache.
+	DefaultMaxEntries = 100_000
+	// silence is how long a watch may say nothing before what is kept counts as
+	// stale: the verifier promises a heartbeat every 30 seconds.
+	silence = 45 * time.Second
+	// rewatch is the pause before a broken watch is begun again.
+	rewatch = time.Second
+)
+
+// State is the answer to whether an image may run.
+type State int
+
+// States. The zero value is Unknown: treat it as a refusal.
+const (
+	Unknown State = iota
+	Pass
+	Fail
+)
+
+// String gives PASS, FAIL or UNKNOWN.
+func (s State) String() string {
+	switch s {
+	case Pass:
+		return "PASS"
+	case Fail:
+		return "FAIL"
+	default:
+		return "UNKNOWN"
+	}
+}
+
+// Verdict is what the verifier says of an image.
+type Verdict struct {
+	State State
+	// Digest of the verdict; empty if it is no recorded one.
+	Digest string
+	// Reasons as `CODE: message`, most important first.
+	Reasons []string
+	// Pending is set while the image is on its way.
+	Pending bool
+	// ExpireTime is when it ends; zero if it does not.
+	ExpireTime time.Time
+}
+
+// Config says where the verifier is and how much is kept.
+type Config struct {
+	// Address is the verifier's gRPC address.
+	Address string
+	// TLS is the identity of the caller; the verifier has to be of its trust domain.
+	TLS       *tlsx.Source
+	Telemetry *obs.Telemetry
+	// MaxEntries bounds the cache; 0 means DefaultMaxEntries.
+	MaxEntries int
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Client asks the verifier. It is safe for concurrent use.
+type Client struct {
+	conn *grpc.ClientConn
+	api  verifierv1.VerdictServiceClient
+	now  func() time.Time
+	max  int
+
+	mu sync.RWMutex
+	// heard is when the watch last said something; zero while there is none.
+	heard time.Time
+	// changes counts what the watch said of verdicts, and its breaks.
+	changes uint64
+	kept    map[imageref.Ref]Verdict
+	// refs are the keys of kept by digest.
+	refs map[string][]imageref.Ref
+}
+
+// New returns a client. It does not connect yet; Run keeps its cache fresh.
+func New(cfg Config) (*Client, error) {
+	if cfg.TLS == nil || cfg.Telemetry == nil {
+		return nil, errors.New("verdict: TLS and telemetry are needed")
+	}
+	conn, err := grpcx.Dial(cfg.Address, tlsx.ServiceID(cfg.TLS.TrustDomain(), "verifier"), grpcx.ClientDeps{TLS: cfg.TLS, Telemetry: cfg.Telemetry})
+	if err != nil {
+		return nil, fmt.Errorf("verdict: %w", err)
+	}
+	c := &Client{conn: conn, api: verifierv1.NewVerdictServiceClient(conn), now: cfg.Now, max: cfg.MaxEntries}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.max <= 0 {
+		c.max = DefaultMaxEntries
+	}
+	c.forget()
+	return c, nil
+}
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Get returns the verdict of an image, by digest or by tag. With an error the
+// verdict is Unknown.
+func (c *Client) Get(ctx context.Context, image imageref.Ref) (Verdict, error) {
+	if v, ok := c.lookup(image); ok {
+		return v, nil
+	}
+	all, err := c.fetch(ctx, []imageref.Ref{image})
+	if err != nil {
+		return Verdict{}, err
+	}
+	return all[0], nil
+}
+
+// Batch returns the verdicts of images, in their order. With an error there are
+// none, and all of them count as Unknown.
+func (c *Client) Batch(ctx context.Context, images []imageref.Ref) ([]Verdict, error) {
+	out := make([]Verdict, len(images))
+	var (
+		missing []imageref.Ref
+		where   []int
+	)
+	for i, image := range images {
+		v, ok := c.lookup(image)
+		if ok {
+			out[i] = v
+			continue
+		}
+		missing, where = append(missing, image), append(where, i)
+	}
+	for len(missing) > 0 {
+		n := min(len(missing), MaxBatch)
+		got, err := c.fetch(ctx, missing[:n])
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range got {
+			out[where[i]] = v
+		}
+		missing, where = missing[n:], where[n:]
+	}
+	return out, nil
+}
+
+// lookup is the way that costs no call.
+func (c *Client) lookup(image imageref.Ref) (Verdict, bool) {
+	if image.Digest == "" {
+		return Verdict{}, false
+	}
+	c.mu.RLock()
+	v, ok := c.kept[image]
+	heard := c.heard
+	c.mu.RUnlock()
+	if !ok {
+		return Verdict{}, false
+	}
+	now := c.now()
+	if heard.IsZero() || now.Sub(heard) > silence || !v.ExpireTime.IsZero() && !now.Before(v.ExpireTime) {
+		return Verdict{}, false
+	}
+	return v, true
+}
+
+func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, error) {
+	req := &verifierv1.BatchGetVerdictsRequest{}
+	for _, r := range images {
+		req.Images = append(req.Images, &typev1.ImageRef{Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest})
+	}
+	c.mu.RLock()
+	changes, watching := c.changes, !c.heard.IsZero()
+	c.mu.RUnlock()
+	resp, err := c.api.BatchGetVerdicts(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("verdict: %w", err)
+	}
+	if len(resp.GetVerdicts()) != len(images) {
+		return nil, fmt.Errorf("verdict: %d answers to %d questions", len(resp.GetVerdicts()), len(images))
+	}
+	out := make([]Verdict, 0, len(images))
+	for _, m := range resp.GetVerdicts() {
+		out = append(out, fromMessage(m))
+	}
+	if !watching {
+		return out, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes != changes {
+		// One of them may be what has changed since it was asked for.
+		return out, nil
+	}
+	for i, v := range out {
+		// Only a recorded verdict is followed by a change when it is no longer true.
+		if v.Digest == "" || v.Pending || images[i].Digest == "" {
+			continue
+		}
+		c.keep(images[i], v)
+	}
+	return out, nil
+}
+
+func fromMessage(m *verifierv1.Verdict) Verdict {
+	v := Verdict{Digest: m.GetDigest(), Pending: m.GetPending()}
+	switch m.GetState() {
+	case verifierv1.Verdict_STATE_PASS:
+		v.State = Pass
+	case verifierv1.Verdict_STATE_FAIL:
+		v.State = Fail
+	default:
+		v.State = Unknown
+	}
+	for _, r := range m.GetReasons() {
+		v.Reasons = append(v.Reasons, r.GetCode()+": "+r.GetMessage())
+	}
+	if t := m.GetExpireTime(); t != nil {
+		v.ExpireTime = t.AsTime()
+	}
+	return v
+}
+
+// keep needs c.mu. A full cache loses any entry for the new one.
+func (c *Client) keep(image imageref.Ref, v Verdict) {
+	if _, ok := c.kept[image]; !ok {
+		if len(c.kept) >= c.max {
+			for old := range c.kept {
+				c.drop(old.Digest)
+				break
+			}
+		}
+		c.refs[image.Digest] = append(c.refs[image.Digest], image)
+	}
+	c.kept[image] = v
+}
+
+// drop needs c.mu.
+func (c *Client) drop(digest string) {
+	for _, r := range c.refs[digest] {
+		delete(c.kept, r)
+	}
+	delete(c.refs, digest)
+}
+
+// forget drops everything.
+func (c *Client) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept, c.refs = map[imageref.Ref]Verdict{}, map[string][]imageref.Ref{}
+	c.heard = time.Time{}
+	c.changes++
+}
+
+// Run keeps the cache fresh until ctx ends. Without it every question is a call.
+func (c *Client) Run(ctx context.Context) error {
+	for {
+		_ = c.watch(ctx) // the next try says it again; meanwhile every question is a call
+		c.forget()
+		timer := time.NewTimer(rewatch)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// watch follows changes until the stream breaks. A cache that was emptied needs
+// only what changes from now on.
+func (c *Client) watch(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.api.WatchVerdicts(ctx, &verifierv1.WatchVerdictsRequest{Cursor: -1})
+	if err != nil {
+		return err
+	}
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.heard = c.now()
+		if v := m.GetVerdict(); v != nil {
+			c.changes++
+			c.drop(v.GetImage().GetDigest())
+		}
+		c.mu.Unlock()
+	}
+}
