@@ -214,12 +214,11 @@ func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, e
 		// One of them may be what has changed since it was asked for.
 		return out, nil
 	}
-	for i, v := range out {
+	for i, image := range images {
 		// Only a recorded verdict is followed by a change when it is no longer true.
-		if v.Digest == "" || v.Pending || images[i].Digest == "" {
-			continue
+		if v := out[i]; v.Digest != "" && !v.Pending && image.Digest != "" {
+			c.keep(image, v)
 		}
-		c.keep(images[i], v)
 	}
 	return out, nil
 }
