@@ -39,7 +39,7 @@ func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, _
 	}
 	problem := fmt.Sprintf("%s gave up: %s: %s", ev.GetConsumer(), ev.GetReason(), ev.GetMessage())
 	if image.Digest == "" {
-		err := l.Recorder.Store.FailTag(ctx, image, core.Truncate(problem))
+		err := l.Recorder.Store.FailTag(ctx, image, core.Truncate(problem), l.Now())
 		l.Recorder.Hub.Notify()
 		return err
 	}

@@ -1,7 +1,9 @@
 package evidence
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -163,15 +165,16 @@ func tamper(t *testing.T, bundle []byte) []byte {
 		if !ok {
 			t.Fatal("bundle without payload")
 		}
-		// One character of the base64 in the middle of the predicate.
-		b := []byte(payload)
-		i := len(b) / 2
-		if b[i] == 'A' {
-			b[i] = 'B'
-		} else {
-			b[i] = 'A'
+		// The statement stays well-formed: only the signature can tell.
+		statement, err := base64.StdEncoding.DecodeString(payload)
+		if err != nil {
+			t.Fatal(err)
 		}
-		envelope["payload"] = string(b)
+		other := bytes.ReplaceAll(statement, []byte("65532"), []byte("0"))
+		if bytes.Equal(other, statement) {
+			t.Fatal("nothing to tamper with")
+		}
+		envelope["payload"] = base64.StdEncoding.EncodeToString(other)
 	})
 }
 

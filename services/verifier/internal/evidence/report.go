@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -119,6 +122,10 @@ func fromReport(m *scannerv1.Report) *core.Report {
 			Licenses: p.GetLicenses(),
 		})
 	}
+	if unknown := unknownEcosystems(m); len(unknown) > 0 {
+		r.Incomplete = true
+		r.Problems = append(slices.Clone(r.Problems), "the advisory snapshot knows nothing of "+strings.Join(unknown, ", "))
+	}
 	for _, f := range m.GetFindings() {
 		rank := int64(f.GetSeverity())
 		if rank == int64(typev1.Severity_SEVERITY_UNSPECIFIED) {
@@ -132,6 +139,25 @@ func fromReport(m *scannerv1.Report) *core.Report {
 		})
 	}
 	return r
+}
+
+// unknownEcosystems are those of packages that the snapshot has no advisory for,
+// sorted. Nothing was found in such packages because nothing was looked for.
+func unknownEcosystems(m *scannerv1.Report) []string {
+	known := map[string]bool{}
+	for _, e := range m.GetSnapshot().GetEcosystems() {
+		known[e] = true
+	}
+	unknown := map[string]bool{}
+	for _, p := range m.GetPackages() {
+		e := p.GetEcosystem()
+		// Advisories for `Debian` speak of every release, also of `Debian:12`.
+		base, _, _ := strings.Cut(e, ":")
+		if e != "" && !known[e] && !known[base] {
+			unknown[e] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(unknown))
 }
 
 func facts(f *scannerv1.ImageFacts) core.Image {

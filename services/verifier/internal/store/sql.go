@@ -77,12 +77,12 @@ func (s *SQL) RecordDigest(ctx context.Context, image imageref.Ref) error {
 }
 
 // FailTag implements Store.
-func (s *SQL) FailTag(ctx context.Context, image imageref.Ref, problem string) error {
+func (s *SQL) FailTag(ctx context.Context, image imageref.Ref, problem string, failed time.Time) error {
 	_, err := s.db.ExecContext(ctx, `
-		INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, '', 0, $4)
+		INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, '', $5, $4)
 		ON CONFLICT (registry, repository, tag) DO UPDATE SET problem = excluded.problem
 		WHERE tags.digest = ''`,
-		image.Registry, image.Repository, image.Tag, problem)
+		image.Registry, image.Repository, image.Tag, problem, sqldb.Time(failed))
 	if err != nil {
 		return fmt.Errorf("record problem of a tag: %w", err)
 	}

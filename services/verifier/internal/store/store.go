@@ -35,8 +35,9 @@ type Store interface {
 	RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error
 	// RecordDigest tells the digest of a tag whose push came without one.
 	RecordDigest(ctx context.Context, image imageref.Ref) error
-	// FailTag notes that the digest of a pushed tag will not become known.
-	FailTag(ctx context.Context, image imageref.Ref, problem string) error
+	// FailTag notes that the digest of a pushed tag will not become known. The push
+	// may be recorded later than its failure: one from before it changes nothing.
+	FailTag(ctx context.Context, image imageref.Ref, problem string, failed time.Time) error
 	// ResolveTag returns the digest that a tag had at the last push. The problem is
 	// set if the push failed before the digest was known. ErrNotFound if the tag
 	// was never pushed.

@@ -292,6 +292,7 @@ func Report(digest string, findings ...*scannerv1.Finding) *scannerv1.Report {
 		FindingCount: int32(len(findings)),
 		Snapshot: &scannerv1.SnapshotInfo{
 			Digest: "sha256:" + strings.Repeat("5", 64), DataTime: timestamppb.New(Now.Add(-24 * time.Hour)), AdvisoryCount: 7,
+			Ecosystems: []string{"Go"},
 		},
 		Scanner: &scannerv1.ScannerInfo{Uri: "test", Version: "1"},
 	}

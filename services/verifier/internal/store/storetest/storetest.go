@@ -296,9 +296,9 @@ func testTags(t *testing.T, s store.Store) {
 		digest, problem string
 	}{
 		{"push without digest", func() error { return s.RecordPush(t.Context(), tagged.WithDigest(""), start) }, "", ""},
-		{"failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "gone") }, "", "gone"},
+		{"failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "gone", start.Add(time.Second)) }, "", "gone"},
 		{"digest found", func() error { return s.RecordDigest(t.Context(), tagged) }, digest, ""},
-		{"late failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "late") }, digest, ""},
+		{"late failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "late", start.Add(time.Second)) }, digest, ""},
 		{"digest found again", func() error { return s.RecordDigest(t.Context(), other) }, digest, ""},
 		{"older push", func() error { return s.RecordPush(t.Context(), other, start.Add(-time.Hour)) }, digest, ""},
 		{"newer push", func() error { return s.RecordPush(t.Context(), other, start.Add(time.Hour)) }, other.Digest, ""},
@@ -313,6 +313,23 @@ func testTags(t *testing.T, s store.Store) {
 	}
 	if err := s.RecordDigest(t.Context(), image); err != nil {
 		t.Errorf("digest without a tag: %v", err)
+	}
+
+	// The failure is heard of before the push that failed.
+	early := imageref.Ref{Registry: image.Registry, Repository: image.Repository, Tag: "early"}
+	if err := s.FailTag(t.Context(), early, "gone", start.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for _, push := range []struct {
+		at      time.Time
+		problem string
+	}{{start, "gone"}, {start.Add(time.Minute), ""}} {
+		if err := s.RecordPush(t.Context(), early, push.at); err != nil {
+			t.Fatal(err)
+		}
+		if _, p, err := s.ResolveTag(t.Context(), early); err != nil || p != push.problem {
+			t.Errorf("after the push of %s: problem %q, %v, want %q", push.at, p, err, push.problem)
+		}
 	}
 }
 
