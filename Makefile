@@ -38,6 +38,7 @@ run-fleet: build services $(BIN)/nats-server ## Start the five services as proce
 .PHONY: build
 build: ## Build bin/seaworthy and bin/seaworthyctl
 	@mkdir -p bin
+	@echo "building bin/seaworthy and bin/seaworthyctl (minutes the first time, seconds after)" >&2
 	@$(GOBUILD) -o bin/seaworthy ./cmd/seaworthy
 	@$(GOBUILD) -o bin/seaworthyctl ./cmd/seaworthyctl
 
