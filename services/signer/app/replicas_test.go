@@ -35,9 +35,20 @@ func TestReplicas_LoseNothingOnTheFallbackTag(t *testing.T) {
 	for w := range writers {
 		wg.Go(func() {
 			for n := range each {
-				_, err := clients[w%2].PutReferrer(t.Context(), imageref.Ref{Registry: image.Registry, Repository: image.Repository}, subject, registry.Artifact{
-					ArtifactType: "application/vnd.dev.sigstore.bundle.v0.3+json", Content: fmt.Appendf(nil, `{"writer":%d,"n":%d}`, w, n),
-				})
+				put := func() error {
+					_, err := clients[w%2].PutReferrer(t.Context(), imageref.Ref{Registry: image.Registry, Repository: image.Repository}, subject, registry.Artifact{
+						ArtifactType: "application/vnd.dev.sigstore.bundle.v0.3+json", Content: fmt.Appendf(nil, `{"writer":%d,"n":%d}`, w, n),
+					})
+					return err
+				}
+				// A writer that was crowded out says so, and its event is handled again.
+				err := put()
+				for range 10 {
+					if !registry.Temporary(err) {
+						break
+					}
+					err = put()
+				}
 				if err != nil {
 					t.Error(err)
 				}
