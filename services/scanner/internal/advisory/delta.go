@@ -88,22 +88,3 @@ func (r *Record) namesAny(ids map[string]bool) bool {
 	is := func(id string) bool { return ids[id] }
 	return ids[r.ID] || slices.ContainsFunc(r.Aliases, is) || slices.ContainsFunc(r.Upstream, is)
 }
-
-// KeysOf returns the packages that advisories of a vulnerability speak of.
-func (s *Snapshot) KeysOf(id string) []core.PackageKey {
-	seen, ids := map[core.PackageKey]bool{}, map[string]bool{id: true}
-	var out []core.PackageKey
-	for _, r := range s.records {
-		if !r.namesAny(ids) {
-			continue
-		}
-		for i := range r.Affected {
-			k := keyOf(r.Affected[i].Ecosystem, r.Affected[i].Name)
-			if !seen[k] {
-				seen[k] = true
-				out = append(out, k)
-			}
-		}
-	}
-	return out
-}
