@@ -58,15 +58,7 @@ func (s *session) runFindings(ctx context.Context, arg, minSeverity string) erro
 	if err != nil {
 		return err
 	}
-	f, err := s.open()
-	if err != nil {
-		return err
-	}
-	img, err := imageMessage(f, arg)
-	if err != nil {
-		return err
-	}
-	client, err := f.Scanner()
+	client, img, err := s.askScanner(arg)
 	if err != nil {
 		return err
 	}

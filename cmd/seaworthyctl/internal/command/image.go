@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
@@ -41,6 +42,21 @@ func imageMessage(f *fleet.Fleet, arg string) (*typev1.ImageRef, error) {
 		return nil, err
 	}
 	return toMessage(ref), nil
+}
+
+// askScanner connects to the scanner and reads the IMAGE argument that it is asked
+// about.
+func (s *session) askScanner(arg string) (scannerv1.ScannerServiceClient, *typev1.ImageRef, error) {
+	f, err := s.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := imageMessage(f, arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := f.Scanner()
+	return client, img, err
 }
 
 func toMessage(ref imageref.Ref) *typev1.ImageRef {

@@ -46,15 +46,7 @@ func (s *session) runSbom(ctx context.Context, arg, format, platform string) err
 	if err != nil {
 		return err
 	}
-	f, err := s.open()
-	if err != nil {
-		return err
-	}
-	img, err := imageMessage(f, arg)
-	if err != nil {
-		return err
-	}
-	client, err := f.Scanner()
+	client, img, err := s.askScanner(arg)
 	if err != nil {
 		return err
 	}
