@@ -556,7 +556,24 @@ type ImageFacts struct {
 	// Version of the distribution, for example `3.22.1`.
 	DistroVersion string `protobuf:"bytes,9,opt,name=distro_version,json=distroVersion,proto3" json:"distro_version,omitempty"`
 	// Digests of the layers, lowest first.
-	Layers        []string `protobuf:"bytes,10,rep,name=layers,proto3" json:"layers,omitempty"`
+	Layers []string `protobuf:"bytes,10,rep,name=layers,proto3" json:"layers,omitempty"`
+	// When the distribution's support of this version ends or ended; unset if that
+	// is not known.
+	DistroEndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=distro_end_time,json=distroEndTime,proto3" json:"distro_end_time,omitempty"`
+	// Image that this one was built on; unset if that is not known.
+	BaseImage *BaseImage `protobuf:"bytes,12,opt,name=base_image,json=baseImage,proto3" json:"base_image,omitempty"`
+	// Executable files with the setuid or setgid bit, as paths without a leading
+	// slash, sorted. At most 1,000.
+	SetuidFiles []string `protobuf:"bytes,13,rep,name=setuid_files,json=setuidFiles,proto3" json:"setuid_files,omitempty"`
+	// Credentials found in files and in the environment, redacted, ordered by kind
+	// and location. At most 1,000.
+	Secrets []*Secret `protobuf:"bytes,14,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Package managers that are installed, for example `apt`, `apk`, `pip`, sorted.
+	PackageManagers []string `protobuf:"bytes,15,rep,name=package_managers,json=packageManagers,proto3" json:"package_managers,omitempty"`
+	// Shells that are installed, as paths without a leading slash, sorted.
+	Shells []string `protobuf:"bytes,16,rep,name=shells,proto3" json:"shells,omitempty"`
+	// SHA-256 of the value of each environment variable, in hex, by its name.
+	EnvSha256     map[string]string `protobuf:"bytes,17,rep,name=env_sha256,json=envSha256,proto3" json:"env_sha256,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -661,6 +678,184 @@ func (x *ImageFacts) GetLayers() []string {
 	return nil
 }
 
+func (x *ImageFacts) GetDistroEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DistroEndTime
+	}
+	return nil
+}
+
+func (x *ImageFacts) GetBaseImage() *BaseImage {
+	if x != nil {
+		return x.BaseImage
+	}
+	return nil
+}
+
+func (x *ImageFacts) GetSetuidFiles() []string {
+	if x != nil {
+		return x.SetuidFiles
+	}
+	return nil
+}
+
+func (x *ImageFacts) GetSecrets() []*Secret {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *ImageFacts) GetPackageManagers() []string {
+	if x != nil {
+		return x.PackageManagers
+	}
+	return nil
+}
+
+func (x *ImageFacts) GetShells() []string {
+	if x != nil {
+		return x.Shells
+	}
+	return nil
+}
+
+func (x *ImageFacts) GetEnvSha256() map[string]string {
+	if x != nil {
+		return x.EnvSha256
+	}
+	return nil
+}
+
+// BaseImage is the image that another was built on.
+type BaseImage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, from the annotation `org.opencontainers.image.base.name`, or of the
+	// image whose layers these are; empty if neither tells.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Digest of its manifest; empty if not known.
+	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Number of layers, from the lowest, that are its.
+	LayerCount    int32 `protobuf:"varint,3,opt,name=layer_count,json=layerCount,proto3" json:"layer_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BaseImage) Reset() {
+	*x = BaseImage{}
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BaseImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BaseImage) ProtoMessage() {}
+
+func (x *BaseImage) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BaseImage.ProtoReflect.Descriptor instead.
+func (*BaseImage) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BaseImage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BaseImage) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *BaseImage) GetLayerCount() int32 {
+	if x != nil {
+		return x.LayerCount
+	}
+	return 0
+}
+
+// Secret is a credential in an image. The credential itself is never recorded.
+type Secret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind, for example `gcp-service-account-key`.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Path of the file, without a leading slash; or `env:NAME`.
+	Location string `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
+	// Digest of the layer that brought the file; empty for the environment.
+	LayerDigest   string `protobuf:"bytes,3,opt,name=layer_digest,json=layerDigest,proto3" json:"layer_digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Secret) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Secret) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Secret) GetLayerDigest() string {
+	if x != nil {
+		return x.LayerDigest
+	}
+	return ""
+}
+
 // Package is one package in the image.
 type Package struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -681,14 +876,16 @@ type Package struct {
 	// Digest of the layer that brought it.
 	LayerDigest string `protobuf:"bytes,8,opt,name=layer_digest,json=layerDigest,proto3" json:"layer_digest,omitempty"`
 	// Licences as the package declares them, SPDX expressions where possible.
-	Licenses      []string `protobuf:"bytes,9,rep,name=licenses,proto3" json:"licenses,omitempty"`
+	Licenses []string `protobuf:"bytes,9,rep,name=licenses,proto3" json:"licenses,omitempty"`
+	// True if a layer of the base image brought it.
+	InBaseImage   bool `protobuf:"varint,10,opt,name=in_base_image,json=inBaseImage,proto3" json:"in_base_image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Package) Reset() {
 	*x = Package{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +897,7 @@ func (x *Package) String() string {
 func (*Package) ProtoMessage() {}
 
 func (x *Package) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +910,7 @@ func (x *Package) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Package.ProtoReflect.Descriptor instead.
 func (*Package) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Package) GetPurl() string {
@@ -779,6 +976,13 @@ func (x *Package) GetLicenses() []string {
 	return nil
 }
 
+func (x *Package) GetInBaseImage() bool {
+	if x != nil {
+		return x.InBaseImage
+	}
+	return false
+}
+
 // Finding is one vulnerability of one package.
 type Finding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -809,14 +1013,16 @@ type Finding struct {
 	// Digest of the layer that brought the package.
 	LayerDigest string `protobuf:"bytes,13,opt,name=layer_digest,json=layerDigest,proto3" json:"layer_digest,omitempty"`
 	// Path the package was found at.
-	Location      string `protobuf:"bytes,14,opt,name=location,proto3" json:"location,omitempty"`
+	Location string `protobuf:"bytes,14,opt,name=location,proto3" json:"location,omitempty"`
+	// True if a layer of the base image brought the package.
+	InBaseImage   bool `protobuf:"varint,15,opt,name=in_base_image,json=inBaseImage,proto3" json:"in_base_image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +1034,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +1047,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Finding) GetId() string {
@@ -942,6 +1148,13 @@ func (x *Finding) GetLocation() string {
 	return ""
 }
 
+func (x *Finding) GetInBaseImage() bool {
+	if x != nil {
+		return x.InBaseImage
+	}
+	return false
+}
+
 var File_seaworthy_scanner_v1_scan_proto protoreflect.FileDescriptor
 
 const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
@@ -989,7 +1202,7 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x0erejected_count\x18\x04 \x01(\x03R\rrejectedCount\x12\x1e\n" +
 	"\n" +
 	"ecosystems\x18\x05 \x03(\tR\n" +
-	"ecosystems\"\xae\x03\n" +
+	"ecosystems\"\xde\x06\n" +
 	"\n" +
 	"ImageFacts\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1e\n" +
@@ -1005,10 +1218,31 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\tdistro_id\x18\b \x01(\tR\bdistroId\x12%\n" +
 	"\x0edistro_version\x18\t \x01(\tR\rdistroVersion\x12\x16\n" +
 	"\x06layers\x18\n" +
-	" \x03(\tR\x06layers\x1a9\n" +
+	" \x03(\tR\x06layers\x12B\n" +
+	"\x0fdistro_end_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\rdistroEndTime\x12>\n" +
+	"\n" +
+	"base_image\x18\f \x01(\v2\x1f.seaworthy.scanner.v1.BaseImageR\tbaseImage\x12!\n" +
+	"\fsetuid_files\x18\r \x03(\tR\vsetuidFiles\x126\n" +
+	"\asecrets\x18\x0e \x03(\v2\x1c.seaworthy.scanner.v1.SecretR\asecrets\x12)\n" +
+	"\x10package_managers\x18\x0f \x03(\tR\x0fpackageManagers\x12\x16\n" +
+	"\x06shells\x18\x10 \x03(\tR\x06shells\x12N\n" +
+	"\n" +
+	"env_sha256\x18\x11 \x03(\v2/.seaworthy.scanner.v1.ImageFacts.EnvSha256EntryR\tenvSha256\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8c\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +
+	"\x0eEnvSha256Entry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\tBaseImage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1f\n" +
+	"\vlayer_count\x18\x03 \x01(\x05R\n" +
+	"layerCount\"[\n" +
+	"\x06Secret\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1a\n" +
+	"\blocation\x18\x02 \x01(\tR\blocation\x12!\n" +
+	"\flayer_digest\x18\x03 \x01(\tR\vlayerDigest\"\xb0\x02\n" +
 	"\aPackage\x12\x12\n" +
 	"\x04purl\x18\x01 \x01(\tR\x04purl\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1019,7 +1253,9 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x0esource_version\x18\x06 \x01(\tR\rsourceVersion\x12\x1a\n" +
 	"\blocation\x18\a \x01(\tR\blocation\x12!\n" +
 	"\flayer_digest\x18\b \x01(\tR\vlayerDigest\x12\x1a\n" +
-	"\blicenses\x18\t \x03(\tR\blicenses\"\xb2\x03\n" +
+	"\blicenses\x18\t \x03(\tR\blicenses\x12\"\n" +
+	"\rin_base_image\x18\n" +
+	" \x01(\bR\vinBaseImage\"\xd6\x03\n" +
 	"\aFinding\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x12\n" +
@@ -1037,7 +1273,8 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x03kev\x18\v \x01(\bR\x03kev\x12\x12\n" +
 	"\x04epss\x18\f \x01(\x01R\x04epss\x12!\n" +
 	"\flayer_digest\x18\r \x01(\tR\vlayerDigest\x12\x1a\n" +
-	"\blocation\x18\x0e \x01(\tR\blocation*N\n" +
+	"\blocation\x18\x0e \x01(\tR\blocation\x12\"\n" +
+	"\rin_base_image\x18\x0f \x01(\bR\vinBaseImage*N\n" +
 	"\bScanView\x12\x19\n" +
 	"\x15SCAN_VIEW_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSCAN_VIEW_BASIC\x10\x01\x12\x12\n" +
@@ -1056,7 +1293,7 @@ func file_seaworthy_scanner_v1_scan_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_scanner_v1_scan_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_scanner_v1_scan_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_seaworthy_scanner_v1_scan_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_seaworthy_scanner_v1_scan_proto_goTypes = []any{
 	(ScanView)(0),                 // 0: seaworthy.scanner.v1.ScanView
 	(Scan_State)(0),               // 1: seaworthy.scanner.v1.Scan.State
@@ -1065,35 +1302,42 @@ var file_seaworthy_scanner_v1_scan_proto_goTypes = []any{
 	(*ScannerInfo)(nil),           // 4: seaworthy.scanner.v1.ScannerInfo
 	(*SnapshotInfo)(nil),          // 5: seaworthy.scanner.v1.SnapshotInfo
 	(*ImageFacts)(nil),            // 6: seaworthy.scanner.v1.ImageFacts
-	(*Package)(nil),               // 7: seaworthy.scanner.v1.Package
-	(*Finding)(nil),               // 8: seaworthy.scanner.v1.Finding
-	nil,                           // 9: seaworthy.scanner.v1.ImageFacts.LabelsEntry
-	(*v1.ImageRef)(nil),           // 10: seaworthy.type.v1.ImageRef
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*v1.Platform)(nil),           // 12: seaworthy.type.v1.Platform
-	(v1.Severity)(0),              // 13: seaworthy.type.v1.Severity
+	(*BaseImage)(nil),             // 7: seaworthy.scanner.v1.BaseImage
+	(*Secret)(nil),                // 8: seaworthy.scanner.v1.Secret
+	(*Package)(nil),               // 9: seaworthy.scanner.v1.Package
+	(*Finding)(nil),               // 10: seaworthy.scanner.v1.Finding
+	nil,                           // 11: seaworthy.scanner.v1.ImageFacts.LabelsEntry
+	nil,                           // 12: seaworthy.scanner.v1.ImageFacts.EnvSha256Entry
+	(*v1.ImageRef)(nil),           // 13: seaworthy.type.v1.ImageRef
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*v1.Platform)(nil),           // 15: seaworthy.type.v1.Platform
+	(v1.Severity)(0),              // 16: seaworthy.type.v1.Severity
 }
 var file_seaworthy_scanner_v1_scan_proto_depIdxs = []int32{
-	10, // 0: seaworthy.scanner.v1.Scan.image:type_name -> seaworthy.type.v1.ImageRef
+	13, // 0: seaworthy.scanner.v1.Scan.image:type_name -> seaworthy.type.v1.ImageRef
 	1,  // 1: seaworthy.scanner.v1.Scan.state:type_name -> seaworthy.scanner.v1.Scan.State
 	3,  // 2: seaworthy.scanner.v1.Scan.reports:type_name -> seaworthy.scanner.v1.Report
-	11, // 3: seaworthy.scanner.v1.Scan.create_time:type_name -> google.protobuf.Timestamp
-	11, // 4: seaworthy.scanner.v1.Scan.end_time:type_name -> google.protobuf.Timestamp
-	12, // 5: seaworthy.scanner.v1.Report.platform:type_name -> seaworthy.type.v1.Platform
+	14, // 3: seaworthy.scanner.v1.Scan.create_time:type_name -> google.protobuf.Timestamp
+	14, // 4: seaworthy.scanner.v1.Scan.end_time:type_name -> google.protobuf.Timestamp
+	15, // 5: seaworthy.scanner.v1.Report.platform:type_name -> seaworthy.type.v1.Platform
 	6,  // 6: seaworthy.scanner.v1.Report.facts:type_name -> seaworthy.scanner.v1.ImageFacts
-	7,  // 7: seaworthy.scanner.v1.Report.packages:type_name -> seaworthy.scanner.v1.Package
-	8,  // 8: seaworthy.scanner.v1.Report.findings:type_name -> seaworthy.scanner.v1.Finding
+	9,  // 7: seaworthy.scanner.v1.Report.packages:type_name -> seaworthy.scanner.v1.Package
+	10, // 8: seaworthy.scanner.v1.Report.findings:type_name -> seaworthy.scanner.v1.Finding
 	5,  // 9: seaworthy.scanner.v1.Report.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
 	4,  // 10: seaworthy.scanner.v1.Report.scanner:type_name -> seaworthy.scanner.v1.ScannerInfo
-	11, // 11: seaworthy.scanner.v1.SnapshotInfo.data_time:type_name -> google.protobuf.Timestamp
-	9,  // 12: seaworthy.scanner.v1.ImageFacts.labels:type_name -> seaworthy.scanner.v1.ImageFacts.LabelsEntry
-	11, // 13: seaworthy.scanner.v1.ImageFacts.create_time:type_name -> google.protobuf.Timestamp
-	13, // 14: seaworthy.scanner.v1.Finding.severity:type_name -> seaworthy.type.v1.Severity
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	14, // 11: seaworthy.scanner.v1.SnapshotInfo.data_time:type_name -> google.protobuf.Timestamp
+	11, // 12: seaworthy.scanner.v1.ImageFacts.labels:type_name -> seaworthy.scanner.v1.ImageFacts.LabelsEntry
+	14, // 13: seaworthy.scanner.v1.ImageFacts.create_time:type_name -> google.protobuf.Timestamp
+	14, // 14: seaworthy.scanner.v1.ImageFacts.distro_end_time:type_name -> google.protobuf.Timestamp
+	7,  // 15: seaworthy.scanner.v1.ImageFacts.base_image:type_name -> seaworthy.scanner.v1.BaseImage
+	8,  // 16: seaworthy.scanner.v1.ImageFacts.secrets:type_name -> seaworthy.scanner.v1.Secret
+	12, // 17: seaworthy.scanner.v1.ImageFacts.env_sha256:type_name -> seaworthy.scanner.v1.ImageFacts.EnvSha256Entry
+	16, // 18: seaworthy.scanner.v1.Finding.severity:type_name -> seaworthy.type.v1.Severity
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_scanner_v1_scan_proto_init() }
@@ -1107,7 +1351,7 @@ func file_seaworthy_scanner_v1_scan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_scanner_v1_scan_proto_rawDesc), len(file_seaworthy_scanner_v1_scan_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -53,7 +53,11 @@ type Exception struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// True if it comes from a file of the verifier and cannot be deleted here. Set by
 	// the service.
-	FromFile      bool `protobuf:"varint,12,opt,name=from_file,json=fromFile,proto3" json:"from_file,omitempty"`
+	FromFile bool `protobuf:"varint,12,opt,name=from_file,json=fromFile,proto3" json:"from_file,omitempty"`
+	// Why the vulnerability does not affect the image, in OpenVEX's words, for example
+	// `vulnerable_code_not_in_execute_path`. Empty if the risk is accepted instead.
+	// Only for vulnerabilities.
+	Justification string `protobuf:"bytes,13,opt,name=justification,proto3" json:"justification,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -170,6 +174,13 @@ func (x *Exception) GetFromFile() bool {
 		return x.FromFile
 	}
 	return false
+}
+
+func (x *Exception) GetJustification() string {
+	if x != nil {
+		return x.Justification
+	}
+	return ""
 }
 
 // CreateExceptionRequest carries a new exception.
@@ -562,7 +573,7 @@ var File_seaworthy_verifier_v1_exception_service_proto protoreflect.FileDescript
 
 const file_seaworthy_verifier_v1_exception_service_proto_rawDesc = "" +
 	"\n" +
-	"-seaworthy/verifier/v1/exception_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x03\n" +
+	"-seaworthy/verifier/v1/exception_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x03\n" +
 	"\tException\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\"\n" +
@@ -578,7 +589,8 @@ const file_seaworthy_verifier_v1_exception_service_proto_rawDesc = "" +
 	" \x01(\tR\x06digest\x12;\n" +
 	"\vcreate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12\x1b\n" +
-	"\tfrom_file\x18\f \x01(\bR\bfromFile\"w\n" +
+	"\tfrom_file\x18\f \x01(\bR\bfromFile\x12$\n" +
+	"\rjustification\x18\r \x01(\tR\rjustification\"w\n" +
 	"\x16CreateExceptionRequest\x12>\n" +
 	"\texception\x18\x01 \x01(\v2 .seaworthy.verifier.v1.ExceptionR\texception\x12\x1d\n" +
 	"\n" +

@@ -301,7 +301,16 @@ type ExceptionUse struct {
 	// Why it is right.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	// When it ends.
-	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Package URLs of the packages that it was used for, sorted; empty for an
+	// exception from a rule. At most 1,000.
+	Purls []string `protobuf:"bytes,7,rep,name=purls,proto3" json:"purls,omitempty"`
+	// Justification in OpenVEX's words, for example
+	// `vulnerable_code_not_in_execute_path`: the vulnerability does not affect the
+	// image. Empty if the risk is accepted.
+	Justification string `protobuf:"bytes,8,opt,name=justification,proto3" json:"justification,omitempty"`
+	// Link to a ticket.
+	Ticket        string `protobuf:"bytes,9,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -376,6 +385,27 @@ func (x *ExceptionUse) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
+}
+
+func (x *ExceptionUse) GetPurls() []string {
+	if x != nil {
+		return x.Purls
+	}
+	return nil
+}
+
+func (x *ExceptionUse) GetJustification() string {
+	if x != nil {
+		return x.Justification
+	}
+	return ""
+}
+
+func (x *ExceptionUse) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
 }
 
 // Reason is one reason of a verdict.
@@ -911,7 +941,7 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"STATE_PASS\x10\x01\x12\x0e\n" +
 	"\n" +
 	"STATE_FAIL\x10\x02\x12\x11\n" +
-	"\rSTATE_UNKNOWN\x10\x03\"\xbd\x01\n" +
+	"\rSTATE_UNKNOWN\x10\x03\"\x91\x02\n" +
 	"\fExceptionUse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x16\n" +
@@ -919,7 +949,10 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12;\n" +
 	"\vexpire_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\x8b\x01\n" +
+	"expireTime\x12\x14\n" +
+	"\x05purls\x18\a \x03(\tR\x05purls\x12$\n" +
+	"\rjustification\x18\b \x01(\tR\rjustification\x12\x16\n" +
+	"\x06ticket\x18\t \x01(\tR\x06ticket\"\x8b\x01\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
