@@ -35,6 +35,7 @@ func TestFormats_PredicateTypes(t *testing.T) {
 		PredicateCosignVuln: attest.PredicateCosignVuln,
 		PredicateVSA:        attest.PredicateVSA,
 		PredicateOpenVEX:    attest.PredicateOpenVEX,
+		vexTooling:          attest.VEXTooling,
 	} {
 		if ours != theirs {
 			t.Errorf("%s is not %s", ours, theirs)

@@ -64,7 +64,9 @@ type (
 )
 
 const (
-	vexContext     = "https://openvex.dev/ns/v0.2.0"
+	vexContext = "https://openvex.dev/ns/v0.2.0"
+	// vexTooling is how the verifier recognises what was made of its own verdicts.
+	vexTooling     = "https://seaworthy.dev/signer"
 	vexAffected    = "affected"
 	vexNotAffected = "not_affected"
 	// maxEnded bounds the statements about what ended; the oldest are left out.
@@ -104,7 +106,7 @@ func VEXs(v Verdict, name, author string) []SubjectPredicate {
 		}
 		d := vexDocument{
 			Context: vexContext, Author: author, Role: "Policy verifier", Timestamp: timestamp(v.EvaluateTime), Version: 1,
-			Tooling: "https://seaworthy.dev/signer", Statements: vexStatements(v.Exceptions, s, name),
+			Tooling: vexTooling, Statements: vexStatements(v.Exceptions, s, name),
 		}
 		out = append(out, SubjectPredicate{Digest: s.Digest, Predicate: Predicate{
 			Type: PredicateOpenVEX, Time: v.EvaluateTime,
