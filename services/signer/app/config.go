@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstore"
 )
 
 // Config is the configuration of the signer.
@@ -26,6 +27,12 @@ type Config struct {
 	Registry registry.Config `yaml:"registry"`
 	// Keystore is where the signing key is.
 	Keystore KeystoreConfig `yaml:"keystore"`
+	// Identities are as what the signer signs, each claim as all of them. None means
+	// the keys of the key store.
+	Identities []IdentityConfig `yaml:"identities"`
+	// Sigstore names the services and authorities of keyless identities and of
+	// witnesses.
+	Sigstore sigstore.Config `yaml:"sigstore"`
 	// Lifetime says how long attestations last.
 	Lifetime LifetimeConfig `yaml:"lifetime"`
 	// VerifierID is the URI that names the verifier in verification summaries.
@@ -85,6 +92,7 @@ func Default() Config {
 		Lifetime: LifetimeConfig{
 			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
 		},
+		Sigstore:    defaultSigstore(),
 		VerifierID:  defaultVerifierID,
 		Concurrency: defaultConcurrency,
 		MaxReport:   64 << 20,
@@ -102,7 +110,10 @@ func (c *Config) Validate(p *config.Problems) {
 		}
 	}
 	c.Registry.Validate(p.In("registry"))
-	c.Keystore.validate(p.In("keystore"))
+	c.validateIdentities(p)
+	if c.usesKeystore() {
+		c.Keystore.validate(p.In("keystore"))
+	}
 	c.Lifetime.validate(p.In("lifetime"), c.Registry.Registries)
 	if c.Keystore.Generate && c.Database.Driver == sqldb.Postgres {
 		p.Warnf("keystore.generate", "each replica without a shared keystore.dir makes a key of its own")
