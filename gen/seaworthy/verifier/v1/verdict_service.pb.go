@@ -105,7 +105,11 @@ type GetVerdictRequest struct {
 	// Wait while the verdict is pending or the image was never seen (its push may
 	// be on the way), at most until the call's deadline less 100 ms; then the
 	// answer so far is returned.
-	Wait          bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Environment that asks, 1 to 63 lower-case letters, digits and dashes: policies
+	// of other environments do not count. Empty, or a name that no policy of the image
+	// knows: every policy counts, so that a misspelt name gets no milder answer.
+	Environment   string `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +156,13 @@ func (x *GetVerdictRequest) GetWait() bool {
 		return x.Wait
 	}
 	return false
+}
+
+func (x *GetVerdictRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
 }
 
 // GetVerdictResponse carries a verdict.
@@ -204,7 +215,9 @@ func (x *GetVerdictResponse) GetVerdict() *Verdict {
 type BatchGetVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Images, at most 500.
-	Images        []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	Images []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	// Environment that asks, as in GetVerdictRequest.
+	Environment   string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -244,6 +257,13 @@ func (x *BatchGetVerdictsRequest) GetImages() []*v1.ImageRef {
 		return x.Images
 	}
 	return nil
+}
+
+func (x *BatchGetVerdictsRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
 }
 
 // BatchGetVerdictsResponse carries verdicts.
@@ -856,14 +876,16 @@ var File_seaworthy_verifier_v1_verdict_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\n" +
-	"+seaworthy/verifier/v1/verdict_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"Z\n" +
+	"+seaworthy/verifier/v1/verdict_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"|\n" +
 	"\x11GetVerdictRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\"N\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12 \n" +
+	"\venvironment\x18\x03 \x01(\tR\venvironment\"N\n" +
 	"\x12GetVerdictResponse\x128\n" +
-	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"N\n" +
+	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"p\n" +
 	"\x17BatchGetVerdictsRequest\x123\n" +
-	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\"V\n" +
+	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\"V\n" +
 	"\x18BatchGetVerdictsResponse\x12:\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1e.seaworthy.verifier.v1.VerdictR\bverdicts\"\xad\x01\n" +
 	"\x13ListVerdictsRequest\x12\x1b\n" +
