@@ -83,6 +83,8 @@ type finding struct {
 	stated time.Time
 	// unknownKey is set if it was rejected because of who signed it.
 	unknownKey bool
+	// ours is set for what was made of an earlier verdict.
+	ours bool
 }
 
 // Collect returns the evidence of every platform manifest of an image, in the
@@ -198,6 +200,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 	}
 	f := &finding{
 		predicateType: v.PredicateType, stated: attest.StatedTime(v.Statement),
+		ours: v.PredicateType == attest.PredicateVSA || attest.IsPublishedException(v.Statement),
 		attestation: core.Attestation{
 			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
 			SignTime:  signedTime(v.PredicateType, v.Predicate),
@@ -218,9 +221,10 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 	return f, nil
 }
 
-// gather keeps the newest attestation of each type and key. Verdict summaries are
-// left out: they are what comes out of here, and taking them in would make every
-// verdict differ from the one before.
+// gather keeps the newest attestation of each type and key. Verdict summaries and
+// published exceptions are left out: they are what comes out of here, and taking
+// them in would make every verdict differ from the one before, and exceptions last
+// for ever.
 func gather(e *core.PlatformEvidence, found []*finding) {
 	slices.SortFunc(found, func(a, b *finding) int {
 		if c := strings.Compare(a.predicateType, b.predicateType); c != 0 {
@@ -241,7 +245,7 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 			continue
 		}
 		s := source{f.predicateType, f.attestation.KeyID}
-		if f.predicateType == attest.PredicateVSA || seen[s] {
+		if f.ours || seen[s] {
 			continue
 		}
 		seen[s] = true

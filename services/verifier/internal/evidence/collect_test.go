@@ -209,6 +209,7 @@ func TestCollect(t *testing.T) {
 	older := reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now.Add(-time.Hour))
 	newer := reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), evidencetest.Now)
 	reg.Attach(image, image.Digest, attest.PredicateVSA, key.Sign(image.Digest, attest.PredicateVSA, map[string]any{"verificationResult": "PASSED"}))
+	reg.Attach(image, image.Digest, attest.PredicateOpenVEX, key.Sign(image.Digest, attest.PredicateOpenVEX, map[string]any{"tooling": attest.VEXTooling}))
 	reg.Attach(image, image.Digest, attest.PredicateCosignVuln, foreign.Sign(image.Digest, attest.PredicateCosignVuln, map[string]any{}))
 
 	c := collector(reg, trusting(key), Limits{})

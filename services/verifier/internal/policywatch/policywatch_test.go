@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,11 +26,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // shelf remembers what was taken over.
 type shelf struct {
+	mu     sync.Mutex
 	synced []string
 	err    error
 }
 
+func (s *shelf) fail(err error) { s.mu.Lock(); defer s.mu.Unlock(); s.err = err }
+
+func (s *shelf) all() []string { s.mu.Lock(); defer s.mu.Unlock(); return slices.Clone(s.synced) }
+
 func (s *shelf) SyncPolicies(_ context.Context, all []store.Policy, by store.Audit) ([]store.Policy, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -92,8 +100,8 @@ func TestWatch(t *testing.T) {
 		pass(time.Second)
 		write("b.yaml", document("b", "true"))
 		pass(time.Second)
-		if len(s.synced) != 1 {
-			t.Errorf("taken over after one look: %q", s.synced)
+		if len(s.all()) != 1 {
+			t.Errorf("taken over after one look: %q", s.all())
 		}
 		pass(time.Second)
 		write("b.yaml", document("b", "nope")) // the whole set stays as it is
@@ -102,9 +110,9 @@ func TestWatch(t *testing.T) {
 		write("b.yaml", document("a", "true"))
 		pass(2 * time.Second)
 		write("b.yaml", document("b", "true"))
-		s.err = errors.New("the database is away")
+		s.fail(errors.New("the database is away"))
 		pass(2 * time.Second)
-		s.err = nil
+		s.fail(nil)
 		pass(time.Second)
 		if err := os.Remove(filepath.Join(dir, "a.yaml")); err != nil {
 			t.Error(err)
@@ -114,7 +122,7 @@ func TestWatch(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if d := cmp.Diff([]string{"me: a=x/**", "me: a=x/** b=x/**", "me: a=x/** b=x/** c=x/**", "me: b=x/** c=x/**"}, s.synced); d != "" {
+		if d := cmp.Diff([]string{"me: a=x/**", "me: a=x/** b=x/**", "me: a=x/** b=x/** c=x/**", "me: b=x/** c=x/**"}, s.all()); d != "" {
 			t.Errorf("taken over (-want +got):\n%s", d)
 		}
 		want := []string{"good", "undeclared reference to 'nope'", `two policies have the name "a"`, "the database is away", "good"}

@@ -93,6 +93,7 @@ func FromCore(v core.Verdict) (*verifierv1.Verdict, error) {
 	for _, e := range v.Exceptions {
 		m.Exceptions = append(m.Exceptions, &verifierv1.ExceptionUse{
 			Name: e.Name, Digest: e.Digest, Target: e.Target, Owner: e.Owner, Reason: e.Reason, ExpireTime: timestamp(e.ExpireTime),
+			Purls: e.Purls, Justification: e.Justification, Ticket: e.Ticket,
 		})
 	}
 	digest, err := Digest(m)
