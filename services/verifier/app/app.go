@@ -33,6 +33,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/warm"
 )
 
 const name = events.Verifier
@@ -73,7 +74,12 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if a.registry, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry client: %w", err)
 	}
-	kept := store.New(d.DB)
+	hub := &wake.Hub{}
+	base := store.New(d.DB)
+	cache := warm.New(warm.Options{
+		Source: base, Limit: int64(cfg.Limits.VerdictCache), Now: d.Now, Changed: hub.Changed, Log: d.Telemetry.Logger,
+	})
+	kept := warm.Store{Store: base, Cache: cache}
 	roots, err := a.trust(ctx, cfg.Trust, kept)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
@@ -82,13 +88,15 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	hub := &wake.Hub{}
 	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // the server lives as long as Run's context
 		TLS: d.TLS, Authz: authzTable(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}
-	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, &replay.Replayer{Documents: kept, Loader: loader}, d.Now))
+	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(server.Deps{
+		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
+		Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Now: d.Now,
+	}))
 	rules := &consumer.RuleBook{Store: kept, Loader: loader}
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
 		Store: kept, Loader: loader, Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Rules: rules.Current,
@@ -102,6 +110,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	a.components = append(a.components, lifecycle.Component{Name: "warm", Run: cache.Run})
 	a.wire(cfg, recorder, roots, rules, &replay.Replayer{Documents: kept, Loader: loader})
 	a.components = append(a.components, lifecycle.Component{Name: "policies", Run: watch.Run})
 	return a, nil
@@ -136,7 +145,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,
 		Publish: func(ctx context.Context, id string, e proto.Message) error { return events.Publish(ctx, d.Bus, id, e) },
 	}
-	a.components = []lifecycle.Component{
+	a.components = append(a.components, []lifecycle.Component{
 		{Name: "trust", Run: roots.Run},
 		{Name: "server", Run: a.server.Run},
 		{Name: "outbox", Run: drain.Run},
@@ -150,7 +159,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			return events.Consume(ctx, d.Bus, events.ConsumerVerifierEvaluate, cfg.Concurrency, evaluator.Handle)
 		}},
 		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
-	}
+	}...)
 }
 
 func consume[T proto.Message](bus *eventbus.Bus, durable string, concurrency int, h func(context.Context, T, *eventbus.Delivery) error) func(context.Context) error {

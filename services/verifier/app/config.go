@@ -76,6 +76,8 @@ type LimitsConfig struct {
 	MaxAttestationsTotal config.Bytes `yaml:"max_attestations_total"`
 	// VerificationCache is the memory for attestations that were verified.
 	VerificationCache config.Bytes `yaml:"verification_cache"`
+	// VerdictCache is the memory for verdicts that are kept ready for whoever asks.
+	VerdictCache config.Bytes `yaml:"verdict_cache"`
 }
 
 // Default returns the configuration before any file is read.
@@ -86,7 +88,7 @@ func Default() Config {
 		Trust:    TrustConfig{Refresh: 5 * time.Minute},
 		Limits: LimitsConfig{
 			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
-			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20,
+			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20,
 		},
 		Concurrency: 4,
 	}
@@ -121,6 +123,9 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if c.Limits.VerificationCache < 0 {
 		l.Errorf("verification_cache", "must not be negative")
+	}
+	if c.Limits.VerdictCache < 0 {
+		l.Errorf("verdict_cache", "must not be negative")
 	}
 	if c.Concurrency < 1 || c.Concurrency > 256 {
 		p.Errorf("concurrency", "%d is not between 1 and 256", c.Concurrency)

@@ -38,14 +38,14 @@ type Store interface {
 	// FailTag notes that the digest of a pushed tag will not become known. The push
 	// may be recorded later than its failure: one from before it changes nothing.
 	FailTag(ctx context.Context, image imageref.Ref, problem string, failed time.Time) error
-	// ResolveTag returns the digest that a tag had at the last push. The problem is
-	// set if the push failed before the digest was known. ErrNotFound if the tag
-	// was never pushed.
-	ResolveTag(ctx context.Context, image imageref.Ref) (digest, problem string, err error)
+	// ResolveTags returns what tags meant at their last push, in the order asked; nil
+	// for a tag that was never pushed.
+	ResolveTags(ctx context.Context, images []imageref.Ref) ([]*Tag, error)
 
-	// Images returns what is known of a digest: in one repository, or in all if the
-	// reference names none, at most MaxImages, refused ones first.
-	Images(ctx context.Context, image imageref.Ref) ([]Image, error)
+	// Lookup returns what is known of images by digest, in the order asked: in one
+	// repository, or of a reference that names none in the repository where the
+	// verdict is the worst; nil for an image that nothing is known of.
+	Lookup(ctx context.Context, images []imageref.Ref, now time.Time) ([]*Image, error)
 	// Save stores a verdict unless it says what the newest one says already.
 	// Either way the image no longer waits, nor for a push from before the verdict
 	// that is recorded later.
@@ -56,6 +56,9 @@ type Store interface {
 	List(ctx context.Context, q ListQuery) ([]Record, error)
 	// Changes returns verdicts after a sequence, in order, at most limit.
 	Changes(ctx context.Context, after int64, limit int) ([]Record, error)
+	// ChangedDigests returns the digests of the images of the verdicts after a
+	// sequence, in order, at most limit, and the last sequence that it looked at.
+	ChangedDigests(ctx context.Context, after int64, limit int) (digests []string, last int64, err error)
 	// History returns the verdicts of a digest, latest first: in one repository, or
 	// in all if the reference names none; below a sequence unless that is 0.
 	History(ctx context.Context, image imageref.Ref, before int64, limit int) ([]Record, error)
@@ -142,16 +145,12 @@ type Store interface {
 // AnyRevision is the revision of a verdict that no rule had a part in.
 const AnyRevision = -1
 
-// MaxImages bounds the answer of Images.
-const MaxImages = 1000
-
-// Image is what is known of an image in one repository.
-type Image struct {
-	Registry, Repository, Digest string
-	// Pending is the time of a push that waits for a verdict; zero if none does.
-	Pending time.Time
-	// Latest is nil if there is no verdict.
-	Latest *Record
+// Tag is what a tag meant at its last push.
+type Tag struct {
+	// Digest is empty while it is not known.
+	Digest string
+	// Problem is set if the push failed before the digest was known.
+	Problem string
 }
 
 // Record is a stored verdict.
