@@ -32,9 +32,11 @@ const imageRef, osRef = "Image", "OperatingSystem"
 func CycloneDX(name string, r *scannerv1.Report) ([]byte, error) {
 	root := cdx.Component{
 		BOMRef: imageRef, Type: cdx.ComponentTypeContainer, Name: name, Version: r.GetImageDigest(),
-		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: sha256Of(r.GetImageDigest())}},
 		PackageURL: imagePURL(name, r),
 		Properties: imageProperties(r),
+	}
+	if r.GetImageDigest() != "" {
+		root.Hashes = &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: sha256Of(r.GetImageDigest())}}
 	}
 	components := make([]cdx.Component, 0, len(r.GetPackages())+1)
 	if d := r.GetFacts(); d.GetDistroId() != "" {
@@ -109,8 +111,10 @@ func component(p *scannerv1.Package) cdx.Component {
 	if group, artifact, ok := strings.Cut(p.GetName(), ":"); ok && strings.HasPrefix(p.GetPurl(), "pkg:maven/") {
 		c.Group, c.Name = group, artifact
 	}
-	ps := properties(propEcosystem, p.GetEcosystem(), propSourceName, p.GetSourceName(), propSourceVersion, p.GetSourceVersion(),
-		propLocation, p.GetLocation(), propLayer, p.GetLayerDigest())
+	// The ecosystem is there even if it is not known: the rest is then not to be
+	// guessed either.
+	ps := append([]cdx.Property{{Name: propEcosystem, Value: p.GetEcosystem()}}, properties(propSourceName, p.GetSourceName(), propSourceVersion, p.GetSourceVersion(),
+		propLocation, p.GetLocation(), propLayer, p.GetLayerDigest())...)
 	c.Properties = &ps
 	if p.GetLocation() != "" {
 		c.Evidence = &cdx.Evidence{Occurrences: &[]cdx.EvidenceOccurrence{{Location: "/" + p.GetLocation()}}}

@@ -90,7 +90,10 @@ func SPDX(name string, r *scannerv1.Report) ([]byte, error) {
 	return out, nil
 }
 
-func tool(r *scannerv1.Report) string { return "seaworthy-scanner-" + version(r) }
+// toolPrefix begins the name of the tool that wrote a document of ours.
+const toolPrefix = "seaworthy-scanner-"
+
+func tool(r *scannerv1.Report) string { return toolPrefix + version(r) }
 
 // add puts a package into the document and relates it.
 func (w *spdxWriter) add(from common.ElementID, kind string, p *v2_3.Package) {
@@ -119,11 +122,15 @@ func (w *spdxWriter) image(name string) (*v2_3.Package, error) {
 	if err != nil {
 		return nil, err
 	}
+	var sums []common.Checksum
+	if r.GetImageDigest() != "" {
+		sums = []common.Checksum{{Algorithm: common.SHA256, Value: sha256Of(r.GetImageDigest())}}
+	}
 	return &v2_3.Package{
 		PackageName: name, PackageSPDXIdentifier: imageRef, PackageVersion: r.GetImageDigest(),
 		PackageDownloadLocation: noAssertion, PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion,
 		PackageCopyrightText: noAssertion, PrimaryPackagePurpose: "CONTAINER",
-		PackageChecksums:          []common.Checksum{{Algorithm: common.SHA256, Value: sha256Of(r.GetImageDigest())}},
+		PackageChecksums:          sums,
 		PackageExternalReferences: []*v2_3.PackageExternalReference{purlReference(imagePURL(name, r))},
 		Annotations:               note,
 	}, nil
