@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"regexp"
 	"strings"
 )
 
@@ -11,6 +12,8 @@ const maxOSRelease = 64 << 10
 type distro struct {
 	id      string
 	version string
+	// title of a release, for example `openEuler 24.03 (LTS)`.
+	pretty string
 }
 
 // distro reads the first os-release file in the order of os-release(5); links
@@ -40,6 +43,8 @@ func parseOSRelease(content string) distro {
 			d.id = strings.ToLower(value)
 		case "VERSION_ID":
 			d.version = value
+		case "PRETTY_NAME":
+			d.pretty = value
 		}
 	}
 	return d
@@ -92,3 +97,43 @@ func (d distro) apkEcosystem() string {
 	}
 	return ""
 }
+
+// rpmEcosystem is the OSV ecosystem of the distribution's rpm packages. The
+// advisories of Red Hat and of SUSE's Linux Enterprise are one ecosystem for every
+// product and module, and an image does not tell which of them a package is from:
+// none is named, so the report is incomplete.
+func (d distro) rpmEcosystem() string {
+	major, _, _ := strings.Cut(d.version, ".")
+	if d.version == "" {
+		return ""
+	}
+	switch d.id {
+	case "almalinux":
+		return "AlmaLinux:" + major
+	case "rocky":
+		return "Rocky Linux:" + major
+	case "opensuse-leap":
+		return "openSUSE:Leap " + d.version
+	case "opensuse-tumbleweed":
+		return "openSUSE:Tumbleweed"
+	case "mageia":
+		return "Mageia:" + d.version
+	case "openeuler":
+		if m := openEulerRelease.FindStringSubmatch(d.pretty); m != nil {
+			return "openEuler:" + m[1] + "-" + strings.ReplaceAll(m[2], " ", "-")
+		}
+		return "openEuler:" + d.version
+	case "azurelinux":
+		return "Azure Linux:" + major
+	case "photon":
+		return "Photon OS:" + d.version
+	}
+	return ""
+}
+
+// openEulerRelease takes `24.03` and `LTS-SP1` out of the title of a release.
+var openEulerRelease = regexp.MustCompile(`^openEuler (\d+\.\d+) \((LTS(?:[- ]SP\d+)?)\)$`)
+
+// advisoriesByBinary: AlmaLinux' advisories name the packages that are installed,
+// those of the others their source packages.
+func (d distro) advisoriesByBinary() bool { return d.id == "almalinux" }
