@@ -7,13 +7,16 @@ replace github.com/seaworthy-dev/seaworthy/gen => ../../gen
 replace github.com/seaworthy-dev/seaworthy/pkg => ../../pkg
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.11.0
 	github.com/erikvarga/go-rpmdb v0.0.0-20250523120114-a15a62cd4593
+	github.com/github/go-spdx/v2 v2.8.0
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/google/osv-scalibr v0.5.3
 	github.com/klauspost/compress v1.20.3
 	github.com/package-url/packageurl-go v0.1.5
 	github.com/pandatix/go-cvss v0.6.2
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.2
 	github.com/seaworthy-dev/seaworthy/gen v0.0.0
 	github.com/seaworthy-dev/seaworthy/pkg v0.0.0
 	github.com/spdx/tools-golang v0.5.7

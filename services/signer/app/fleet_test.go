@@ -352,6 +352,12 @@ func (k *fakes) set(f func(*fakes)) {
 	f(k)
 }
 
+func (k *fakes) verdict(image string) *verifierv1.Verdict {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return proto.CloneOf(k.verdicts[image])
+}
+
 type fakeScanner struct {
 	scannerv1.UnimplementedScannerServiceServer
 	*fakes

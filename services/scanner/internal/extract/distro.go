@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -12,8 +11,6 @@ const maxOSRelease = 64 << 10
 type distro struct {
 	id      string
 	version string
-	// title of a release, for example `openEuler 24.03 (LTS)`.
-	pretty string
 }
 
 // distro reads the first os-release file in the order of os-release(5); links
@@ -43,8 +40,6 @@ func parseOSRelease(content string) distro {
 			d.id = strings.ToLower(value)
 		case "VERSION_ID":
 			d.version = value
-		case "PRETTY_NAME":
-			d.pretty = value
 		}
 	}
 	return d
@@ -118,11 +113,6 @@ func (d distro) rpmEcosystem() string {
 		return "openSUSE:Tumbleweed"
 	case "mageia":
 		return "Mageia:" + d.version
-	case "openeuler":
-		if m := openEulerRelease.FindStringSubmatch(d.pretty); m != nil {
-			return "openEuler:" + m[1] + "-" + strings.ReplaceAll(m[2], " ", "-")
-		}
-		return "openEuler:" + d.version
 	case "azurelinux":
 		return "Azure Linux:" + major
 	case "photon":
@@ -130,9 +120,6 @@ func (d distro) rpmEcosystem() string {
 	}
 	return ""
 }
-
-// openEulerRelease takes `24.03` and `LTS-SP1` out of the title of a release.
-var openEulerRelease = regexp.MustCompile(`^openEuler (\d+\.\d+) \((LTS(?:[- ]SP\d+)?)\)$`)
 
 // advisoriesByBinary: AlmaLinux' advisories name the packages that are installed,
 // those of the others their source packages.

@@ -37,6 +37,9 @@ func (f *found) identity() string {
 // goStdlib is the name that advisories use for Go's standard library.
 const goStdlib = "stdlib"
 
+// develVersion is what Go calls the version of a module built from a checkout.
+const develVersion = "(devel)"
+
 // Bounds on what a package may be called; real ones stay far below. They keep a
 // hostile package database from filling reports.
 const (
@@ -67,7 +70,7 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 		if f.name == "go" {
 			f.name, f.version = goStdlib, goVersion(f.version)
 		}
-		if f.version == "(devel)" {
+		if f.version == develVersion {
 			f.version = ""
 		}
 	case purl.TypeMaven:

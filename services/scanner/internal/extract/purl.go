@@ -16,45 +16,35 @@ func (f *found) pkg(d distro, location, layer string) core.Package {
 		Name: f.name, Version: f.version,
 		SourceName: f.sourceName, SourceVersion: f.sourceVersion,
 		Location: location, LayerDigest: layer, Licenses: f.licenses,
+		Ecosystem: Ecosystem(f.purlType, core.Distro{ID: d.id, Version: d.version}),
 	}
 	switch f.purlType {
 	case purl.TypeDebian:
-		p.Ecosystem = d.debEcosystem()
 		p.PURL = f.osPURL(d, "debian")
 	case purl.TypeApk:
-		p.Ecosystem = d.apkEcosystem()
 		p.PURL = f.osPURL(d, "alpine")
 	case purl.TypeRPM:
-		p.Ecosystem = d.rpmEcosystem()
 		p.PURL = f.osPURL(d, "")
 		if d.advisoriesByBinary() {
 			p.SourceName, p.SourceVersion = "", ""
 		}
 	case purl.TypeGem:
-		p.Ecosystem = "RubyGems"
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeGem, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeComposer:
-		p.Ecosystem = "Packagist"
 		namespace, name := splitLast(strings.ToLower(f.name), "/")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeComposer, namespace, name, f.version, nil, "").ToString()
 	case purl.TypeNuget:
-		p.Ecosystem = "NuGet"
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeNuget, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeCargo:
-		p.Ecosystem = "crates.io"
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeCargo, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeGolang:
-		p.Ecosystem = "Go"
 		p.PURL = f.goPURL()
 	case purl.TypeNPM:
-		p.Ecosystem = "npm"
 		namespace, name := splitLast(f.name, "/")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeNPM, strings.ToLower(namespace), strings.ToLower(name), f.version, nil, "").ToString()
 	case purl.TypePyPi:
-		p.Ecosystem = "PyPI"
 		p.PURL = packageurl.NewPackageURL(packageurl.TypePyPi, "", normalizePyPI(f.name), f.version, nil, "").ToString()
 	case purl.TypeMaven:
-		p.Ecosystem = "Maven"
 		group, artifact, _ := strings.Cut(f.name, ":")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, f.version, nil, "").ToString()
 	default:

@@ -34,6 +34,8 @@ func TestFormats_PredicateTypes(t *testing.T) {
 		PredicateVulnsV02:   attest.PredicateVulnsV02,
 		PredicateCosignVuln: attest.PredicateCosignVuln,
 		PredicateVSA:        attest.PredicateVSA,
+		PredicateOpenVEX:    attest.PredicateOpenVEX,
+		vexTooling:          attest.VEXTooling,
 	} {
 		if ours != theirs {
 			t.Errorf("%s is not %s", ours, theirs)

@@ -9,12 +9,13 @@ import (
 )
 
 // Predicate types the signer writes. Each source has a closed list: reports of
-// the scanner give the first three, verdicts of the verifier give the last.
+// the scanner give the first three, verdicts of the verifier the others.
 const (
 	PredicateSPDX       = "https://spdx.dev/Document"
 	PredicateVulnsV02   = "https://in-toto.io/attestation/vulns/v0.2"
 	PredicateCosignVuln = "https://cosign.sigstore.dev/attestation/vuln/v1"
 	PredicateVSA        = "https://slsa.dev/verification_summary/v1"
+	PredicateOpenVEX    = "https://openvex.dev/ns"
 )
 
 // Predicate is one claim that is ready to be signed.
@@ -29,6 +30,10 @@ type Predicate struct {
 	Time time.Time
 	// JSON is the predicate.
 	JSON json.RawMessage
+	// Revise is set for a claim that depends on the one in force before it: all
+	// but Type is then in what it makes of that one's predicate, nil if there is
+	// none. It says false if there is nothing to claim.
+	Revise func(before json.RawMessage) (Predicate, bool, error)
 }
 
 // Scan is one finished scan of an image.
