@@ -32,7 +32,7 @@ func Small(tb testing.TB) *Sigstore {
 		tb.Fatal(err)
 	}
 	var at services
-	fulcio := authority{issuer: s.Issuer.URL}
+	fulcio := authority{issuer: s.URL}
 	if fulcio.cert, fulcio.key, err = ca.GenerateFulcioIntermediate(rootCert, rootKey); err != nil {
 		tb.Fatal(err)
 	}

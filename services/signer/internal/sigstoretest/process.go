@@ -76,6 +76,6 @@ func await(tb testing.TB, url string) []byte {
 		if time.Now().After(end) {
 			tb.Fatalf("%s does not answer: %v", url, err)
 		}
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // other processes have no events to wait for
+		time.Sleep(100 * time.Millisecond)
 	}
 }

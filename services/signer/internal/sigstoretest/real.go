@@ -38,7 +38,7 @@ func Real(t *testing.T) *Sigstore {
 	}
 	s := &Sigstore{Issuer: NewIssuer(t)}
 	var at services
-	at.fulcio, at.fulcioChain = startFulcio(t, dir, s.Issuer.URL)
+	at.fulcio, at.fulcioChain = startFulcio(t, dir, s.URL)
 	at.timestamp, at.timestampChain = startTimestamps(t, dir)
 	at.rekor, at.log, s.Rekor = startRekor(t, dir)
 	s.SigningConfig, s.TrustedRoot = at.describe(t)
@@ -122,7 +122,7 @@ func certificates(t *testing.T, text string) []*x509.Certificate {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
