@@ -20,7 +20,7 @@ const (
 // appendRecord writes the block of a record: all of it but what is affected, which
 // is in the blocks of the packages.
 func appendRecord(w *writer, r *Record, packages []int) {
-	w.u64(uint64(r.Modified.Unix())) //nolint:gosec // two's complement
+	w.u64(uint64(r.Modified.Unix()))
 	w.u32(uint32(r.Modified.Nanosecond()))
 	flags := byte(0)
 	if r.KEV {
@@ -55,7 +55,7 @@ func appendRecord(w *writer, r *Record, packages []int) {
 func readRecord(b []byte, id string) (rec *Record, packages []int, err error) {
 	r := reader{b: b}
 	rec = &Record{ID: id}
-	seconds := int64(r.u64()) //nolint:gosec // two's complement
+	seconds := int64(r.u64())
 	rec.Modified = time.Unix(seconds, int64(r.u32())).UTC()
 	flags := r.byte()
 	rec.KEV = flags&recordKEV != 0

@@ -20,8 +20,7 @@ type meta struct {
 
 // encoder lays a snapshot out. The same records and scores give the same bytes.
 type encoder struct {
-	parts  [sections]writer
-	errors error
+	parts [sections]writer
 }
 
 // encode returns the file of a snapshot. The records are sorted in place.
@@ -87,17 +86,17 @@ func groupPackages(records []*Record) []packageEntries {
 
 func (e *encoder) meta(m meta) {
 	w := &e.parts[sectionMeta]
-	w.u64(uint64(m.rejected))            //nolint:gosec // not negative
-	w.u64(uint64(m.newest.Unix()))       //nolint:gosec // two's complement
-	w.u32(uint32(m.newest.Nanosecond())) //nolint:gosec // below a second
+	w.u64(uint64(m.rejected))
+	w.u64(uint64(m.newest.Unix()))
+	w.u32(uint32(m.newest.Nanosecond()))
 	w.strs(m.ecosystems)
 }
 
 // text puts a string into the index and writes where it is.
 func (e *encoder) text(w *writer, s string) {
 	heap := &e.parts[sectionStrings]
-	w.u32(uint32(len(heap.b))) //nolint:gosec // file checks the size
-	w.u32(uint32(len(s)))      //nolint:gosec // bounded by the record
+	w.u32(uint32(len(heap.b)))
+	w.u32(uint32(len(s)))
 	heap.b = append(heap.b, s...)
 }
 
@@ -106,8 +105,8 @@ func (e *encoder) block(w *writer, write func(*writer)) {
 	blocks := &e.parts[sectionBlocks]
 	start := len(blocks.b)
 	write(blocks)
-	w.u32(uint32(start))                 //nolint:gosec // file checks the size
-	w.u32(uint32(len(blocks.b) - start)) //nolint:gosec // file checks the size
+	w.u32(uint32(start))
+	w.u32(uint32(len(blocks.b) - start))
 	w.u32(checksum(blocks.b[start:]))
 }
 
@@ -120,7 +119,7 @@ func (e *encoder) table(section int, keys int, hash func(int) uint64) {
 		for buckets[at] != 0 {
 			at = (at + 1) & mask
 		}
-		buckets[at] = uint32(i + 1) //nolint:gosec // file checks the size
+		buckets[at] = uint32(i + 1)
 	}
 	w := &e.parts[section]
 	for _, b := range buckets {
@@ -176,7 +175,7 @@ func (e *encoder) records(records []*Record, packages []packageEntries) error {
 	w = &e.parts[sectionIDs]
 	for _, i := range slices.Compact(ids) {
 		w.u64(i.hash)
-		w.u32(uint32(i.record)) //nolint:gosec // file checks the size
+		w.u32(uint32(i.record))
 		w.u32(0)
 	}
 	return nil
@@ -225,9 +224,9 @@ func (e *encoder) file() ([]byte, error) {
 	for kind := range e.parts {
 		at = align(at)
 		part := e.parts[kind].b
-		table.u32(uint32(kind)) //nolint:gosec // a small constant
+		table.u32(uint32(kind))
 		table.u32(sectionChecksum(kind, part))
-		table.u64(uint64(at)) //nolint:gosec // not negative
+		table.u64(uint64(at))
 		table.u64(uint64(len(part)))
 		at += len(part)
 	}
@@ -236,7 +235,7 @@ func (e *encoder) file() ([]byte, error) {
 	out.b = append(out.b, magic...)
 	out.u32(formatVersion)
 	out.u32(sections)
-	out.u64(uint64(size)) //nolint:gosec // not negative
+	out.u64(uint64(size))
 	out.u32(headerChecksum(out.b, table.b))
 	out.u32(0)
 	out.b = append(out.b, table.b...)

@@ -88,7 +88,7 @@ type writer struct{ b []byte }
 func (w *writer) u32(v uint32)  { w.b = binary.LittleEndian.AppendUint32(w.b, v) }
 func (w *writer) u64(v uint64)  { w.b = binary.LittleEndian.AppendUint64(w.b, v) }
 func (w *writer) byte(v byte)   { w.b = append(w.b, v) }
-func (w *writer) uint(v int)    { w.b = binary.AppendUvarint(w.b, uint64(v)) } //nolint:gosec // counts are not negative
+func (w *writer) uint(v int)    { w.b = binary.AppendUvarint(w.b, uint64(v)) }
 func (w *writer) f64(v float64) { w.u64(math.Float64bits(v)) }
 func (w *writer) str(s string)  { w.uint(len(s)); w.b = append(w.b, s...) }
 func (w *writer) strs(s []string) {

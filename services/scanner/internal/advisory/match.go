@@ -59,7 +59,7 @@ type hit struct {
 	fixed []string
 }
 
-var errUncomparable = errors.New("its versions cannot be compared")
+var errUnordered = errors.New("its versions cannot be compared")
 
 // hits finds the advisories that affect a package. What can be found is returned
 // beside an error.
@@ -93,15 +93,15 @@ func (s *Snapshot) hitsOf(p *subject, ecosystem string, b []byte, seen map[int]b
 	}
 	var failed error
 	at := place{}
-	comparable := false
+	ordered := false
 	if !table.unordered {
 		v, err := newOrder(ecosystem, p.version)
 		if err == nil {
 			at, err = table.find(v)
 		}
-		comparable = err == nil
+		ordered = err == nil
 		if err != nil && !errors.Is(err, semantic.ErrUnsupportedEcosystem) {
-			failed = fmt.Errorf("%w: %w", errUncomparable, err)
+			failed = fmt.Errorf("%w: %w", errUnordered, err)
 		}
 	}
 	loose := table.loosely(p.version)
@@ -112,18 +112,18 @@ func (s *Snapshot) hitsOf(p *subject, ecosystem string, b []byte, seen map[int]b
 		listed := e.listed(at, loose)
 		inRange, fixed := false, []string(nil)
 		switch {
-		case comparable:
+		case ordered:
 			var err error
 			if inRange, fixed, err = e.evaluate(at); err != nil {
 				return err
 			}
 		case len(e.ranges) > 1 && !listed:
-			failed = errors.Join(failed, errUncomparable)
+			failed = errors.Join(failed, errUnordered)
 		}
 		if !listed && !inRange {
 			return nil
 		}
-		if !inRange && comparable {
+		if !inRange && ordered {
 			// Listed one by one: any fix of the record that comes later is one.
 			fixed = e.laterFixes(at)
 		}

@@ -125,8 +125,8 @@ func (s *Snapshot) index() error {
 		}
 	}
 	r := reader{b: s.parts[sectionMeta]}
-	s.info.RejectedCount = int64(r.u64()) //nolint:gosec // two's complement
-	seconds := int64(r.u64())             //nolint:gosec // two's complement
+	s.info.RejectedCount = int64(r.u64())
+	seconds := int64(r.u64())
 	s.info.DataTime = time.Unix(seconds, int64(r.u32())).UTC()
 	s.info.Ecosystems = r.strs()
 	s.info.AdvisoryCount = int64(s.records())
@@ -218,7 +218,7 @@ func (s *Snapshot) lookup(buckets, entries, rowSize, keyAt int, key []byte, hash
 	table, rows := s.parts[buckets], s.parts[entries]
 	n := uint64(len(table) / 4)
 	for at, seen := hash&(n-1), uint64(0); seen < n; at, seen = (at+1)&(n-1), seen+1 {
-		i := int(u32at(table, int(at)*4)) - 1 //nolint:gosec // below the size of the table
+		i := int(u32at(table, int(at)*4)) - 1
 		if i < 0 {
 			return -1, nil
 		}

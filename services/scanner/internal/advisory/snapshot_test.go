@@ -33,20 +33,20 @@ var smallPackages = []core.Package{
 	{Name: "nodejs", Version: "1:16.3-1.module_el8.5.0+1", Ecosystem: "AlmaLinux:8"}, {Name: "r", Version: "x", Ecosystem: "Unheard"},
 }
 
-func small(t testing.TB) *advisory.Snapshot {
-	t.Helper()
+func small(tb testing.TB) *advisory.Snapshot {
+	tb.Helper()
 	b := advisory.NewBuilder(10)
 	for _, r := range smallRecords {
 		if err := b.Add("small", []byte(r)); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := errors.Join(b.SetKEV([]byte(kevCatalog)), b.SetEPSS([]byte(epssList))); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s, err := b.Build()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
@@ -80,7 +80,7 @@ func TestEveryByte(t *testing.T) {
 	s := small(t)
 	content := s.Encode()
 	want, problems := s.Match(smallPackages)
-	if len(want) != 6 || problems != nil {
+	if len(want) != 5 || problems != nil {
 		t.Fatalf("%d findings, %v", len(want), problems)
 	}
 	refused, noticed := 0, 0
@@ -139,9 +139,9 @@ func TestOpen(t *testing.T) {
 	}
 	want, _ := s.Match(smallPackages)
 	got, _ := o.Match(smallPackages)
-	o = nil
-	runtime.GC()
-	runtime.GC()
+	for range 2 {
+		runtime.GC() // nobody uses the snapshot any more
+	}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("findings (-built +opened):\n%s", diff)
 	}
@@ -272,7 +272,7 @@ func TestReference(t *testing.T) {
 				if want[st.id] {
 					affected++
 				}
-				if want[st.id] != got[st.id] && !(got[st.id] && aliasOf(records, st.id, got)) {
+				if want[st.id] != got[st.id] && (want[st.id] || !aliasOf(records, st.id, got)) {
 					t.Errorf("%v %s: %s affects it: %v, by the schema %v", k, version, st.id, got[st.id], want[st.id])
 				}
 			}
