@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 )
 
 func FuzzVerify(f *testing.F) {
@@ -16,8 +17,13 @@ func FuzzVerify(f *testing.F) {
 		b["verificationMaterial"] = map[string]any{"publicKey": map[string]any{}, "tlogEntries": []any{map[string]any{"logIndex": "1"}}}
 	}))
 	f.Add([]byte(`{}`))
+	s := newSigstore(f)
+	f.Add(toJSON(f, s.attested(f, testStatement(), true, time.Now())))
+	f.Add(toJSON(f, asVersion(s.attested(f, testStatement(), false, time.Now()), bundleV01)))
+	roots := s.roots(identity(nil))
+	roots.Keys = k.trusted().Keys
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		v, err := Verify(raw, "sha256:"+testSum, k.trusted())
+		v, err := Verify(raw, "sha256:"+testSum, roots)
 		if err != nil {
 			if Reason(err) == "" {
 				t.Fatalf("error of no kind: %v", err)
@@ -35,6 +41,27 @@ func FuzzVerify(f *testing.F) {
 		}
 		if !bytes.Equal(got, want) {
 			t.Fatalf("verified what was not signed: %s", got)
+		}
+	})
+}
+
+func FuzzParseSigstoreRoot(f *testing.F) {
+	s := newSigstore(f)
+	f.Add(rootJSON(f, s.VirtualSigstore))
+	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[{}]}`))
+	f.Add([]byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","certificateAuthorities":[{"certChain":{"certificates":[{}]}}]}`))
+	bundle := toJSON(f, s.attested(f, testStatement(), true, time.Now()))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := ParseSigstoreRoot(raw)
+		if err != nil {
+			if !errors.Is(err, ErrBadTrustedRoot) {
+				t.Fatalf("error of no kind: %v", err)
+			}
+			return
+		}
+		// Whatever is trusted, a bundle gets an answer.
+		if _, err := Verify(bundle, "sha256:"+testSum, TrustRoots{Sigstore: r, Identities: []TrustedIdentity{identity(nil)}}); err != nil && Reason(err) == "" {
+			t.Fatalf("error of no kind: %v", err)
 		}
 	})
 }

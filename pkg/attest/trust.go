@@ -3,6 +3,7 @@ package attest
 import (
 	"crypto"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -31,12 +32,24 @@ type TrustedKey struct {
 	// Revoked, if set, ends all belief in the key: from then on nothing that it
 	// ever signed verifies. It is compared with the time of verification.
 	Revoked time.Time
+	// RequireLog demands an entry in a transparency log of the SigstoreRoot.
+	RequireLog bool
+	// RequireTimestamp demands a timestamp by an authority of the SigstoreRoot.
+	// The proven time is compared with NotAfter too, so that a thief cannot date
+	// back.
+	RequireTimestamp bool
 }
 
-// TrustRoots are the keys that are believed.
+// TrustRoots are the keys and identities that are believed.
 type TrustRoots struct {
 	// Keys are tried in this order, those named by the bundle first.
 	Keys []TrustedKey
+	// Identities are whose certificates are believed, if an authority of Sigstore
+	// issued them. What covers nobody, see TrustedIdentity.Validate, is ignored.
+	Identities []TrustedIdentity
+	// Sigstore names the authorities behind certificates, logs and timestamps; nil
+	// means none.
+	Sigstore *SigstoreRoot
 	// At is the time of verification; zero means now. A verdict
 	// that is replayed sets it to the time of the first evaluation.
 	At time.Time
@@ -59,8 +72,10 @@ func (k TrustedKey) covers(stated time.Time) bool {
 	return k.NotAfter.IsZero() || stated.IsZero() || !stated.After(k.NotAfter)
 }
 
-// Believes says whether a statement by the key with this ID, with the StatedTime
-// it has, is believed. It is for results of Verify that were kept.
+// Believes says whether a statement by the key or the identity with this ID
+// (Verified.KeyID), with the StatedTime it has, is believed. It is for results of
+// Verify that were kept. An identity is believed as long as it is among the
+// trusted ones: give it another ID, or none, if what it covers changes.
 func (r TrustRoots) Believes(id string, stated time.Time) bool {
 	at := r.at()
 	for _, k := range r.Keys {
@@ -68,7 +83,7 @@ func (r TrustRoots) Believes(id string, stated time.Time) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(r.Identities, func(i TrustedIdentity) bool { return i.id() == id && i.Validate() == nil })
 }
 
 func (r TrustRoots) at() time.Time {

@@ -14,6 +14,8 @@ const (
 	PredicateCosignVuln = "https://cosign.sigstore.dev/attestation/vuln/v1"
 	PredicateVSA        = "https://slsa.dev/verification_summary/v1"
 	PredicateOpenVEX    = "https://openvex.dev/ns"
+	// PredicateReference, attached to an index, says which of its manifests have evidence.
+	PredicateReference = "https://in-toto.io/attestation/reference/v0.1"
 	// PredicateSLSAProvenance says how and by whom the image was built.
 	PredicateSLSAProvenance = "https://slsa.dev/provenance/v1"
 )
@@ -63,7 +65,47 @@ var (
 	ErrWrongSubject = errors.New("attestation is about another subject")
 	// ErrTooLarge: over a limit of size or count.
 	ErrTooLarge = errors.New("attestation is too large")
+	// ErrUntrustedIdentity: the certificate is of somebody, or by an authority,
+	// that is not trusted. Nothing in the bundle may be believed.
+	ErrUntrustedIdentity = errors.New("attestation is not signed by a trusted identity")
+	// ErrExpiredCertificate: signed before or after the certificate was valid.
+	ErrExpiredCertificate = errors.New("certificate of the attestation was not valid when it was signed")
+	// ErrNoLogEntry: an entry in a trusted transparency log is required and
+	// missing, or the one that is there is wrong.
+	ErrNoLogEntry = errors.New("attestation is not in a trusted transparency log")
+	// ErrNoTimestamp: nobody who is trusted says when it was signed.
+	ErrNoTimestamp = errors.New("attestation has no trusted time of signing")
+	// ErrNoSCT: the certificate is required to be in a trusted log of
+	// certificates and is not.
+	ErrNoSCT = errors.New("certificate of the attestation is not in a trusted log of certificates")
 )
+
+// Reason is a short word for the kind of err, fit for a metric or a reason code:
+// MALFORMED, TOO_LARGE, UNTRUSTED_KEY, BAD_SIGNATURE, WRONG_SUBJECT,
+// UNTRUSTED_IDENTITY, EXPIRED_CERTIFICATE, NO_LOG_ENTRY, NO_TIMESTAMP, NO_SCT or
+// "" for others.
+func Reason(err error) string {
+	for _, k := range []struct {
+		kind   error
+		reason string
+	}{
+		{ErrTooLarge, "TOO_LARGE"},
+		{ErrMalformed, "MALFORMED"},
+		{ErrUntrustedKey, "UNTRUSTED_KEY"},
+		{ErrUntrustedIdentity, "UNTRUSTED_IDENTITY"},
+		{ErrBadSignature, "BAD_SIGNATURE"},
+		{ErrWrongSubject, "WRONG_SUBJECT"},
+		{ErrExpiredCertificate, "EXPIRED_CERTIFICATE"},
+		{ErrNoLogEntry, "NO_LOG_ENTRY"},
+		{ErrNoTimestamp, "NO_TIMESTAMP"},
+		{ErrNoSCT, "NO_SCT"},
+	} {
+		if errors.Is(err, k.kind) {
+			return k.reason
+		}
+	}
+	return ""
+}
 
 // Statement is an in-toto Statement, v1 or, if it was read, v0.1.
 type Statement struct {
@@ -84,8 +126,17 @@ type Subject struct {
 // Verified is a statement whose signature, key, type and subject were checked.
 type Verified struct {
 	Statement
-	// KeyID is the ID of the trusted key that signed.
+	// KeyID is the ID of the trusted key that signed, or of the trusted identity
+	// that covers the certificate.
 	KeyID string
+	// Identity is the subject of the certificate and Issuer who vouched for it;
+	// both are empty for a key.
+	Identity, Issuer string
+	// SignTime is when the signature existed at the latest, as a trusted timestamp
+	// authority or log says. It is zero for a key of which nothing proves it.
+	SignTime time.Time
+	// LogIndex is the place in a trusted transparency log; nil if it is in none.
+	LogIndex *int64
 	// ManifestDigest is the digest of the referrer the bundle came from, and
 	// CreateTime what its annotation says. Neither is covered by the signature.
 	// Verify leaves them empty; Referred.Verify fills them in.

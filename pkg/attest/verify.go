@@ -2,22 +2,25 @@ package attest
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
-// Verify checks that a trusted key signed the bundle's statement and that the
-// statement is about subjectDigest (`sha256:` and 64 hex digits). It accepts
-// bundles v0.1 to v0.3 with a DSSE envelope of an in-toto Statement, exactly
-// one signature and a public key; it asks for no transparency log and no
-// timestamp. Errors are ErrMalformed, ErrTooLarge, ErrUntrustedKey,
-// ErrBadSignature and ErrWrongSubject.
+// Verify checks that a trusted key or identity signed the bundle's statement and
+// that the statement is about subjectDigest (`sha256:` and 64 hex digits). It
+// accepts bundles v0.1 to v0.3 with a DSSE envelope of an in-toto Statement and
+// exactly one signature.
+//
+// With a key it asks for no transparency log and no timestamp unless the key
+// requires them. A certificate must have been valid when the signature was made,
+// which a timestamp authority or a log has to prove; if it has expired since is
+// no matter. An entry of a log that is known must be right in either case.
+//
+// Errors are those for which Reason has a word.
 func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, error) {
 	sum, err := subjectSum(subjectDigest)
 	if err != nil {
@@ -27,53 +30,26 @@ func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, erro
 	if err != nil {
 		return nil, err
 	}
-	key := entity.GetVerificationMaterial().GetPublicKey()
-	if key == nil {
-		return nil, fmt.Errorf("%w: it is signed with a certificate", ErrUntrustedKey)
-	}
-	keys, named, err := roots.candidates(key.GetHint())
-	if err != nil {
-		return nil, err
-	}
 	about := st.isAbout(subjectDigest)
 	artifact := verify.WithArtifactDigest("sha256", sum)
 	if !about {
 		// The signature is still looked at: it decides what the error is.
 		artifact = verify.WithoutArtifactUnsafe()
 	}
-	var failures []error
-	for _, k := range keys {
-		if err := verifyWith(entity, k, artifact); err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		if stated := StatedTime(st); !k.covers(stated) {
-			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement is of %s",
-				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), stated.Format(time.RFC3339))
-		}
-		if !about {
-			return nil, fmt.Errorf("%w: wanted %s", ErrWrongSubject, subjectDigest)
-		}
-		return &Verified{Statement: st, KeyID: k.id()}, nil
+	var v *Verified
+	if entity.GetVerificationMaterial().GetPublicKey() != nil {
+		v, err = verifyKeyed(entity, st, artifact, roots)
+	} else {
+		v, err = verifyCertified(entity, artifact, roots)
 	}
-	if named > 0 {
-		return nil, fmt.Errorf("%w: %w", ErrBadSignature, failures[0])
-	}
-	return nil, fmt.Errorf("%w: key hint %.100q, %d trusted keys", ErrUntrustedKey, key.GetHint(), len(keys))
-}
-
-func verifyWith(entity *bundle.Bundle, k TrustedKey, artifact verify.ArtifactPolicyOption) error {
-	material, err := k.material()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// The key's window is checked outside: a key proves no time of signing.
-	verifier, err := verify.NewVerifier(material, verify.WithNoObserverTimestamps(), verify.WithoutStatementPredicate())
-	if err != nil {
-		return err
+	if !about {
+		return nil, fmt.Errorf("%w: wanted %s", ErrWrongSubject, subjectDigest)
 	}
-	_, err = verifier.Verify(entity, verify.NewPolicy(artifact, verify.WithKey()))
-	return err
+	v.Statement = st
+	return v, nil
 }
 
 func subjectSum(digest string) ([]byte, error) {
@@ -115,24 +91,4 @@ func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
 func Untrusted(raw []byte) (Statement, error) {
 	_, st, err := parseBundle(raw)
 	return st, err
-}
-
-// Reason is a short word for the kind of err, fit for a metric or a reason code:
-// MALFORMED, TOO_LARGE, UNTRUSTED_KEY, BAD_SIGNATURE, WRONG_SUBJECT or "" for others.
-func Reason(err error) string {
-	for _, k := range []struct {
-		kind   error
-		reason string
-	}{
-		{ErrTooLarge, "TOO_LARGE"},
-		{ErrMalformed, "MALFORMED"},
-		{ErrUntrustedKey, "UNTRUSTED_KEY"},
-		{ErrBadSignature, "BAD_SIGNATURE"},
-		{ErrWrongSubject, "WRONG_SUBJECT"},
-	} {
-		if errors.Is(err, k.kind) {
-			return k.reason
-		}
-	}
-	return ""
 }

@@ -4,24 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // DeadLetterInfo is why a consumer gave up on a delivery.
 type DeadLetterInfo struct {
 	Service  string
 	Consumer string
-	Reason   string // UPPER_SNAKE_CASE
-	Message  string // for people
-	Attempts int    // deliveries made when it gave up
+	Reason   string    // UPPER_SNAKE_CASE
+	Message  string    // for people
+	Attempts int       // deliveries made when it gave up
+	Time     time.Time // when it gave up
 }
 
-func newDeadLetterInfo(service string, d *Delivery, err error) DeadLetterInfo {
+func newDeadLetterInfo(service string, d *Delivery, err error, now time.Time) DeadLetterInfo {
 	message := err.Error()
 	var p *permanentError
 	if errors.As(err, &p) {
 		message = p.err.Error() // the reason has its own field
 	}
-	return DeadLetterInfo{Service: service, Consumer: d.Consumer, Reason: Reason(err), Message: message, Attempts: d.Attempt}
+	return DeadLetterInfo{
+		Service: service, Consumer: d.Consumer, Reason: Reason(err), Message: message, Attempts: d.Attempt, Time: now,
+	}
 }
 
 func (c *consumption) publishDeadLetter(ctx context.Context, d *Delivery, info DeadLetterInfo) error {

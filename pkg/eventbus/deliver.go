@@ -95,7 +95,7 @@ func (c *consumption) settle(ctx context.Context, msg jetstream.Msg, d *Delivery
 		return c.nak(ctx, msg, d, delay, outcomeRetry)
 	}
 	if !remembered {
-		info = newDeadLetterInfo(c.bus.opts.Service, d, err)
+		info = newDeadLetterInfo(c.bus.opts.Service, d, err, c.bus.opts.Now())
 	}
 	if c.cfg.NoDeadLetter {
 		log.ErrorContext(ctx, "message given up, it stays in its stream", "reason", info.Reason, "error", err, "stream", d.Stream, "sequence", d.Sequence)

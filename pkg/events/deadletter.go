@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
@@ -35,7 +34,7 @@ func (l deadLetters) message(d *eventbus.Delivery, info eventbus.DeadLetterInfo)
 			// The sequence makes a replay's dead letter another fact, the
 			// consumer tells two consumers of the same message apart.
 			EventId:   ID("deadletter", info.Consumer, d.Stream, strconv.FormatUint(d.Sequence, 10), d.ID),
-			EventTime: timestamppb.New(time.Now()),
+			EventTime: timestamppb.New(info.Time),
 			Source:    l.source,
 			TraceId:   traceID(d.Header),
 		},

@@ -7,7 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
@@ -120,14 +120,13 @@ func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.
 // components are the registry and the five services. The services start at once
 // and wait for what they need, as they would on five machines.
 func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
-	var waiting sync.WaitGroup
-	waiting.Add(serviceCount)
-	go func() {
-		waiting.Wait()
-		if onReady != nil {
-			onReady(f)
+	var waiting atomic.Int32
+	waiting.Store(serviceCount)
+	ready := func() {
+		if waiting.Add(-1) == 0 && onReady != nil {
+			go onReady(f)
 		}
-	}()
+	}
 	var all []lifecycle.Component
 	if !f.cfg.Registry.Disabled {
 		registry, err := registryd.New(ctx, registryd.Config{
@@ -140,11 +139,11 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 		all = append(all, lifecycle.Component{Name: "registry", Run: registry.Run})
 	}
 	return append(all,
-		component(notifier.Definition, f.cfg.Notifier, s.of(notifier.Definition.Name), logs, waiting.Done),
-		component(verifier.Definition, f.cfg.Verifier, s.of(verifier.Definition.Name), logs, waiting.Done),
-		component(signer.Definition, f.cfg.Signer, s.of(signer.Definition.Name), logs, waiting.Done),
-		component(scanner.Definition, f.cfg.Scanner, s.of(scanner.Definition.Name), logs, waiting.Done),
-		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, waiting.Done),
+		component(notifier.Definition, f.cfg.Notifier, s.of(notifier.Definition.Name), logs, ready),
+		component(verifier.Definition, f.cfg.Verifier, s.of(verifier.Definition.Name), logs, ready),
+		component(signer.Definition, f.cfg.Signer, s.of(signer.Definition.Name), logs, ready),
+		component(scanner.Definition, f.cfg.Scanner, s.of(scanner.Definition.Name), logs, ready),
+		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
 	), nil
 }
 

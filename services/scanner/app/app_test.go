@@ -308,15 +308,23 @@ func TestPush(t *testing.T) {
 		t.Errorf("pages hold %d findings, the report %d", len(paged), r.GetFindingCount())
 	}
 	byDigest := &typev1.ImageRef{Registry: ref.GetRegistry(), Repository: ref.GetRepository(), Digest: digest}
-	sbom := readSBOM(t, c, byDigest)
-	if !bytes.Equal(sbom, readSBOM(t, c, ref)) {
+	sbom := readSBOM(t, c, byDigest, scannerv1.SbomFormat_SBOM_FORMAT_UNSPECIFIED)
+	if !bytes.Equal(sbom, readSBOM(t, c, ref, scannerv1.SbomFormat_SBOM_FORMAT_SPDX_JSON)) {
 		t.Error("two bills of materials of one report differ")
 	}
 	var doc struct {
 		SPDXVersion string `json:"spdxVersion"`
 		Packages    []struct{ Name string }
 	}
-	if err := json.Unmarshal(sbom, &doc); err != nil || doc.SPDXVersion != "SPDX-2.3" || len(doc.Packages) != 4 {
+	if err := json.Unmarshal(sbom, &doc); err != nil || doc.SPDXVersion != "SPDX-2.3" || len(doc.Packages) != 5 {
+		t.Errorf("SBOM %v: %s", err, sbom)
+	}
+	var bom struct {
+		BOMFormat  string `json:"bomFormat"`
+		Components []struct{ Name string }
+	}
+	sbom = readSBOM(t, c, ref, scannerv1.SbomFormat_SBOM_FORMAT_CYCLONEDX_JSON)
+	if err := json.Unmarshal(sbom, &bom); err != nil || bom.BOMFormat != "CycloneDX" || len(bom.Components) != 4 {
 		t.Errorf("SBOM %v: %s", err, sbom)
 	}
 	_, err = operator.ListAffectedImages(t.Context(), &scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464"})
@@ -328,9 +336,9 @@ func TestPush(t *testing.T) {
 	}
 }
 
-func readSBOM(t *testing.T, c scannerv1.ScannerServiceClient, ref *typev1.ImageRef) []byte {
+func readSBOM(t *testing.T, c scannerv1.ScannerServiceClient, ref *typev1.ImageRef, format scannerv1.SbomFormat) []byte {
 	t.Helper()
-	stream, err := c.GetSbom(t.Context(), &scannerv1.GetSbomRequest{Image: ref})
+	stream, err := c.GetSbom(t.Context(), &scannerv1.GetSbomRequest{Image: ref, Format: format})
 	if err != nil {
 		t.Fatal(err)
 	}

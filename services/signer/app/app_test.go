@@ -106,6 +106,30 @@ func TestSigner_AttestsAScan(t *testing.T) {
 	}
 }
 
+func TestSigner_BillsOfMaterialsAsConfigured(t *testing.T) {
+	for _, formats := range [][]core.SBOMFormat{{core.CycloneDXJSON}, {core.SPDXJSON, core.CycloneDXJSON}} {
+		f := newFleet(t)
+		f.cfg.SBOM.Formats = formats
+		f.start()
+		image := f.registry.PushImage("team/app")
+		f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+		var named []string
+		for _, a := range f.nextAttested().GetPlatforms()[0].GetAttestations() {
+			named = append(named, a.GetPredicateType())
+		}
+		want := []string{core.PredicateCycloneDX, core.PredicateVulnsV02, core.PredicateCosignVuln}
+		if len(formats) == 2 {
+			want = append([]string{core.PredicateSPDX}, want...)
+		}
+		if diff := cmp.Diff(want, named); diff != "" {
+			t.Errorf("%v: types of the event (-want +got):\n%s", formats, diff)
+		}
+		if diff := cmp.Diff(sorted(want), f.types(image)); diff != "" {
+			t.Errorf("%v: types in the registry (-want +got):\n%s", formats, diff)
+		}
+	}
+}
+
 func TestSigner_SameFactFiveTimes(t *testing.T) {
 	f := newFleet(t)
 	f.start()
@@ -154,8 +178,26 @@ func TestSigner_IndexPerPlatform(t *testing.T) {
 			t.Errorf("platform %d:\n%s", i, diff)
 		}
 	}
-	if got := f.types(index); len(got) != 0 {
-		t.Errorf("the index itself got %v", got)
+	if diff := cmp.Diff([]string{core.PredicateReference}, f.types(index)); diff != "" {
+		t.Errorf("the index itself:\n%s", diff)
+	}
+	var p struct {
+		References []struct {
+			Digest      map[string]string
+			MediaType   string
+			Annotations struct{ ReportDigest string }
+		}
+	}
+	if err := json.Unmarshal(f.registry.Attestations(index, f.roots())[0].Predicate, &p); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range p.References {
+		if "sha256:"+r.Digest["sha256"] != manifests[i].Digest || r.MediaType == "" || !strings.HasSuffix(r.MediaType, "manifest.v2+json") && !strings.HasSuffix(r.MediaType, "manifest.v1+json") {
+			t.Errorf("reference %d = %+v", i, r)
+		}
+	}
+	if len(p.References) != 2 {
+		t.Errorf("%d references, want 2", len(p.References))
 	}
 }
 
@@ -299,11 +341,62 @@ func (f *fleet) verdict(state verifierv1.Verdict_State, image imageref.Ref, mani
 			Inputs:   &verifierv1.Inputs{Attestations: []*verifierv1.EvidenceRef{{ManifestDigest: core.Digest([]byte("evidence"))}}},
 		})
 	}
+	return f.reached(v)
+}
+
+// reached has the fake verifier know a verdict and returns its event.
+func (f *fleet) reached(v *verifierv1.Verdict) *eventv1.VerdictReachedEvent {
+	f.t.Helper()
+	v.TraceId, v.Sequence, v.Digest = "", 0, ""
 	v.Digest = core.Digest(canonical(f.t, v))
 	// What is not part of the canonical form.
 	v.TraceId, v.Sequence = "trace", 7
-	f.fakes.set(func(k *fakes) { k.verdicts[image.Digest] = v })
-	return &eventv1.VerdictReachedEvent{Image: ref, State: eventv1.VerdictReachedEvent_State(state), VerdictDigest: v.GetDigest()}
+	f.fakes.set(func(k *fakes) { k.verdicts[v.GetImage().GetDigest()] = v })
+	return &eventv1.VerdictReachedEvent{Image: v.GetImage(), State: eventv1.VerdictReachedEvent_State(v.GetState()), VerdictDigest: v.GetDigest()}
+}
+
+// excepted has the fake verifier's verdict of an image rest on an exception.
+func (f *fleet) excepted(image imageref.Ref) *eventv1.VerdictReachedEvent {
+	f.t.Helper()
+	v := f.fakes.verdict(image.Digest)
+	v.EvaluateTime = timestamppb.New(v.GetEvaluateTime().AsTime().Add(time.Minute))
+	v.Exceptions = []*verifierv1.ExceptionUse{{
+		Name: "no-parsing", Target: "CVE-2022-32149", Owner: "team-b", Reason: "no languages are parsed",
+		Justification: "vulnerable_code_not_in_execute_path", Purls: []string{"pkg:golang/golang.org/x/text@v0.3.7"},
+		ExpireTime: timestamppb.New(time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)),
+	}}
+	v.Platforms[0].Policies[0].Rules = []*verifierv1.RuleResult{{
+		Rule: "no-high", Outcome: verifierv1.RuleResult_OUTCOME_EXCEPTED, Exceptions: []string{"no-parsing"},
+	}}
+	return f.reached(v)
+}
+
+func TestSigner_PublishesExceptions(t *testing.T) {
+	f := newFleet(t)
+	f.start()
+	index, manifests := f.registry.PushIndex("team/multi", 2)
+	f.verdict(verifierv1.Verdict_STATE_PASS, index, manifests...)
+	f.publish(events.Verifier, "1", f.excepted(index))
+	both := []string{core.PredicateOpenVEX, core.PredicateVSA}
+	for _, ref := range []imageref.Ref{index, manifests[0]} {
+		f.eventually("the exception on "+ref.Digest, func() bool { return slices.Equal(f.types(ref), both) })
+	}
+	f.eventually("the other platform's verdict", func() bool { return slices.Equal(f.types(manifests[1]), both[1:]) })
+
+	f.verdict(verifierv1.Verdict_STATE_FAIL, index, manifests...)
+	over := f.fakes.verdict(index.Digest)
+	over.EvaluateTime = timestamppb.New(over.GetEvaluateTime().AsTime().Add(time.Hour))
+	f.publish(events.Verifier, "2", f.reached(over))
+	for _, ref := range []imageref.Ref{index, manifests[0]} {
+		f.eventually("the end of the exception on "+ref.Digest, func() bool {
+			for _, v := range f.registry.Attestations(ref, f.roots()) {
+				if v.PredicateType == core.PredicateOpenVEX && strings.Contains(string(v.Predicate), "rests on this exception no longer") {
+					return true
+				}
+			}
+			return false
+		})
+	}
 }
 
 func TestSigner_AttachesVerdicts(t *testing.T) {

@@ -1,9 +1,11 @@
 package app_test
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,12 +32,15 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	t.Helper()
 	f := newFleet(t)
 	f.cfg.Keystore.Dir, f.cfg.Keystore.Algorithm, f.cfg.Keystore.Generate = t.TempDir(), algorithm, true
+	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}
 	f.start()
 	image := f.registry.PushImage("team/app")
 	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
 	f.nextAttested()
 	f.publish(events.Verifier, "2", f.verdict(verifierv1.Verdict_STATE_PASS, image, image))
-	f.eventually("the verdict", func() bool { return len(f.types(image)) == 4 })
+	f.publish(events.Verifier, "3", f.excepted(image))
+	all := slices.Concat(evidenceTypes, []string{core.PredicateCycloneDX, core.PredicateVSA, core.PredicateOpenVEX})
+	f.eventually("the verdict", func() bool { return slices.Equal(slices.Compact(f.types(image)), sorted(all)) })
 
 	dir := t.TempDir()
 	if _, err := keystore.Open(dir, []byte("password"), true); err != nil {
@@ -54,7 +59,10 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 		return string(out), err
 	}
 	ours, other := filepath.Join(f.cfg.Keystore.Dir, keystore.PublicFile), filepath.Join(dir, keystore.PublicFile)
-	for _, predicateType := range append(evidenceTypes, core.PredicateVSA) {
+	// What cosign has a short name for is asked for by that.
+	short := map[string]string{core.PredicateSPDX: "spdxjson", core.PredicateCosignVuln: "vuln", core.PredicateOpenVEX: "openvex", core.PredicateCycloneDX: "cyclonedx"}
+	for _, predicateType := range all {
+		predicateType = cmp.Or(short[predicateType], predicateType)
 		if out, err := verify(ours, predicateType); err != nil || !strings.Contains(out, `"payload"`) {
 			t.Errorf("cosign refuses %s: %v\n%s", predicateType, err, out)
 		}

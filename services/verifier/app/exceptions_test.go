@@ -38,6 +38,7 @@ func TestException(t *testing.T) {
 	exception := &verifierv1.Exception{
 		Name: "text-cve", Target: "CVE-2022-32149", Repositories: image.Registry + "/team/*", Owner: "team-a",
 		Reason: "not reachable", ExpireTime: timestamppb.New(end),
+		Justification: "vulnerable_code_not_in_execute_path", Ticket: "https://t.example/1",
 	}
 	if _, err := v.except.CreateException(t.Context(), &verifierv1.CreateExceptionRequest{Exception: exception}); err != nil {
 		t.Fatal(err)
@@ -50,6 +51,10 @@ func TestException(t *testing.T) {
 	got := v.get(t, image)
 	if len(got.GetExceptions()) != 1 || got.GetExceptions()[0].GetName() != "text-cve" || !got.GetExpireTime().AsTime().Equal(end) {
 		t.Errorf("verdict: %v", got)
+	}
+	if u := got.GetExceptions()[0]; u.GetJustification() != exception.GetJustification() || u.GetTicket() != exception.GetTicket() ||
+		len(u.GetPurls()) != 1 || !strings.HasPrefix(u.GetPurls()[0], "pkg:golang/golang.org/x/text@") {
+		t.Errorf("use of the exception: %v", u)
 	}
 	r, err := v.verdicts.ExplainVerdict(t.Context(), &verifierv1.ExplainVerdictRequest{VerdictDigest: got.GetDigest()})
 	if err != nil || !r.GetEqual() {
@@ -137,6 +142,7 @@ spec: {target: "rule:not-root", repositories: "**", owner: o, reason: r, expires
 		"no end":       {create(func(e *verifierv1.Exception) { e.ExpireTime = nil }), "INVALID_ARGUMENT", "exception.expire_time"},
 		"end in past":  {create(func(e *verifierv1.Exception) { e.ExpireTime = timestamppb.New(time.Now().Add(-time.Second)) }), "INVALID_ARGUMENT", "exception.expire_time"},
 		"two faults":   {create(func(e *verifierv1.Exception) { e.Owner, e.Reason = "", "" }), "INVALID_ARGUMENT", "exception.owner,exception.reason"},
+		"bad word":     {create(func(e *verifierv1.Exception) { e.Justification = "trust_me" }), "INVALID_ARGUMENT", "exception.justification"},
 		"name is used": {create(func(e *verifierv1.Exception) { e.Name = "from-file" }), "EXCEPTION_EXISTS", ""},
 		"get none": {func() error {
 			_, err := v.except.GetException(t.Context(), &verifierv1.GetExceptionRequest{Name: "none"})

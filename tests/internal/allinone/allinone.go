@@ -24,9 +24,11 @@ const startTimeout = 90 * time.Second
 type AllInOne struct {
 	*fleet.Fleet
 
-	Scanner  scannerv1.ScannerServiceClient
-	Signer   signerv1.AttestationServiceClient
-	Verifier verifierv1.VerdictServiceClient
+	Scanner    scannerv1.ScannerServiceClient
+	Advisories scannerv1.AdvisoryServiceClient
+	Signer     signerv1.AttestationServiceClient
+	Verifier   verifierv1.VerdictServiceClient
+	Exceptions verifierv1.ExceptionServiceClient
 }
 
 // Start starts an all-in-one in a directory of the test, with the advisories of the
@@ -75,8 +77,10 @@ func Start(t *testing.T, configure func(*fleet.Config)) *AllInOne {
 		}
 	})
 	a.Scanner = scannerv1.NewScannerServiceClient(clients.Scanner)
+	a.Advisories = scannerv1.NewAdvisoryServiceClient(clients.Scanner)
 	a.Signer = signerv1.NewAttestationServiceClient(clients.Signer)
 	a.Verifier = verifierv1.NewVerdictServiceClient(clients.Verifier)
+	a.Exceptions = verifierv1.NewExceptionServiceClient(clients.Verifier)
 	return a
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/osvfiles"
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 )
 
 const (

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/evidence"
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 )
 
 func (s *session) context() *cobra.Command {

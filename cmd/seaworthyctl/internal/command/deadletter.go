@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 )
@@ -53,10 +53,17 @@ func (s *session) bus(ctx context.Context) (*eventbus.Bus, error) {
 	return f.Bus(ctx)
 }
 
+// letters is a page of dead letters from a sequence on.
+func letters(ctx context.Context, bus *eventbus.Bus, from uint64) ([]events.DeadLetter, error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	return events.ListDeadLetters(ctx, bus, from, letterPage)
+}
+
 // eachLetter calls f for every dead letter from a sequence on.
 func eachLetter(ctx context.Context, bus *eventbus.Bus, from uint64, f func(events.DeadLetter) (goOn bool, err error)) error {
 	for {
-		page, err := events.ListDeadLetters(ctx, bus, from, letterPage)
+		page, err := letters(ctx, bus, from)
 		if err != nil {
 			return err
 		}
@@ -232,9 +239,13 @@ through.`,
 				}
 				seqs = append(seqs, seq)
 			}
-			ctx, cancel := s.limit(ctx, defaultTimeout)
+			// Thousands of dead letters take minutes: without --timeout each step has
+			// a limit, and the run has none.
+			ctx, cancel := s.limit(ctx, 0)
 			defer cancel()
-			bus, err := s.bus(ctx)
+			connecting, cancel := context.WithTimeout(ctx, defaultTimeout)
+			defer cancel()
+			bus, err := s.bus(connecting)
 			if err != nil {
 				return err
 			}
@@ -274,7 +285,7 @@ func (s *session) replay(ctx context.Context, bus *eventbus.Bus, seqs []uint64) 
 	done := []replayed{}
 	var failed error
 	for _, seq := range seqs {
-		id, err := events.ReplayDeadLetter(ctx, bus, seq)
+		id, err := replayOne(ctx, bus, seq)
 		if err != nil {
 			failed = err // what was replayed before is still printed
 			break
@@ -285,6 +296,12 @@ func (s *session) replay(ctx context.Context, bus *eventbus.Bus, seqs []uint64) 
 		return err
 	}
 	return failed
+}
+
+func replayOne(ctx context.Context, bus *eventbus.Bus, seq uint64) (messageID string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	return events.ReplayDeadLetter(ctx, bus, seq)
 }
 
 func (s *session) printReplayed(done []replayed) error {

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
 	notifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/notifier/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"

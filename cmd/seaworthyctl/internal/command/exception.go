@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 )
 
@@ -32,7 +32,8 @@ Every exception needs an owner, a reason and an end; the images that it is for a
 judged again at once and when it ends, without anybody asking.`,
 		Example: `  seaworthyctl exception create text-cve --target CVE-2022-32149 \
       --repositories 'registry.example/shop/**' --purl pkg:golang/golang.org/x/text \
-      --owner team-shop --reason 'not reachable' --for 720h
+      --owner team-shop --reason 'not reachable' --for 720h \
+      --justification vulnerable_code_not_in_execute_path
   seaworthyctl exception create root-once --target rule:strict/not-root \
       --image-digest sha256:… --owner team-shop --reason 'migration' --until 2026-12-31T00:00:00Z`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -58,6 +59,7 @@ judged again at once and when it ends, without anybody asking.`,
 	flags.StringVar(&e.Owner, "owner", "", "who answers for it")
 	flags.StringVar(&e.Reason, "reason", "", "why it is right")
 	flags.StringVar(&e.Ticket, "ticket", "", "`URL` of a ticket")
+	flags.StringVar(&e.Justification, "justification", "", "why the image is not affected, in OpenVEX's `WORDS`; without it the risk is accepted")
 	flags.DurationVar(&lastsFor, "for", 0, "how long it lasts, for example 720h")
 	flags.StringVar(&until, "until", "", "when it ends, as RFC 3339 `TIME`")
 	return cmd

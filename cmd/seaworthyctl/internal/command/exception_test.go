@@ -49,10 +49,12 @@ func TestExceptions(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.golden("exception-create", f.run("exception", "create", "text-cve", "--target", "CVE-2022-32149", "--repositories", "r.example/shop/**",
-		"--purl", "pkg:golang/golang.org/x/text", "--owner", "shop", "--reason", "not reachable", "--ticket", "https://t.example/1", "--for", "720h"))
+		"--purl", "pkg:golang/golang.org/x/text", "--owner", "shop", "--reason", "not reachable", "--ticket", "https://t.example/1", "--for", "720h",
+		"--justification", "vulnerable_code_not_in_execute_path"))
 	want := &verifierv1.Exception{
 		Name: "text-cve", Target: "CVE-2022-32149", Repositories: "r.example/shop/**", Purl: "pkg:golang/golang.org/x/text", Owner: "shop",
 		Reason: "not reachable", Ticket: "https://t.example/1", ExpireTime: timestamppb.New(now.Add(720 * time.Hour)),
+		Justification: "vulnerable_code_not_in_execute_path",
 	}
 	asked := f.verifier.asked().(*verifierv1.CreateExceptionRequest)
 	if d := cmp.Diff(want, asked.GetException(), protocmp.Transform()); d != "" || asked.GetRequestId() == "" {

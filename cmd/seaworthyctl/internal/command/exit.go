@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 )

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
 )
 
 // Formats of the output.

@@ -28,6 +28,7 @@ func (s *session) sbom() *cobra.Command {
 for the same scan. -o changes nothing: the document is JSON. When the exit code
 is not 0 the document is not whole.`,
 		Example: `  seaworthyctl sbom shop/ledger:1.5.0 --format spdx-json > ledger.spdx.json
+  seaworthyctl sbom shop/ledger:1.5.0 --format cyclonedx-json > ledger.cdx.json
   seaworthyctl sbom shop/ledger:1.5.0 --platform linux/arm64`,
 		Args: oneImage,
 		RunE: s.run(func(ctx context.Context, args []string) error { return s.runSbom(ctx, args[0], format, platform) }),

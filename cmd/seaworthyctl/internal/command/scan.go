@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 )

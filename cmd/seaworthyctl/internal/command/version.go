@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
 )
 

@@ -69,8 +69,7 @@ type ScannerServiceClient interface {
 	// at most 64 KiB. The same report gives the same bytes.
 	//
 	// Errors: INVALID_ARGUMENT for an unknown format; NOT_FOUND
-	// (`SCAN_NOT_FOUND`) if the manifest has no finished scan; UNIMPLEMENTED for
-	// CycloneDX in this release.
+	// (`SCAN_NOT_FOUND`) if the manifest has no finished scan.
 	// Idempotency: reads only.
 	// Callers: operators, clients, the signer.
 	GetSbom(ctx context.Context, in *GetSbomRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetSbomResponse], error)
@@ -210,8 +209,7 @@ type ScannerServiceServer interface {
 	// at most 64 KiB. The same report gives the same bytes.
 	//
 	// Errors: INVALID_ARGUMENT for an unknown format; NOT_FOUND
-	// (`SCAN_NOT_FOUND`) if the manifest has no finished scan; UNIMPLEMENTED for
-	// CycloneDX in this release.
+	// (`SCAN_NOT_FOUND`) if the manifest has no finished scan.
 	// Idempotency: reads only.
 	// Callers: operators, clients, the signer.
 	GetSbom(*GetSbomRequest, grpc.ServerStreamingServer[GetSbomResponse]) error

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -53,6 +54,15 @@ func newSources(list []Source, isOwn func(mediaType, artifactType, tag string) b
 		}
 	}
 	return s
+}
+
+// sourceKey is the key of a request's source in its context.
+type sourceKey struct{}
+
+// sourceOf returns the source that the request was found to come from, or nil.
+func sourceOf(ctx context.Context) *source {
+	src, _ := ctx.Value(sourceKey{}).(*source)
+	return src
 }
 
 // authenticate returns the source that r proves to be, or nil. Hashes of equal

@@ -83,7 +83,7 @@ func New(cfg Config, d Deps) (*Server, error) {
 // Handler returns all routes, traced.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(WebhookPath, s.traced(http.HandlerFunc(s.webhook)))
+	mux.Handle(WebhookPath, s.identified(s.traced(http.HandlerFunc(s.webhook))))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.refuse(w, r, "", notFound) })
@@ -103,6 +103,21 @@ func (s *Server) HTTPServer() *http.Server {
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// identified finds out which source a request comes from. The trace context of
+// anybody else is dropped: strangers do not write into our traces, and a trace
+// that they say is sampled costs nothing.
+func (s *Server) identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		src := s.sources.authenticate(r)
+		if src == nil {
+			for _, header := range (propagation.TraceContext{}).Fields() {
+				r.Header.Del(header)
+			}
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sourceKey{}, src)))
+	})
 }
 
 // traced starts the server span, a child of the sender's if it sent a traceparent.

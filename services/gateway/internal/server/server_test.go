@@ -205,6 +205,21 @@ func TestWebhook_accepted(t *testing.T) {
 	}
 }
 
+// A stranger must neither choose the trace that its request is found under nor
+// have us record it.
+func TestWebhook_traceOfStrangers(t *testing.T) {
+	f := start(t, nil)
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	resp := f.do(t, request{
+		body:   envelope(event("1", "a")),
+		header: map[string]string{"Traceparent": parent, "Authorization": "Bearer wrong"},
+	})
+	d := wantProblem(t, resp, http.StatusUnauthorized, "unauthorized")
+	if d.TraceID == "" || d.TraceID == "0af7651916cd43dd8448eb211c80319c" {
+		t.Errorf("answered in trace %q", d.TraceID)
+	}
+}
+
 func TestWebhook_refused(t *testing.T) {
 	valid := envelope(event("1", "a"))
 	for name, tt := range map[string]struct {

@@ -44,7 +44,7 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, "", overloaded.WithRetryAfter(s.cfg.RetryAfter))
 		return
 	}
-	src := s.sources.authenticate(r)
+	src := sourceOf(r.Context())
 	if src == nil {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="seaworthy"`)
 		s.refuse(w, r, "", unauthorized)

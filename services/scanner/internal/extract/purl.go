@@ -16,26 +16,35 @@ func (f *found) pkg(d distro, location, layer string) core.Package {
 		Name: f.name, Version: f.version,
 		SourceName: f.sourceName, SourceVersion: f.sourceVersion,
 		Location: location, LayerDigest: layer, Licenses: f.licenses,
+		Ecosystem: Ecosystem(f.purlType, core.Distro{ID: d.id, Version: d.version}),
 	}
 	switch f.purlType {
 	case purl.TypeDebian:
-		p.Ecosystem = d.debEcosystem()
 		p.PURL = f.osPURL(d, "debian")
 	case purl.TypeApk:
-		p.Ecosystem = d.apkEcosystem()
 		p.PURL = f.osPURL(d, "alpine")
+	case purl.TypeRPM:
+		p.PURL = f.osPURL(d, "")
+		if d.advisoriesByBinary() {
+			p.SourceName, p.SourceVersion = "", ""
+		}
+	case purl.TypeGem:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeGem, "", f.name, f.version, nil, "").ToString()
+	case purl.TypeComposer:
+		namespace, name := splitLast(strings.ToLower(f.name), "/")
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeComposer, namespace, name, f.version, nil, "").ToString()
+	case purl.TypeNuget:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeNuget, "", f.name, f.version, nil, "").ToString()
+	case purl.TypeCargo:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeCargo, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeGolang:
-		p.Ecosystem = "Go"
 		p.PURL = f.goPURL()
 	case purl.TypeNPM:
-		p.Ecosystem = "npm"
 		namespace, name := splitLast(f.name, "/")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeNPM, strings.ToLower(namespace), strings.ToLower(name), f.version, nil, "").ToString()
 	case purl.TypePyPi:
-		p.Ecosystem = "PyPI"
 		p.PURL = packageurl.NewPackageURL(packageurl.TypePyPi, "", normalizePyPI(f.name), f.version, nil, "").ToString()
 	case purl.TypeMaven:
-		p.Ecosystem = "Maven"
 		group, artifact, _ := strings.Cut(f.name, ":")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, f.version, nil, "").ToString()
 	default:
@@ -44,7 +53,7 @@ func (f *found) pkg(d distro, location, layer string) core.Package {
 	return p
 }
 
-// osPURL follows the purl specification for deb and apk; `upstream` is what syft
+// osPURL follows the purl specification for deb, apk and rpm; `upstream` is what syft
 // and grype call the source package.
 func (f *found) osPURL(d distro, fallback string) string {
 	namespace := d.id
@@ -69,11 +78,33 @@ func (f *found) osPURL(d distro, fallback string) string {
 	case f.sourceVersion != "":
 		add("upstream", f.name+"@"+f.sourceVersion)
 	}
-	kind := packageurl.TypeDebian
-	if f.purlType == purl.TypeApk {
+	kind, version := packageurl.TypeDebian, f.version
+	switch f.purlType {
+	case purl.TypeApk:
 		kind = packageurl.TypeApk
+	case purl.TypeRPM:
+		kind, namespace = packageurl.TypeRPM, rpmNamespace(namespace)
+		// The specification keeps the epoch out of the version.
+		if epoch, rest, ok := strings.Cut(version, ":"); ok {
+			version = rest
+			add("epoch", epoch)
+		}
+		add("rpmmod", f.module)
 	}
-	return packageurl.NewPackageURL(kind, namespace, f.name, f.version, q, "").ToString()
+	return packageurl.NewPackageURL(kind, namespace, f.name, version, q, "").ToString()
+}
+
+// rpmNamespace is the vendor, which the purl specification asks for.
+func rpmNamespace(id string) string {
+	switch id {
+	case "rhel":
+		return "redhat"
+	case "sles", "sled", "sle_hpc":
+		return "suse"
+	case "opensuse-leap", "opensuse-tumbleweed":
+		return "opensuse"
+	}
+	return id
 }
 
 // goPURL gives module versions their `v`, as the module has it; the standard

@@ -1,5 +1,3 @@
-// Package sbom makes bills of materials of reports. The same report gives the
-// same bytes: nothing in them is a reading of a clock or of a random source.
 package sbom
 
 import (
@@ -7,10 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
-	"github.com/package-url/packageurl-go"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
@@ -19,53 +16,91 @@ import (
 
 const noAssertion = "NOASSERTION"
 
+// details are what SPDX has no member for. They are the comment of an annotation,
+// as JSON.
+type details struct {
+	Ecosystem     string `json:"ecosystem,omitempty"`
+	SourceName    string `json:"sourceName,omitempty"`
+	SourceVersion string `json:"sourceVersion,omitempty"`
+	Location      string `json:"location,omitempty"`
+	LayerDigest   string `json:"layerDigest,omitempty"`
+}
+
+// imageDetails are the same of the image.
+type imageDetails struct {
+	OS           string   `json:"os,omitempty"`
+	Architecture string   `json:"architecture,omitempty"`
+	Variant      string   `json:"variant,omitempty"`
+	Layers       []string `json:"layers,omitempty"`
+	Problems     []string `json:"problems,omitempty"`
+}
+
+// spdxWriter makes one document.
+type spdxWriter struct {
+	report *scannerv1.Report
+	doc    *v2_3.Document
+}
+
 // SPDX returns the SPDX 2.3 document of a report as JSON. name is what the image
 // is called, for example `registry.example/team/app`.
 func SPDX(name string, r *scannerv1.Report) ([]byte, error) {
-	root := imagePackage(name, r)
-	doc := &v2_3.Document{
+	w := &spdxWriter{report: r, doc: &v2_3.Document{
 		SPDXVersion:    v2_3.Version,
 		DataLicense:    v2_3.DataLicense,
 		SPDXIdentifier: "DOCUMENT",
 		DocumentName:   name + "@" + r.GetImageDigest(),
 		CreationInfo: &v2_3.CreationInfo{
 			Created:  created(r),
-			Creators: []common.Creator{{CreatorType: "Organization", Creator: "Seaworthy"}, {CreatorType: "Tool", Creator: "seaworthy-scanner-" + version(r)}},
+			Creators: []common.Creator{{CreatorType: "Organization", Creator: "Seaworthy"}, {CreatorType: "Tool", Creator: tool(r)}},
 		},
-		Packages:      []*v2_3.Package{root},
-		Relationships: []*v2_3.Relationship{relationship("DOCUMENT", common.TypeRelationshipDescribe, root.PackageSPDXIdentifier)},
-	}
-	for _, p := range r.GetPackages() {
-		sp := spdxPackage(p)
-		doc.Packages = append(doc.Packages, sp)
-		doc.Relationships = append(doc.Relationships, relationship(root.PackageSPDXIdentifier, common.TypeRelationshipContains, sp.PackageSPDXIdentifier))
-	}
-	var err error
-	if doc.DocumentNamespace, err = namespace(doc); err != nil {
+	}}
+	root, err := w.image(name)
+	if err != nil {
 		return nil, err
 	}
-	out, err := json.Marshal(doc)
+	w.add("DOCUMENT", common.TypeRelationshipDescribe, root)
+	if d := r.GetFacts(); d.GetDistroId() != "" {
+		w.add(root.PackageSPDXIdentifier, common.TypeRelationshipContains, &v2_3.Package{
+			PackageName: d.GetDistroId(), PackageVersion: d.GetDistroVersion(), PackageSPDXIdentifier: osRef,
+			PackageDownloadLocation: noAssertion, PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion,
+			// The specification writes it with a hyphen, its JSON schema so.
+			PackageCopyrightText: noAssertion, PrimaryPackagePurpose: "OPERATING_SYSTEM",
+		})
+	}
+	for _, p := range r.GetPackages() {
+		sp, err := w.pkg(p)
+		if err != nil {
+			return nil, err
+		}
+		w.add(root.PackageSPDXIdentifier, common.TypeRelationshipContains, sp)
+	}
+	slices.SortFunc(w.doc.OtherLicenses, func(a, b *v2_3.OtherLicense) int {
+		return strings.Compare(a.LicenseIdentifier, b.LicenseIdentifier)
+	})
+	w.doc.OtherLicenses = slices.CompactFunc(w.doc.OtherLicenses, func(a, b *v2_3.OtherLicense) bool {
+		return a.LicenseIdentifier == b.LicenseIdentifier
+	})
+	if w.doc.DocumentNamespace, err = namespace(w.doc); err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(w.doc)
 	if err != nil {
 		return nil, fmt.Errorf("encode SPDX: %w", err)
 	}
 	return out, nil
 }
 
-// created is the image's own time: the document says nothing that was not true
-// then.
-func created(r *scannerv1.Report) string {
-	t := time.Unix(0, 0)
-	if c := r.GetFacts().GetCreateTime(); c != nil && c.AsTime().Year() >= 1970 && c.AsTime().Year() <= 9999 {
-		t = c.AsTime()
-	}
-	return t.UTC().Format("2006-01-02T15:04:05Z")
-}
+// toolPrefix begins the name of the tool that wrote a document of ours.
+const toolPrefix = "seaworthy-scanner-"
 
-func version(r *scannerv1.Report) string {
-	if v := r.GetScanner().GetVersion(); v != "" {
-		return v
-	}
-	return "unknown"
+func tool(r *scannerv1.Report) string { return toolPrefix + version(r) }
+
+// add puts a package into the document and relates it.
+func (w *spdxWriter) add(from common.ElementID, kind string, p *v2_3.Package) {
+	w.doc.Packages = append(w.doc.Packages, p)
+	w.doc.Relationships = append(w.doc.Relationships, &v2_3.Relationship{
+		RefA: common.DocElementID{ElementRefID: from}, RefB: common.DocElementID{ElementRefID: p.PackageSPDXIdentifier}, Relationship: kind,
+	})
 }
 
 // namespace must be unique to the content of a document.
@@ -78,49 +113,69 @@ func namespace(doc *v2_3.Document) (string, error) {
 	return "https://seaworthy.dev/spdx/" + hex.EncodeToString(sum[:]), nil
 }
 
-func imagePackage(name string, r *scannerv1.Report) *v2_3.Package {
-	last := name[strings.LastIndex(name, "/")+1:]
-	var q packageurl.Qualifiers
-	if a := r.GetPlatform().GetArchitecture(); a != "" {
-		q = append(q, packageurl.Qualifier{Key: "arch", Value: a})
+func (w *spdxWriter) image(name string) (*v2_3.Package, error) {
+	r := w.report
+	note, err := w.annotation(imageDetails{
+		OS: r.GetPlatform().GetOs(), Architecture: r.GetPlatform().GetArchitecture(), Variant: r.GetPlatform().GetVariant(),
+		Layers: r.GetFacts().GetLayers(), Problems: r.GetProblems(),
+	})
+	if err != nil {
+		return nil, err
 	}
-	q = append(q, packageurl.Qualifier{Key: "repository_url", Value: name})
-	_, hexDigest, _ := strings.Cut(r.GetImageDigest(), ":")
+	var sums []common.Checksum
+	if r.GetImageDigest() != "" {
+		sums = []common.Checksum{{Algorithm: common.SHA256, Value: sha256Of(r.GetImageDigest())}}
+	}
 	return &v2_3.Package{
-		PackageName: name, PackageSPDXIdentifier: "Image", PackageVersion: r.GetImageDigest(),
+		PackageName: name, PackageSPDXIdentifier: imageRef, PackageVersion: r.GetImageDigest(),
 		PackageDownloadLocation: noAssertion, PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion,
 		PackageCopyrightText: noAssertion, PrimaryPackagePurpose: "CONTAINER",
-		PackageChecksums: []common.Checksum{{Algorithm: common.SHA256, Value: hexDigest}},
-		PackageExternalReferences: []*v2_3.PackageExternalReference{
-			purlReference(packageurl.NewPackageURL(packageurl.TypeOCI, "", strings.ToLower(last), r.GetImageDigest(), q, "").ToString()),
-		},
-	}
+		PackageChecksums:          sums,
+		PackageExternalReferences: []*v2_3.PackageExternalReference{purlReference(imagePURL(name, r))},
+		Annotations:               note,
+	}, nil
 }
 
-func spdxPackage(p *scannerv1.Package) *v2_3.Package {
-	sum := sha256.Sum256([]byte(p.GetPurl() + "\x00" + p.GetLocation()))
+func (w *spdxWriter) pkg(p *scannerv1.Package) (*v2_3.Package, error) {
+	note, err := w.annotation(details{
+		Ecosystem: p.GetEcosystem(), SourceName: p.GetSourceName(), SourceVersion: p.GetSourceVersion(),
+		Location: p.GetLocation(), LayerDigest: p.GetLayerDigest(),
+	})
+	if err != nil {
+		return nil, err
+	}
 	out := &v2_3.Package{
-		PackageName: p.GetName(), PackageVersion: p.GetVersion(),
-		PackageSPDXIdentifier:   common.ElementID("Package-" + hex.EncodeToString(sum[:12])),
+		PackageName: p.GetName(), PackageVersion: p.GetVersion(), PackageSPDXIdentifier: common.ElementID(elementID(p)),
 		PackageDownloadLocation: noAssertion, PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion,
 		PackageCopyrightText:      noAssertion,
 		PackageSourceInfo:         "found at /" + p.GetLocation() + " in layer " + p.GetLayerDigest(),
 		PackageExternalReferences: []*v2_3.PackageExternalReference{purlReference(p.GetPurl())},
+		Annotations:               note,
 	}
 	if len(p.GetLicenses()) > 0 {
-		// What packages declare is often no valid SPDX expression, and an invalid one
-		// would make the document invalid.
-		out.PackageLicenseComments = "declared by the package as: " + strings.Join(p.GetLicenses(), "; ")
+		out.PackageLicenseDeclared = expression(p.GetLicenses(), w.otherLicense)
 	}
-	return out
+	return out, nil
+}
+
+// otherLicense declares what is no licence of the SPDX list in the document.
+func (w *spdxWriter) otherLicense(declared string) string {
+	ref := licenseRef(declared)
+	w.doc.OtherLicenses = append(w.doc.OtherLicenses, &v2_3.OtherLicense{LicenseIdentifier: ref, ExtractedText: declared, LicenseName: noAssertion})
+	return ref
+}
+
+func (w *spdxWriter) annotation(of any) ([]v2_3.Annotation, error) {
+	content, err := json.Marshal(of)
+	if err != nil {
+		return nil, fmt.Errorf("encode SPDX: %w", err)
+	}
+	return []v2_3.Annotation{{
+		Annotator:      common.Annotator{AnnotatorType: "Tool", Annotator: tool(w.report)},
+		AnnotationDate: created(w.report), AnnotationType: "OTHER", AnnotationComment: string(content),
+	}}, nil
 }
 
 func purlReference(purl string) *v2_3.PackageExternalReference {
 	return &v2_3.PackageExternalReference{Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: purl}
-}
-
-func relationship(from common.ElementID, kind string, to common.ElementID) *v2_3.Relationship {
-	return &v2_3.Relationship{
-		RefA: common.DocElementID{ElementRefID: from}, RefB: common.DocElementID{ElementRefID: to}, Relationship: kind,
-	}
 }

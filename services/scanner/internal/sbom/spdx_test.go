@@ -2,6 +2,7 @@ package sbom_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,13 +17,16 @@ import (
 
 func report() *scannerv1.Report {
 	return &scannerv1.Report{
-		ImageDigest: "sha256:00", Platform: &typev1.Platform{Os: "linux", Architecture: "amd64"},
-		Facts:   &scannerv1.ImageFacts{CreateTime: timestamppb.New(time.Date(2024, 1, 2, 3, 4, 5, 999, time.UTC))},
+		ImageDigest: "sha256:" + strings.Repeat("0", 64), Platform: &typev1.Platform{Os: "linux", Architecture: "amd64"},
+		Facts:   &scannerv1.ImageFacts{CreateTime: timestamppb.New(time.Date(2024, 1, 2, 3, 4, 5, 999, time.UTC)), DistroId: "debian", DistroVersion: "12", Layers: []string{"sha256:01"}},
 		Scanner: &scannerv1.ScannerInfo{Version: "1.2.3"},
 		Packages: []*scannerv1.Package{
 			{Purl: "pkg:npm/a@1", Name: "a", Version: "1", Location: "x/package.json", LayerDigest: "sha256:01", Licenses: []string{"custom licence"}},
 			{Purl: "pkg:npm/a@1", Name: "a", Version: "1", Location: "y/package.json", LayerDigest: "sha256:01"},
 			{Purl: "pkg:golang/main", Name: "main", Location: "app"},
+			{Purl: "pkg:npm/b@1", Name: "b", Version: "1", Location: "b/package.json", Licenses: []string{"MIT", "Apache-2.0 OR GPL-2.0-only"}},
+			{Purl: "pkg:maven/org.x/y@1", Name: "org.x:y", Version: "1", Location: "y.jar", Licenses: []string{"MIT", "custom licence"}, Ecosystem: "Maven"},
+			{Purl: "pkg:npm/c@1", Name: "c", Version: "1", Location: "c/package.json", Licenses: []string{"LicenseRef-own", "NOASSERTION"}},
 		},
 	}
 }
@@ -37,18 +41,28 @@ func TestSPDX(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if doc.SPDXVersion != "SPDX-2.3" || doc.CreationInfo.Created != "2024-01-02T03:04:05Z" || len(doc.Packages) != 4 || len(doc.Relationships) != 4 {
+	if doc.SPDXVersion != "SPDX-2.3" || doc.CreationInfo.Created != "2024-01-02T03:04:05Z" || len(doc.Packages) != 8 || len(doc.Relationships) != 8 {
 		t.Errorf("document %s", content)
 	}
 	ids := map[string]bool{}
 	for _, p := range doc.Packages {
 		ids[string(p.PackageSPDXIdentifier)] = true
-		if len(p.PackageExternalReferences) != 1 {
+		if len(p.PackageExternalReferences) != 1 && p.PrimaryPackagePurpose != "OPERATING_SYSTEM" {
 			t.Errorf("package %s has no purl", p.PackageName)
 		}
 	}
-	if len(ids) != 4 {
+	if len(ids) != 8 {
 		t.Errorf("identifiers %v", ids)
+	}
+	const custom = "LicenseRef-9827295e2aabd454"
+	want := []string{custom, "NOASSERTION", "NOASSERTION", "MIT AND (Apache-2.0 OR GPL-2.0-only)", "MIT AND " + custom, "LicenseRef-6b8a93f789451ea6 AND LicenseRef-8560fc6692684d8d"}
+	for i, p := range doc.Packages[2:] {
+		if p.PackageLicenseDeclared != want[i] {
+			t.Errorf("licence of %s is %q, want %q", p.PackageName, p.PackageLicenseDeclared, want[i])
+		}
+	}
+	if len(doc.OtherLicenses) != 3 {
+		t.Errorf("licences %v", doc.OtherLicenses)
 	}
 }
 

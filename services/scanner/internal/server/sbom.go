@@ -2,7 +2,6 @@ package server
 
 import (
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
@@ -17,10 +16,11 @@ const chunkSize = 64 << 10
 
 // GetSbom implements the RPC.
 func (s *scanner) GetSbom(req *scannerv1.GetSbomRequest, stream grpc.ServerStreamingServer[scannerv1.GetSbomResponse]) error {
+	write := sbom.SPDX
 	switch req.GetFormat() {
 	case scannerv1.SbomFormat_SBOM_FORMAT_UNSPECIFIED, scannerv1.SbomFormat_SBOM_FORMAT_SPDX_JSON:
 	case scannerv1.SbomFormat_SBOM_FORMAT_CYCLONEDX_JSON:
-		return apierr.New(codes.Unimplemented, "UNIMPLEMENTED", "CycloneDX is not made in this release")
+		write = sbom.CycloneDX
 	default:
 		return apierr.InvalidField("format", "is not known")
 	}
@@ -40,7 +40,7 @@ func (s *scanner) GetSbom(req *scannerv1.GetSbomRequest, stream grpc.ServerStrea
 	if err != nil {
 		return err
 	}
-	doc, err := sbom.SPDX(sc.Image.Name(), r)
+	doc, err := write(sc.Image.Name(), r)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -18,7 +20,8 @@ import (
 // Verdicts is what the signer asks the verifier.
 type Verdicts = verifierv1.VerdictServiceClient
 
-// VSA attaches verdicts to their images as SLSA verification summaries.
+// VSA attaches verdicts to their images as SLSA verification summaries, and the
+// exceptions that they rest on as OpenVEX documents.
 type VSA struct {
 	Verdicts Verdicts
 	Evidence Attacher
@@ -53,9 +56,14 @@ func (h *VSA) Handle(ctx context.Context, e *eventv1.VerdictReachedEvent, _ *eve
 	if err != nil {
 		return eventbus.Permanent(ReasonVerdictInvalid, err)
 	}
+	claims = append(claims, core.VEXs(toVerdict(v), image.Name(), h.VerifierID)...)
+	bySubject := map[string][]core.Predicate{}
 	for _, c := range claims {
-		if _, err := h.Evidence.Attach(ctx, image.WithDigest(c.Digest), []core.Predicate{c.Predicate}); err != nil {
-			return fault(fmt.Errorf("attach the verdict to %s: %w", c.Digest, err))
+		bySubject[c.Digest] = append(bySubject[c.Digest], c.Predicate)
+	}
+	for _, digest := range slices.Sorted(maps.Keys(bySubject)) {
+		if _, err := h.Evidence.Attach(ctx, image.WithDigest(digest), bySubject[digest]); err != nil {
+			return fault(fmt.Errorf("attach the verdict to %s: %w", digest, err))
 		}
 	}
 	h.Log.InfoContext(ctx, "verdict attached", slog.String("image", image.String()), slog.String("verdict", v.GetDigest()))
@@ -112,11 +120,20 @@ func toVerdict(v *verifierv1.Verdict) core.Verdict {
 		pv := core.PlatformVerdict{Digest: p.GetDigest(), Outcome: outcome(p.GetState())}
 		for _, r := range p.GetPolicies() {
 			pv.Policies = append(pv.Policies, core.Policy{Name: r.GetPolicy(), Digest: r.GetPolicyDigest()})
+			for _, rule := range r.GetRules() {
+				pv.Exceptions = append(pv.Exceptions, rule.GetExceptions()...)
+			}
 		}
 		for _, a := range p.GetInputs().GetAttestations() {
 			pv.Inputs = append(pv.Inputs, a.GetManifestDigest())
 		}
 		out.Platforms = append(out.Platforms, pv)
+	}
+	for _, x := range v.GetExceptions() {
+		out.Exceptions = append(out.Exceptions, core.Exception{
+			Name: x.GetName(), Target: x.GetTarget(), PURLs: x.GetPurls(), Owner: x.GetOwner(), Reason: x.GetReason(),
+			Ticket: x.GetTicket(), Justification: x.GetJustification(), ExpireTime: x.GetExpireTime().AsTime(),
+		})
 	}
 	return out
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // SameContent reports whether two predicates of one type say the same. Fields
-// that name the occasion are left out: when a scan ran and which scan it was.
+// that name the occasion are left out: when a scan ran and which scan it was, when a verdict was reached.
 // It lets the signer recognise its own attestation in the registry after it lost
 // its log.
 func SameContent(predicateType string, a, b json.RawMessage) bool {
@@ -27,6 +27,11 @@ func withoutOccasion(predicateType string, raw json.RawMessage) (map[string]any,
 	case PredicateVulnsV02, PredicateCosignVuln:
 		delete(m, "metadata")
 		delete(m, "invocation")
+	case PredicateReference:
+		delete(m, "https://seaworthy.dev/index/v1")
+	case PredicateOpenVEX:
+		delete(m, "timestamp")
+		delete(m, "@id")
 	}
 	return m, true
 }

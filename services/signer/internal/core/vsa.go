@@ -24,6 +24,8 @@ type Verdict struct {
 	EvaluateTime time.Time
 	// Platforms are the verdicts of its manifests.
 	Platforms []PlatformVerdict
+	// Exceptions are those that it rests on.
+	Exceptions []Exception
 }
 
 // PlatformVerdict is the verdict of one platform manifest.
@@ -33,6 +35,8 @@ type PlatformVerdict struct {
 	Policies []Policy
 	// Inputs are the digests of the attestations it was made from.
 	Inputs []string
+	// Exceptions are the names of those that it rests on.
+	Exceptions []string
 }
 
 // Policy names one version of a policy.

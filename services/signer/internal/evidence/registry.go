@@ -29,6 +29,19 @@ func (w *Writer) listed(ctx context.Context, ref imageref.Ref) (map[string]regis
 	return out, nil
 }
 
+// Children returns the digests and media types of the manifests that the index
+// that ref names by digest lists. It is ErrNoSubject if there is no such index.
+func (w *Writer) Children(ctx context.Context, ref imageref.Ref) (map[string]string, error) {
+	_, raw, err := w.registry.Manifest(ctx, imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest})
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", ErrNoSubject, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the index: %w", err)
+	}
+	return core.ManifestsOf(raw)
+}
+
 // there says whether a referrer can be found and exists: some registries list
 // referrers that were deleted.
 func (w *Writer) there(ctx context.Context, ref imageref.Ref, manifest string, listed map[string]registry.Descriptor) (bool, error) {
@@ -74,36 +87,37 @@ func (w *Writer) readBack(ctx context.Context, ref imageref.Ref, e store.Entry, 
 // adopt writes into the log what this signer attached and the log does not know,
 // because it was lost or is an older copy, and says whether there was any. It
 // keeps an image at one attestation in force then.
-func (w *Writer) adopt(ctx context.Context, ref imageref.Ref, line store.Line, p core.Predicate, listed map[string]registry.Descriptor, roots attest.TrustRoots) (bool, error) {
-	known, err := w.store.Known(ctx, line)
+func (w *Writer) adopt(ctx context.Context, t turn, p core.Predicate) (bool, error) {
+	known, err := w.store.Known(ctx, t.line)
 	if err != nil {
 		return false, err
 	}
 	news := false
-	for digest, d := range listed {
-		t, said := d.Annotations[attest.AnnotationPredicateType]
-		news = news || !known[digest] && (!said || t == p.Type)
+	for digest, d := range t.listed {
+		claimed, said := d.Annotations[attest.AnnotationPredicateType]
+		news = news || !known[digest] && (!said || claimed == p.Type)
 	}
 	if !news {
 		return false, nil
 	}
-	found, err := attest.Fetch(ctx, w.registry, ref, attest.Limits{PredicateTypes: []string{p.Type}})
+	found, err := attest.Fetch(ctx, w.registry, t.ref, attest.Limits{PredicateTypes: []string{p.Type}})
 	if errors.Is(err, attest.ErrTooLarge) || errors.Is(err, registry.ErrTooLarge) {
 		// Somebody attached so much that it cannot be searched. One attestation
 		// too many is better than none.
 		w.log.WarnContext(ctx, "too many attestations to look for an earlier one",
-			slog.String("image", ref.String()), slog.Any("error", err))
+			slog.String("image", t.ref.String()), slog.Any("error", err))
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
+	roots := attest.TrustRoots{Keys: t.trusted, At: w.now()}
 	adopted := false
 	for _, r := range found {
 		if known[r.Digest] {
 			continue
 		}
-		v, err := r.Verify(ref.Digest, roots)
+		v, err := r.Verify(t.ref.Digest, roots)
 		if err != nil {
 			if registry.Temporary(err) {
 				return false, fmt.Errorf("look for an earlier attestation: %w", err)
@@ -117,7 +131,7 @@ func (w *Writer) adopt(ctx context.Context, ref imageref.Ref, line store.Line, p
 		if err != nil {
 			continue // not written by this program
 		}
-		if err := w.remember(ctx, line, p, r, v, payload); err != nil {
+		if err := w.remember(ctx, t.line, p, r, v, payload); err != nil {
 			return false, err
 		}
 		adopted = true

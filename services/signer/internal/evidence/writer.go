@@ -32,6 +32,9 @@ var (
 	ErrNotReadBack = errors.New("the registry does not give back what was written")
 	// ErrNoSubject: the manifest to attest is not in the registry.
 	ErrNoSubject = errors.New("the image is no longer in the registry")
+	// ErrRevised: a claim was made of the one in force, and meanwhile another came
+	// into force. Trying again helps.
+	ErrRevised = errors.New("another attestation came into force meanwhile")
 )
 
 // Attached is an attestation that is in the registry.
@@ -93,8 +96,10 @@ type claim struct {
 
 // Attach makes sure that the manifest that ref names by digest carries an
 // attestation for each claim, or of a later one of its type, and returns them in
-// the order of the claims.
-// Errors are those of the registry, of the store, of attest, and ErrNotReadBack.
+// the order of the claims. Claims that turn out to be nothing when they are
+// revised are left out.
+// Errors are those of the registry, of the store, of attest, ErrNotReadBack and
+// ErrRevised.
 func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
 	ref = imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest}
 	subject, err := w.registry.Resolve(ctx, ref)
@@ -108,10 +113,14 @@ func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Pre
 	if err != nil {
 		return nil, err
 	}
-	work := make([]claim, len(claims))
-	for i, p := range claims {
-		if work[i], err = w.prepare(ctx, ref, p, listed); err != nil {
+	var work []claim
+	for _, p := range claims {
+		c, ok, err := w.prepare(ctx, ref, p, listed)
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Type, err)
+		}
+		if ok {
+			work = append(work, c)
 		}
 	}
 	if err := w.attach(ctx, ref, subject, work); err != nil {
@@ -127,33 +136,65 @@ func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Pre
 }
 
 // prepare finds or makes the log entry of a claim and decides whether it has to
-// be attached. Nothing is written to the registry here.
-func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate, listed map[string]registry.Descriptor) (claim, error) {
+// be attached. It says false if there is nothing to claim. Nothing is written to
+// the registry here.
+func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate, listed map[string]registry.Descriptor) (claim, bool, error) {
 	line := store.Line{
 		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest, PredicateType: p.Type,
 	}
 	trusted, err := w.keys.Trusted(ctx)
 	if err != nil {
-		return claim{}, err
+		return claim{}, false, err
 	}
-	roots := attest.TrustRoots{Keys: trusted, At: w.now()}
+	t := turn{ref: ref, line: line, listed: listed, trusted: trusted}
+	if p.Revise != nil {
+		revised, ok, err := w.revise(ctx, &t, p)
+		if err != nil || !ok {
+			return claim{}, false, err
+		}
+		p = revised
+	}
+	c, err := w.decide(ctx, t, p)
+	return c, true, err
+}
+
+// turn is what is known when a claim's turn comes.
+type turn struct {
+	ref     imageref.Ref
+	line    store.Line
+	listed  map[string]registry.Descriptor
+	trusted []attest.TrustedKey
+	// revised is set if the claim was made of the entry with the ID before, of
+	// none if that is empty.
+	revised bool
+	before  string
+}
+
+func (w *Writer) decide(ctx context.Context, t turn, p core.Predicate) (claim, error) {
+	changed := false
 	serves := func(e store.Entry) bool {
+		// Begin does not write what is served, and thus nothing made of the wrong one.
+		if changed = t.revised && e.ID != t.before; changed {
+			return true
+		}
 		return core.InForce{
-			ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime, Revoked: revoked(trusted, e.KeyID),
+			ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime, Revoked: revoked(t.trusted, e.KeyID),
 		}.Serves(p, w.maxAge)
 	}
-	e, err := w.store.Current(ctx, line)
+	e, err := w.store.Current(ctx, t.line)
 	switch {
-	case err == nil && serves(e):
-		return w.present(ctx, ref, p, e, listed)
+	case err == nil && serves(e) && !changed:
+		return w.present(ctx, t.ref, p, e, t.listed)
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return claim{}, err
 	}
-	adopted, err := w.adopt(ctx, ref, line, p, listed, roots)
-	if err != nil {
-		return claim{}, err
+	adopted := false
+	if !t.revised {
+		if adopted, err = w.adopt(ctx, t, p); err != nil {
+			return claim{}, err
+		}
 	}
-	made, err := w.sign(ctx, store.Key{Line: line, ContentKey: p.ContentKey}, p)
+	made, err := w.sign(ctx, store.Key{Line: t.line, ContentKey: p.ContentKey}, p)
 	if err != nil {
 		return claim{}, err
 	}
@@ -163,6 +204,8 @@ func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate
 	switch {
 	case e.ID == made.ID:
 		return claim{entry: e, outcome: outcomeSigned, attach: !e.Done()}, nil
+	case changed:
+		return claim{}, ErrRevised
 	case adopted && e.Done():
 		return claim{entry: e, outcome: outcomeAdopted}, nil
 	default: // another process was faster

@@ -14,6 +14,9 @@ import (
 // maxNarrowing bounds the evaluations that find out which exceptions a rule needs.
 const maxNarrowing = 50
 
+// MaxExceptionPurls bounds the packages that the use of an exception names.
+const MaxExceptionPurls = 1000
+
 // Exception lets an image pass in spite of a vulnerability or a rule, for a time.
 type Exception struct {
 	Name string
@@ -28,9 +31,22 @@ type Exception struct {
 	// Policy and Rule name a rule; an empty policy is every policy.
 	Policy, Rule  string
 	Owner, Reason string
-	ExpireTime    time.Time
+	// Justification in OpenVEX's words: the vulnerability does not affect the image.
+	// Empty if the risk is accepted.
+	Justification string
+	// Ticket is a link, may be empty.
+	Ticket     string
+	ExpireTime time.Time
 	// Matches tells whether it is for a platform manifest of an image.
 	Matches func(image imageref.Ref, platformDigest string) bool
+}
+
+// ExceptionUse is an exception that a verdict rests on.
+type ExceptionUse struct {
+	Exception
+	// Purls of the packages with findings that it covers, sorted, at most
+	// MaxExceptionPurls; none for an exception from a rule.
+	Purls []string
 }
 
 // inForce lists the exceptions for a platform manifest, ordered by name.
@@ -125,13 +141,13 @@ func holdsWithout(ctx context.Context, r *Rule, facts *Facts, used []Exception) 
 }
 
 // use notes that the verdict rests on exceptions and says so.
-func (j *platformJudge) use(used []Exception, policy string, r *Rule, what string) (names []string) {
+func (j *platformJudge) use(used []Exception, policy string, r *Rule, facts *Facts, what string) (names []string) {
 	var by []string
 	for _, e := range used {
 		names = append(names, e.Name)
 		by = append(by, fmt.Sprintf("%s (%s) until %s", e.Name, e.Owner, e.ExpireTime.UTC().Format(time.RFC3339)))
 		j.ends.add(e.ExpireTime)
-		j.used[e.Name] = e
+		j.used[e.Name] = ExceptionUse{Exception: e, Purls: j.used[e.Name].with(&e, facts.Findings)}
 	}
 	would := "would be FAIL"
 	if r.Warn {
@@ -139,4 +155,17 @@ func (j *platformJudge) use(used []Exception, policy string, r *Rule, what strin
 	}
 	j.because(CodeRuleExcepted, policy, r.Name, would+": "+what+"; excepted by "+strings.Join(by, ", "))
 	return names
+}
+
+// with are the purls of the use and of the findings that the exception covers.
+func (u ExceptionUse) with(e *Exception, findings []Finding) []string {
+	purls := u.Purls
+	for i := range findings {
+		if p := findings[i].Purl; p != "" && e.covers(&findings[i]) {
+			purls = append(purls, p)
+		}
+	}
+	slices.Sort(purls)
+	purls = slices.Compact(purls)
+	return purls[:min(len(purls), MaxExceptionPurls)]
 }

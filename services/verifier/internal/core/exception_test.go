@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -120,5 +121,48 @@ func TestExceptions(t *testing.T) {
 				t.Errorf("%d exceptions recorded, %d in force", n, len(tc.exceptions))
 			}
 		})
+	}
+}
+
+// TestExceptionUse names the packages that an exception was used for, over all
+// platforms, and what its owner wrote.
+func TestExceptionUse(t *testing.T) {
+	t.Parallel()
+	finding := func(id, purl string) core.Finding {
+		return core.Finding{ID: id, Purl: purl, SeverityRank: core.SeverityCritical}
+	}
+	amd, arm := evidence(), evidence()
+	arm.Digest = "sha256:arm"
+	amd.Report.Findings = []core.Finding{finding("CVE-1", "pkg:deb/debian/zlib@1.2?arch=amd64"), finding("CVE-1", "pkg:deb/debian/zlib@1.2?arch=amd64")}
+	arm.Report.Findings = []core.Finding{finding("CVE-1", "pkg:deb/debian/zlib@1.2?arch=arm64"), finding("CVE-2", "")}
+	cve := exception("cve", "CVE-1", 1)
+	cve.Justification, cve.Ticket = "inline_mitigations_already_exist", "https://t.example/1"
+	rule := exception("rule", "rule:other", 1)
+	many := evidence()
+	many.Digest = "sha256:many"
+	for i := range core.MaxExceptionPurls + 1 {
+		many.Report.Findings = append(many.Report.Findings, finding("CVE-3", fmt.Sprintf("pkg:generic/p%05d@1", i)))
+	}
+	v, err := core.Judge(t.Context(), core.Input{
+		Image: image, Platforms: []core.PlatformEvidence{amd, arm, many}, Now: now,
+		Policies: []core.Policy{
+			policy("p", core.Rule{Name: "no-critical", Check: noCritical{}}, core.Rule{Name: "again", Check: noCritical{}}),
+			policy("q", core.Rule{Name: "other", Check: noCritical{}}),
+		},
+		Exceptions: []core.Exception{cve, exception("two", "CVE-2", 1), exception("three", "CVE-3", 1), rule},
+	})
+	if err != nil || v.State != core.StatePass {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	var got []string
+	for _, u := range v.Exceptions {
+		got = append(got, fmt.Sprintf("%s %d %s %s", u.Name, len(u.Purls), u.Justification, u.Ticket))
+	}
+	want := []string{"cve 2 inline_mitigations_already_exist https://t.example/1", "rule 0  ", fmt.Sprintf("three %d  ", core.MaxExceptionPurls), "two 0  "}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"pkg:deb/debian/zlib@1.2?arch=amd64", "pkg:deb/debian/zlib@1.2?arch=arm64"}, v.Exceptions[0].Purls); d != "" {
+		t.Errorf("purls (-want +got):\n%s", d)
 	}
 }

@@ -34,7 +34,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	v := Verdict{Image: in.Image, EvaluateTime: in.Now}
 	policies := matching(in.Policies, in.Image)
 	var ends deadline
-	used := map[string]Exception{}
+	used := map[string]ExceptionUse{}
 	for i := range in.Platforms {
 		j := platformJudge{in: in, evidence: &in.Platforms[i], ends: &ends, used: used}
 		pv := j.judge(ctx, policies)
@@ -99,7 +99,7 @@ type platformJudge struct {
 	// exceptions in force for the manifest, ordered by name.
 	exceptions []Exception
 	// used collects, by name, those that the verdict rests on.
-	used map[string]Exception
+	used map[string]ExceptionUse
 }
 
 func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVerdict {
@@ -236,7 +236,7 @@ func (j *platformJudge) rule(ctx context.Context, policy string, r *Rule, facts 
 		}
 	}
 	if used := j.excepted(ctx, policy, r, facts); len(used) > 0 {
-		res.Outcome, res.Exceptions = OutcomeExcepted, j.use(used, policy, r, message)
+		res.Outcome, res.Exceptions = OutcomeExcepted, j.use(used, policy, r, facts, message)
 		return res
 	}
 	code := CodeRuleDenied

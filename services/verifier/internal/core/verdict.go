@@ -29,7 +29,7 @@ type Verdict struct {
 	// nothing it rests on ends.
 	ExpireTime time.Time
 	// Exceptions that it rests on, ordered by name.
-	Exceptions []Exception
+	Exceptions []ExceptionUse
 }
 
 // Reason is one reason of a verdict.

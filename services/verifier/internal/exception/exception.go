@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,15 @@ var (
 	purlPattern          = regexp.MustCompile(`^pkg:[a-z0-9.+-]+/[!-~]{1,400}$`)
 )
 
+// Justifications are OpenVEX's words for why a vulnerability does not affect an image.
+var Justifications = []string{
+	"component_not_present",
+	"vulnerable_code_not_present",
+	"vulnerable_code_not_in_execute_path",
+	"vulnerable_code_cannot_be_controlled_by_adversary",
+	"inline_mitigations_already_exist",
+}
+
 // Exception is the content of an exception: what is written, and nothing that the
 // service adds. Its JSON is what is kept and digested.
 type Exception struct {
@@ -47,6 +57,8 @@ type Exception struct {
 	Reason       string    `json:"reason"`
 	Ticket       string    `json:"ticket,omitempty"`
 	ExpireTime   time.Time `json:"expire_time"`
+	// Justification is one of Justifications, or empty if the risk is accepted.
+	Justification string `json:"justification,omitempty"`
 }
 
 // Fault is what is wrong with one field.
@@ -83,6 +95,13 @@ func (e *Exception) Check() []Fault {
 	}
 	if e.Purl != "" && isRule {
 		fault("purl", "an exception from a rule is for all packages")
+	}
+	switch {
+	case e.Justification == "":
+	case isRule:
+		fault("justification", "an exception from a rule has none: it is about a vulnerability")
+	case !slices.Contains(Justifications, e.Justification):
+		fault("justification", "must be empty or one of %s", strings.Join(Justifications, ", "))
 	}
 	for _, t := range []struct {
 		field, value string
@@ -142,7 +161,8 @@ func (e *Exception) Core() (core.Exception, error) {
 		return core.Exception{}, err
 	}
 	out := core.Exception{
-		Name: e.Name, Digest: digest, Target: e.Target, Purl: e.Purl, Owner: e.Owner, Reason: e.Reason, ExpireTime: e.ExpireTime.UTC(),
+		Name: e.Name, Digest: digest, Target: e.Target, Purl: e.Purl, Owner: e.Owner, Reason: e.Reason,
+		Justification: e.Justification, Ticket: e.Ticket, ExpireTime: e.ExpireTime.UTC(),
 	}
 	policyName, rule, isRule, ok := e.target()
 	if !ok {

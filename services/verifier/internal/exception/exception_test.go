@@ -23,18 +23,20 @@ spec:
   owner: team-a
   reason: not reachable
   ticket: https://tickets.example/1
+  justification: vulnerable_code_not_in_execute_path
   expires: 2026-12-31T00:00:00Z
 `
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	set, err := Parse("e.yaml", []byte("---\n"+good+"---\n"+strings.NewReplacer("text-cve", "rule", "CVE-2022-32149", "rule:baseline/not-root", "  purl: pkg:golang/golang.org/x/text\n", "").Replace(good)))
+	set, err := Parse("e.yaml", []byte("---\n"+good+"---\n"+strings.NewReplacer("text-cve", "rule", "CVE-2022-32149", "rule:baseline/not-root", "  purl: pkg:golang/golang.org/x/text\n", "", "  justification: vulnerable_code_not_in_execute_path\n", "").Replace(good)))
 	if err != nil || len(set) != 2 {
 		t.Fatalf("%+v, %v", set, err)
 	}
 	want := Exception{
 		Name: "text-cve", Target: "CVE-2022-32149", Repositories: "r.example/team/**", Purl: "pkg:golang/golang.org/x/text",
 		Owner: "team-a", Reason: "not reachable", Ticket: "https://tickets.example/1", ExpireTime: time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC),
+		Justification: "vulnerable_code_not_in_execute_path",
 	}
 	if d := cmp.Diff(want, set[0]); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -48,7 +50,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("decoded: %+v, %v", again, err)
 	}
 	c, err := set[0].Core()
-	if err != nil || c.Digest != digest || c.Vulnerability != "CVE-2022-32149" || c.Rule != "" {
+	if err != nil || c.Digest != digest || c.Vulnerability != "CVE-2022-32149" || c.Rule != "" || c.Justification != set[0].Justification || c.Ticket != set[0].Ticket {
 		t.Errorf("core: %+v, %v", c, err)
 	}
 	if !c.Matches(imageref.Ref{Registry: "r.example", Repository: "team/app"}, "") || c.Matches(imageref.Ref{Registry: "r.example", Repository: "other/app"}, "") {
@@ -82,6 +84,8 @@ func TestParseRefuses(t *testing.T) {
 		"nowhere":             {replace("  repositories: r.example/team/**\n", ""), "repositories: a glob of repositories or an image's digest"},
 		"both":                {replace("  owner", "  image_digest: sha256:aa\n  owner"), "not both"},
 		"digest of algorithm": {replace("repositories: r.example/team/**", "image_digest: sha512:aa"), "image_digest:"},
+		"bad word":            {replace("vulnerable_code_not_in_execute_path", "trust_me"), "justification: must be empty or one of component_not_present"},
+		"word of a rule":      {replace("CVE-2022-32149", "rule:not-root"), "justification: an exception from a rule has none"},
 		"bad glob":            {replace("r.example/team/**", "'a b'"), "is no glob"},
 		"wrong kind":          {replace("kind: Exception", "kind: Policy"), "kind Exception"},
 		"twice":               {good + "---\n" + good, "is used twice"},
@@ -120,6 +124,8 @@ func TestLoad(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte("---\n---\na: &a [*a]\n"))
+	f.Add([]byte(strings.NewReplacer("CVE-2022-32149", "rule:p/r", "  purl: pkg:golang/golang.org/x/text\n", "", "  justification: vulnerable_code_not_in_execute_path\n", "").Replace(good)))
+	f.Add([]byte(strings.Replace(good, "repositories: r.example/team/**", "image_digest: sha256:"+strings.Repeat("a", 64), 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, err := Parse("f", data)
 		if err != nil {

@@ -31,6 +31,8 @@ type document struct {
 		Reason       string    `yaml:"reason"`
 		Ticket       string    `yaml:"ticket"`
 		Expires      time.Time `yaml:"expires"`
+		// Justification is of the exception.
+		Justification string `yaml:"justification"`
 	} `yaml:"spec"`
 }
 
@@ -61,6 +63,7 @@ func Parse(name string, data []byte) ([]Exception, error) {
 		e := Exception{
 			Name: d.Metadata.Name, Target: d.Spec.Target, Repositories: d.Spec.Repositories, ImageDigest: d.Spec.ImageDigest,
 			Purl: d.Spec.Purl, Owner: d.Spec.Owner, Reason: d.Spec.Reason, Ticket: d.Spec.Ticket, ExpireTime: d.Spec.Expires.UTC(),
+			Justification: d.Spec.Justification,
 		}
 		if d.APIVersion != "seaworthy.dev/v1" || d.Kind != "Exception" {
 			faults = append(faults, fmt.Errorf("%s: document %d: apiVersion must be seaworthy.dev/v1 and kind Exception", name, n))

@@ -49,6 +49,7 @@ func (s *Exceptions) CreateException(ctx context.Context, req *verifierv1.Create
 	e := exception.Exception{
 		Name: m.GetName(), Target: m.GetTarget(), Repositories: m.GetRepositories(), ImageDigest: m.GetImageDigest(),
 		Purl: m.GetPurl(), Owner: m.GetOwner(), Reason: m.GetReason(), Ticket: m.GetTicket(),
+		Justification: m.GetJustification(),
 	}
 	if t := m.GetExpireTime(); t != nil {
 		e.ExpireTime = t.AsTime()
@@ -173,6 +174,6 @@ func exceptionMessage(stored store.Exception) (*verifierv1.Exception, error) {
 	return &verifierv1.Exception{
 		Name: e.Name, Target: e.Target, Repositories: e.Repositories, Purl: e.Purl, Owner: e.Owner, Reason: e.Reason,
 		ExpireTime: timestamppb.New(e.ExpireTime), ImageDigest: e.ImageDigest, Ticket: e.Ticket, Digest: digest,
-		CreateTime: timestamppb.New(stored.CreateTime), FromFile: stored.FromFile,
+		CreateTime: timestamppb.New(stored.CreateTime), FromFile: stored.FromFile, Justification: e.Justification,
 	}, nil
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/osvfiles"
+	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 )
 
 func write(t *testing.T, path string, data []byte) string {

@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/output"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 )
 

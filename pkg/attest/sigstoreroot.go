@@ -1,0 +1,96 @@
+package attest
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
+)
+
+// Limits of a SigstoreRoot.
+const (
+	// MaxSigstoreRoot is the largest `trusted_root.json`, in bytes.
+	MaxSigstoreRoot = 1 << 20
+	// MaxAuthorities is the largest number of authorities and logs in all of them.
+	MaxAuthorities = 128
+)
+
+// ErrBadTrustedRoot says that a document is not a usable Sigstore trusted root.
+var ErrBadTrustedRoot = errors.New("not a usable Sigstore trusted root")
+
+// SigstoreRoot names the authorities behind certificates, timestamps and
+// transparency logs. It is made by ParseSigstoreRoot and does not change.
+type SigstoreRoot struct {
+	material root.TrustedMaterial
+}
+
+// ParseSigstoreRoot reads one or more Sigstore trusted roots, `trusted_root.json`,
+// and believes the authorities of all of them. Errors wrap ErrBadTrustedRoot.
+func ParseSigstoreRoot(documents ...[]byte) (*SigstoreRoot, error) {
+	var all root.TrustedMaterialCollection
+	count := 0
+	for _, raw := range documents {
+		if len(raw) > MaxSigstoreRoot {
+			return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadTrustedRoot, len(raw), MaxSigstoreRoot)
+		}
+		message, err := root.NewTrustedRootProtobuf(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)
+		}
+		count += len(message.GetTlogs()) + len(message.GetCtlogs()) +
+			len(message.GetCertificateAuthorities()) + len(message.GetTimestampAuthorities())
+		if count > MaxAuthorities {
+			return nil, fmt.Errorf("%w: %d authorities and logs, the limit is %d", ErrBadTrustedRoot, count, MaxAuthorities)
+		}
+		if err := checkChains(message); err != nil {
+			return nil, err
+		}
+		one, err := root.NewTrustedRootFromProtobuf(message)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)
+		}
+		all = append(all, one)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%w: there is none", ErrBadTrustedRoot)
+	}
+	return &SigstoreRoot{material: all}, nil
+}
+
+// checkChains finds what sigstore-go trips over.
+func checkChains(message *prototrustroot.TrustedRoot) error {
+	for _, ca := range slices.Concat(message.GetCertificateAuthorities(), message.GetTimestampAuthorities()) {
+		if slices.Contains(ca.GetCertChain().GetCertificates(), nil) {
+			return fmt.Errorf("%w: certificate chain of %.100q with nothing in it", ErrBadTrustedRoot, ca.GetUri())
+		}
+	}
+	return nil
+}
+
+// Authorities says how many authorities of each kind there are.
+func (r *SigstoreRoot) Authorities() (certificate, timestamp, logs int) {
+	if r == nil {
+		return 0, 0, 0
+	}
+	return len(r.material.FulcioCertificateAuthorities()), len(r.material.TimestampingAuthorities()), len(r.material.RekorLogs())
+}
+
+// with is the material of r, if there is any, and that of a key.
+func (r *SigstoreRoot) with(key root.TrustedMaterial) root.TrustedMaterial {
+	if r == nil {
+		return key
+	}
+	return root.TrustedMaterialCollection{key, r.material}
+}
+
+// knowsLog says whether a log's entries can be verified.
+func (r *SigstoreRoot) knowsLog(keyID string) bool {
+	if r == nil {
+		return false
+	}
+	_, ok := r.material.RekorLogs()[hex.EncodeToString([]byte(keyID))]
+	return ok
+}
