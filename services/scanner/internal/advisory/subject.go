@@ -2,6 +2,7 @@ package advisory
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/package-url/packageurl-go"
@@ -95,14 +96,13 @@ func streamOfLabel(label string) string {
 // example `1.module_el8.6.0+2867+72759d2f`.
 func isModular(version string) bool { return strings.Contains(version, ".module") }
 
-// isRPM tells whether an ecosystem, without its release, has rpm packages.
-func isRPM(base string) bool {
-	switch base {
-	case "AlmaLinux", "Rocky Linux", "Red Hat", "openSUSE", "SUSE", "Mageia", "openEuler", "Azure Linux":
-		return true
-	}
-	return false
+// RPMEcosystems are the ecosystems with rpm packages, without their releases.
+func RPMEcosystems() []string {
+	return []string{"AlmaLinux", "Rocky Linux", "Red Hat", "openSUSE", "SUSE", "Mageia", "openEuler", "Azure Linux"}
 }
+
+// isRPM tells whether an ecosystem, without its release, has rpm packages.
+func isRPM(base string) bool { return slices.Contains(RPMEcosystems(), base) }
 
 // normalizeName brings a package's name into the one form its ecosystem takes for
 // equal. The ecosystem has no release.
