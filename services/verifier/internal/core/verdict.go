@@ -67,8 +67,10 @@ type Inputs struct {
 type PolicyResult struct {
 	Policy string
 	Digest string
-	State  State
-	Rules  []RuleResult
+	// Environments that ask for the policy; none is every environment.
+	Environments []string
+	State        State
+	Rules        []RuleResult
 }
 
 // RuleResult is the outcome of one rule.

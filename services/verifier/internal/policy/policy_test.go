@@ -165,9 +165,10 @@ func facts() *core.Facts {
 			Platform: "linux/amd64", User: "65532", Labels: map[string]string{"team": "core"},
 			Created: now.Add(-time.Hour), EnvNames: []string{"PATH"}, ExposedPorts: []string{"8080/tcp"},
 			Entrypoint: []string{"/app"}, Distro: core.Distro{ID: "alpine", Version: "3.22.1"},
+			DistroEndTime: now.Add(300 * 24 * time.Hour), BaseImage: core.BaseImage{Name: "r.example/base:1", Digest: "sha256:ee", LayerCount: 2},
 		},
 		Packages: []core.Package{{Purl: "pkg:golang/golang.org/x/text@0.3.7", Name: "golang.org/x/text", Version: "0.3.7", Ecosystem: "Go", Licenses: []string{"BSD-3-Clause"}}},
-		Findings: []core.Finding{{ID: "CVE-1", Severity: "LOW", SeverityRank: core.SeverityLow, Package: "p", Version: "1", FixedVersions: []string{"2"}, Aliases: []string{"GHSA-1"}}},
+		Findings: []core.Finding{{ID: "CVE-1", Severity: "LOW", SeverityRank: core.SeverityLow, Package: "p", Version: "1", FixedVersions: []string{"2"}, Aliases: []string{"GHSA-1"}, InBaseImage: true}},
 		Attestations: []core.Attestation{
 			{PredicateType: core.PredicateReport, KeyID: "k", ManifestDigest: "sha256:bb", SignTime: now.Add(-time.Minute)},
 		},
@@ -187,6 +188,11 @@ func TestVariables(t *testing.T) {
 		`image.user == "65532" && image.entrypoint == ["/app"] && image.cmd.size() == 0`,
 		`"8080/tcp" in image.exposed_ports && image.env_names.exists(e, e == "PATH")`,
 		`image.distro.id == "alpine" && image.distro.version.startsWith("3.")`,
+		`image.distro_end_time > now && image.base_image.name == "r.example/base:1" && image.base_image.digest == "sha256:ee" && image.base_image.layer_count == 2`,
+		`image.secrets.size() == 0 && image.setuid_files.size() == 0 && image.package_managers == [] && image.shells == []`,
+		`image.secrets.all(s, s.kind == "" && s.location == "" && s.layer_digest == "")`,
+		`findings.all(f, f.in_base_image) && packages.all(p, !p.in_base_image) && attestations.all(a, a.identity == "" && a.issuer == "")`,
+		`findings[0].id == "CVE-1" && packages[0].name == "golang.org/x/text" && findings.map(f, f)[0] == findings[0] && findings[0] in findings && findings.size() == 1`,
 		`packages.exists(p, p.purl.startsWith("pkg:golang/") && p.name == "golang.org/x/text" && p.version == "0.3.7" && p.ecosystem == "Go" && p.source_name == "" && p.source_version == "" && p.location == "" && "BSD-3-Clause" in p.licenses)`,
 		`findings.all(f, f.severity_rank < HIGH && f.severity == "LOW" && f.cvss == 0.0 && f.epss < 0.5 && !f.kev && f.id == "CVE-1" && "GHSA-1" in f.aliases && f.package == "p" && f.version == "1" && f.purl == "" && f.location == "")`,
 		`UNKNOWN < NEGLIGIBLE && NEGLIGIBLE < LOW && LOW < MEDIUM && MEDIUM < HIGH && HIGH < CRITICAL`,
@@ -201,10 +207,86 @@ func TestVariables(t *testing.T) {
 			t.Errorf("%s: %v", e, err)
 			continue
 		}
-		holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), facts())
-		if err != nil || !holds {
-			t.Errorf("%s: %t, %v", e, holds, err)
+		// By the program that counts costs, too.
+		for _, f := range []*core.Facts{facts(), long(facts())} {
+			holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), f)
+			if err != nil || !holds {
+				t.Errorf("%s: %t, %v", e, holds, err)
+			}
 		}
+	}
+}
+
+// long makes facts larger than the estimate of costs goes by.
+func long(f *core.Facts) *core.Facts {
+	f.Image.Labels["long"] = strings.Repeat("x", maxString+1)
+	return f
+}
+
+// TestCounted finds out which evaluations count what they cost: those of expressions
+// that see predicates, and those of facts that are larger than was estimated.
+func TestCounted(t *testing.T) {
+	t.Parallel()
+	l := newLoader(t)
+	// Cheap by the estimate, of lists of at most a hundred; too expensive here.
+	nested := `image.env_names.all(a, image.env_names.all(b, a.matches("^n*$|` + strings.Repeat("y", 150) + `")))`
+	for expression, free := range map[string]bool{
+		"findings.all(f, !f.kev)": true, nested: true, "attestations.all(a, a.key_id == \"k\")": false,
+	} {
+		set, err := l.Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: '"+expression+"'}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := set[0].Rules[0].Check.(*check)
+		if got := c.holds.free != nil; got != free {
+			t.Errorf("%s: evaluated without counting: %t", expression, got)
+		}
+		if expression != nested {
+			continue
+		}
+		f := facts()
+		f.Image.EnvNames = nil
+		for i := range 1000 {
+			f.Image.EnvNames = append(f.Image.EnvNames, strings.Repeat("n", 100+i%7))
+		}
+		start := time.Now()
+		if _, _, err := c.Evaluate(t.Context(), f); err == nil || !strings.Contains(err.Error(), "cost limit") {
+			t.Errorf("a thousand names: %v after %v", err, time.Since(start))
+		}
+	}
+	for name, change := range map[string]func(*core.Facts){
+		"label":    func(f *core.Facts) { long(f) },
+		"names":    func(f *core.Facts) { f.Image.EnvNames = make([]string, maxShortList+1) },
+		"secret":   func(f *core.Facts) { f.Image.Secrets = []core.Secret{{Location: strings.Repeat("x", maxString+1)}} },
+		"package":  func(f *core.Facts) { f.Packages[0].Location = strings.Repeat("x", maxString+1) },
+		"alias":    func(f *core.Facts) { f.Findings[0].Aliases[0] = strings.Repeat("x", maxString+1) },
+		"findings": func(f *core.Facts) { f.Findings = make([]core.Finding, MaxFindings+1) },
+	} {
+		f := facts()
+		if !fits(f) {
+			t.Fatal("sound facts do not fit")
+		}
+		if change(f); fits(f) {
+			t.Errorf("%s: fits", name)
+		}
+	}
+}
+
+// TestMemo evaluates facts, and a copy of them with less in it.
+func TestMemo(t *testing.T) {
+	t.Parallel()
+	set, err := newLoader(t).Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: 'findings.size() == 1'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := facts()
+	if holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), f); !holds || err != nil {
+		t.Errorf("facts: %t, %v", holds, err)
+	}
+	less := *f
+	less.Findings = nil
+	if holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), &less); holds || err != nil {
+		t.Errorf("a copy without findings: %t, %v", holds, err)
 	}
 }
 

@@ -152,7 +152,7 @@ func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 		})
 	}
 	for _, pol := range p.Policies {
-		pr := &verifierv1.PolicyResult{Policy: pol.Policy, PolicyDigest: pol.Digest, State: verifierv1.Verdict_State(pol.State)}
+		pr := &verifierv1.PolicyResult{Policy: pol.Policy, PolicyDigest: pol.Digest, State: verifierv1.Verdict_State(pol.State), Environments: pol.Environments}
 		for _, r := range pol.Rules {
 			pr.Rules = append(pr.Rules, &verifierv1.RuleResult{
 				Rule: r.Rule, Outcome: verifierv1.RuleResult_Outcome(r.Outcome), Message: r.Message,
