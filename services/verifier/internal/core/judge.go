@@ -139,8 +139,10 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 		j.because(CodeScanIncomplete, "", "", "the scan is incomplete: "+problems(e.Report.Problems))
 		pv.State = StateUnknown
 	}
+	unsound := pv.State != StatePass
 	facts := j.facts()
 	for i := range policies {
+		pv.Unsound = pv.Unsound || unsound && len(policies[i].Environments) > 0
 		r := j.policy(ctx, &policies[i], facts)
 		pv.State = Worse(pv.State, r.State)
 		pv.Policies = append(pv.Policies, r)

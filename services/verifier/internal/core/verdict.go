@@ -48,6 +48,9 @@ type PlatformVerdict struct {
 	State    State
 	Policies []PolicyResult
 	Inputs   Inputs
+	// Unsound tells that the evidence by itself makes it UNKNOWN. It is only told where
+	// a policy asks for some environments alone.
+	Unsound bool
 }
 
 // Inputs name what a verdict was made from.

@@ -50,6 +50,9 @@ var (
 	daysPattern = regexp.MustCompile(`^([0-9]{1,5})d$`)
 )
 
+// IsName tells whether a text may name a policy, a rule, a signer or an environment.
+func IsName(s string) bool { return namePattern.MatchString(s) }
+
 // document is the YAML form of a policy.
 type document struct {
 	APIVersion text     `yaml:"apiVersion"`

@@ -35,6 +35,10 @@ func TestParseRefuses(t *testing.T) {
 	rule := func(expression string) string {
 		return head + "    - name: r\n      message: m\n      severity: deny\n      expression: " + expression + "\n"
 	}
+	spec := func(lines string) string {
+		return strings.Replace(rule("true"), "  rules:\n", lines+"\n  rules:\n", 1)
+	}
+	keyA := strings.Repeat("ab", 32)
 	tests := map[string]struct{ doc, want string }{
 		"unknown field": {
 			doc:  strings.Replace(rule("true"), "  match:", "  matches: 1\n  match:", 1),
@@ -74,6 +78,35 @@ func TestParseRefuses(t *testing.T) {
 				"                 ^",
 		},
 		"syntax":            {doc: rule("'findings.all(f, '"), want: "p.yaml:12:36: Syntax error"},
+		"no environment":    {doc: spec("  environments: [Prod]"), want: "p.yaml:8:18: spec.environments: an environment is named by"},
+		"environment twice": {doc: spec("  environments: [a, a]"), want: `p.yaml:8:21: spec.environments: "a" is there twice`},
+		"default":           {doc: spec("  default: allow"), want: "p.yaml:8:12: spec.default must be deny or warn"},
+		"trust in nobody":   {doc: spec("  trust: {signers: []}"), want: "spec.trust.signers must have 1 to 20 signers"},
+		"signer without a key": {
+			doc: spec("  trust: {signers: [{name: a}]}"), want: `p.yaml:8:28: signer "a": at least one key or identity is needed`,
+		},
+		"signer twice": {
+			doc: spec("  trust: {signers: [{name: a, keys: [" + keyA + "]}, {name: a, keys: [" + keyA + "]}]}"), want: `the name "a" is used by another signer`,
+		},
+		"no key": {doc: spec("  trust: {signers: [{name: a, keys: [xyz]}]}"), want: `p.yaml:8:38: signer "a": a key is the id of one`},
+		"no public key": {
+			doc:  spec("  trust:\n    signers:\n      - name: a\n        keys: [\"-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\"]"),
+			want: `p.yaml:11:16: signer "a": the PEM block holds no public key`,
+		},
+		"identity without issuer": {
+			doc: spec("  trust: {signers: [{name: a, identities: [{subject: s}]}]}"), want: `p.yaml:8:54: signer "a": issuer or issuer_regexp must be given`,
+		},
+		"identity twice": {
+			doc:  spec("  trust: {signers: [{name: a, identities: [{issuer: i, subject: s, subject_regexp: s}]}]}"),
+			want: "only one of subject and subject_regexp may be given",
+		},
+		"bad pattern": {
+			doc: spec("  trust: {signers: [{name: a, identities: [{issuer: i, subject_regexp: '('}]}]}"), want: "subject_regexp: error parsing regexp",
+		},
+		"unknown signer": {
+			doc:  spec("  trust: {signers: [{name: a, keys: [" + keyA + "]}]}\n  require: [{predicate_type: x, signer: b}]"),
+			want: `p.yaml:9:41: spec.require.signer: there is no signer "b"`,
+		},
 		"too expensive":     {doc: rule("findings.all(f, packages.all(p, p.name != f.package))"), want: "more than 50000000; walk over findings or packages once"},
 		"items not a list":  {doc: rule("'true'\n      items: '\"x\"'"), want: "p.yaml:13:14: the expression gives string, it must give list(string)"},
 		"age of nothing":    {doc: strings.Replace(rule("true"), "  rules:", "  advisories: {max_age: 0s}\n  rules:", 1), want: "a maximum age is more than zero"},
@@ -108,6 +141,57 @@ func TestParseReportsEveryFault(t *testing.T) {
 `))
 	if err == nil || !strings.Contains(err.Error(), "'nope'") || !strings.Contains(err.Error(), `rule "two": message`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestTrustAndEnvironments reads a document that says who asks for it and whom it
+// believes.
+func TestTrustAndEnvironments(t *testing.T) {
+	t.Parallel()
+	set, err := newLoader(t).Parse("p.yaml", []byte(strings.Replace(head, "  rules:\n", `  environments: [stage, prod]
+  trust:
+    signers:
+      - name: scanner
+        keys:
+          - abababababababababababababababababababababababababababababababab
+          - |
+            -----BEGIN PUBLIC KEY-----
+            MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+            -----END PUBLIC KEY-----
+      - name: builder
+        identities:
+          - issuer: https://token.actions.githubusercontent.com
+            subject_regexp: https://github\.com/shop/.*
+  require:
+    - {predicate_type: https://slsa.dev/provenance/v1, signer: builder, max_age: 30d}
+  default: warn
+  rules:
+`, 1)+"    - {name: r, message: m, expression: 'true'}\n    - {name: d, message: m, expression: 'true', severity: deny}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := set[0]
+	if d := cmp.Diff([]string{"prod", "stage"}, p.Environments); d != "" || !p.Rules[0].Warn || p.Rules[1].Warn {
+		t.Errorf("environments (-want +got):\n%s\nrules: %+v", d, p.Rules)
+	}
+	scanner, builder := p.Trust.Signers[0], p.Trust.Signers[1]
+	if len(scanner.KeyIDs) != 2 || len(scanner.KeyIDs[1]) != 64 || scanner.KeyIDs[0] == scanner.KeyIDs[1] {
+		t.Errorf("keys: %q", scanner.KeyIDs)
+	}
+	for subject, want := range map[string]bool{
+		"https://github.com/shop/ledger/.github/workflows/build.yaml@refs/heads/main": true,
+		"https://githubXcom/shop/ledger":                                              false,
+		"https://evil.example/?https://github.com/shop/ledger":                        false,
+	} {
+		if got := builder.Covers("https://token.actions.githubusercontent.com", subject); got != want {
+			t.Errorf("%s: %t", subject, got)
+		}
+	}
+	if builder.Covers("https://evil.example", "https://github.com/shop/ledger") || scanner.Covers("", "") {
+		t.Error("another issuer is believed")
+	}
+	if p.Require[0].Signer != "builder" {
+		t.Errorf("require: %+v", p.Require)
 	}
 }
 
@@ -335,14 +419,18 @@ func TestBaseline(t *testing.T) {
 			c.FixedVersions = nil
 			f.Findings = append(f.Findings, c)
 		}, map[string][]string{}},
-		"fixable high": {func(f *core.Facts) { f.Findings[0].SeverityRank = core.SeverityHigh }, map[string][]string{"no-fixable-high": {"CVE-1 in p 1, fixed in 2"}}},
-		"root":         {func(f *core.Facts) { f.Image.User = "" }, map[string][]string{"not-root": nil}},
-		"root by id":   {func(f *core.Facts) { f.Image.User = "0:0" }, map[string][]string{"not-root": nil}},
-		"old debian":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "10"} }, map[string][]string{"supported-distribution": {"debian 10"}}},
-		"new debian":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "12"} }, map[string][]string{}},
-		"old ubuntu":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "ubuntu", Version: "18.04"} }, map[string][]string{"supported-distribution": {"ubuntu 18.04"}}},
-		"slackware":    {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "slackware", Version: "15"} }, map[string][]string{"supported-distribution": {"slackware 15"}}},
-		"scratch":      {func(f *core.Facts) { f.Image.Distro = core.Distro{} }, map[string][]string{}},
+		"fixable high":      {func(f *core.Facts) { f.Findings[0].SeverityRank = core.SeverityHigh }, map[string][]string{"no-fixable-high": {"CVE-1 in p 1, fixed in 2"}}},
+		"root":              {func(f *core.Facts) { f.Image.User = "" }, map[string][]string{"not-root": nil}},
+		"root by id":        {func(f *core.Facts) { f.Image.User = "0:0" }, map[string][]string{"not-root": nil}},
+		"old debian":        {func(f *core.Facts) { distro(f, "debian", "10") }, map[string][]string{"supported-distribution": {"debian 10"}}},
+		"new debian":        {func(f *core.Facts) { distro(f, "debian", "12") }, map[string][]string{}},
+		"old ubuntu":        {func(f *core.Facts) { distro(f, "ubuntu", "18.04") }, map[string][]string{"supported-distribution": {"ubuntu 18.04"}}},
+		"slackware":         {func(f *core.Facts) { distro(f, "slackware", "15") }, map[string][]string{"supported-distribution": {"slackware 15"}}},
+		"support has ended": {func(f *core.Facts) { f.Image.DistroEndTime = f.Now }, map[string][]string{"supported-distribution": {"alpine 3.22.1"}}},
+		"credential": {func(f *core.Facts) {
+			f.Image.Secrets = []core.Secret{{Kind: "private-key", Location: "root/.ssh/id_rsa"}}
+		}, map[string][]string{"no-secrets": {"private-key in root/.ssh/id_rsa"}}},
+		"scratch": {func(f *core.Facts) { distro(f, "", "") }, map[string][]string{}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

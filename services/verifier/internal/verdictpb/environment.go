@@ -33,10 +33,26 @@ func ForEnvironment(v *verifierv1.Verdict, environment string) *verifierv1.Verdi
 	}
 	out.Reasons = slices.DeleteFunc(out.GetReasons(), func(r *verifierv1.Reason) bool { return left[r.GetPolicy()] })
 	for _, p := range out.GetPlatforms() {
-		p.State = platformState(p, out.GetReasons())
+		p.State = platformState(p)
 		out.State = verifierv1.Verdict_State(core.Worse(core.State(out.GetState()), core.State(p.GetState())))
 	}
+	if len(out.GetReasons()) == 0 {
+		// Those there are were not among the first of all.
+		out.Reasons = denials(out)
+	}
 	return out
+}
+
+// platformState is the worst of what is left of a platform.
+func platformState(p *verifierv1.PlatformVerdict) verifierv1.Verdict_State {
+	state := core.StateUnknown // no policy is left, or the evidence is unsound
+	if !p.GetUnsound() && len(p.GetPolicies()) > 0 {
+		state = core.StatePass
+	}
+	for _, r := range p.GetPolicies() {
+		state = core.Worse(state, core.State(r.GetState()))
+	}
+	return verifierv1.Verdict_State(state)
 }
 
 func knows(v *verifierv1.Verdict, environment string) bool {
@@ -52,4 +68,24 @@ func knows(v *verifierv1.Verdict, environment string) bool {
 
 func asks(r *verifierv1.PolicyResult, environment string) bool {
 	return len(r.GetEnvironments()) == 0 || slices.Contains(r.GetEnvironments(), environment)
+}
+
+// denials are reasons made of the rules that deny, and of what is UNKNOWN otherwise.
+func denials(v *verifierv1.Verdict) []*verifierv1.Reason {
+	var out []*verifierv1.Reason
+	for _, p := range v.GetPlatforms() {
+		if len(p.GetPolicies()) == 0 {
+			out = append(out, Reason(core.Reason{Code: core.CodeNoPolicy, Message: "no policy asks for this environment", PlatformDigest: p.GetDigest()}))
+		}
+		for _, policy := range p.GetPolicies() {
+			for _, r := range policy.GetRules() {
+				if r.GetOutcome() == verifierv1.RuleResult_OUTCOME_DENIED {
+					out = append(out, Reason(core.Reason{
+						Code: core.CodeRuleDenied, Message: r.GetMessage(), Policy: policy.GetPolicy(), Rule: r.GetRule(), PlatformDigest: p.GetDigest(),
+					}))
+				}
+			}
+		}
+	}
+	return out[:min(len(out), core.MaxReasons)]
 }

@@ -133,8 +133,9 @@ func Reason(r core.Reason) *verifierv1.Reason {
 
 func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 	m := &verifierv1.PlatformVerdict{
-		Digest: p.Digest,
-		State:  verifierv1.Verdict_State(p.State),
+		Digest:  p.Digest,
+		State:   verifierv1.Verdict_State(p.State),
+		Unsound: p.Unsound,
 		Inputs: &verifierv1.Inputs{
 			AdvisorySnapshotDigest: p.Inputs.AdvisoryDigest,
 			AdvisoryDataTime:       timestamp(p.Inputs.AdvisoryTime),
