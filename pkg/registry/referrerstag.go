@@ -40,10 +40,26 @@ func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (re
 	if err != nil {
 		return referrersIndex{}, &Error{Op: op, Where: ref.String(), kind: kindOfIndexError(err), cause: err}
 	}
-	if tag := header.Get("ETag"); strings.HasPrefix(tag, `"`) {
-		index.etag = tag
-	}
+	index.etag = strongETag(header)
 	return index, nil
+}
+
+// strongETag is how the registry calls the version that it answered with; empty if
+// it does not say, or only weakly.
+func strongETag(h http.Header) string {
+	if tag := h.Get("ETag"); strings.HasPrefix(tag, `"`) {
+		return tag
+	}
+	return ""
+}
+
+// ifMatch is the condition that the version called etag is still there, none if
+// that is empty.
+func ifMatch(etag string) http.Header {
+	if etag == "" {
+		return http.Header{}
+	}
+	return http.Header{"If-Match": {etag}}
 }
 
 // listInTag makes the referrers tag of t's digest list d. Most registries have no
@@ -125,11 +141,7 @@ func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descr
 // putIndex writes the referrers tag on condition that the version called etag is
 // still there, if that is not empty. Registries that know no conditions ignore it.
 func (c *Client) putIndex(ctx context.Context, t target, etag string, raw []byte) error {
-	header := http.Header{}
-	if etag != "" {
-		header.Set("If-Match", etag)
-	}
-	_, err := c.putManifestIf(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw, header)
+	_, err := c.putManifestIf(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw, ifMatch(etag))
 	return err
 }
 
