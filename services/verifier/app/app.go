@@ -27,6 +27,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policywatch"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
@@ -69,13 +70,6 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	policies, err := loadPolicies(loader, cfg.Policies)
-	if err != nil {
-		return nil, fmt.Errorf("load policies: %w", err)
-	}
-	for _, p := range policies {
-		d.Telemetry.Logger.InfoContext(ctx, "policy in force", "policy", p.Name, "digest", p.Digest, "rules", len(p.Rules))
-	}
 	a := &App{deps: d}
 	if a.registry, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry client: %w", err)
@@ -90,8 +84,12 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	watch, err := a.watchPolicies(ctx, cfg.Policies, kept, loader)
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // the server lives as long as Run's context
-		TLS: d.TLS, Authz: rules(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+		TLS: d.TLS, Authz: authzTable(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 		Quiet: []string{verifierv1.VerdictService_GetVerdict_FullMethodName, verifierv1.VerdictService_BatchGetVerdicts_FullMethodName},
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
@@ -100,7 +98,11 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
 		Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Now: d.Now,
 	}))
-	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
+	rules := &consumer.RuleBook{Store: kept, Loader: loader}
+	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
+		Store: kept, Loader: loader, Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Rules: rules.Current,
+		Propagator: d.Telemetry.Propagator, Changed: hub.Notify, Now: d.Now,
+	}))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
 	if err := syncExceptions(ctx, kept, cfg.Exceptions, d.Now()); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -110,7 +112,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	a.components = append(a.components, lifecycle.Component{Name: "warm", Run: cache.Run})
-	a.wire(cfg, recorder, roots, &consumer.RuleBook{Store: kept, Policies: policies}, &replay.Replayer{Documents: kept, Loader: loader})
+	a.wire(cfg, recorder, roots, rules, &replay.Replayer{Documents: kept, Loader: loader})
+	a.components = append(a.components, lifecycle.Component{Name: "policies", Run: watch.Run})
 	return a, nil
 }
 
@@ -178,24 +181,21 @@ func (a *App) close() error {
 	return nil
 }
 
-func loadPolicies(loader *policy.Loader, cfg PoliciesConfig) ([]policy.Policy, error) {
-	var builtin []policy.Policy
-	for _, b := range cfg.Builtin {
-		data, err := policy.Pack(b)
-		if err != nil {
-			return nil, err
-		}
-		set, err := loader.Parse("built-in "+b, data)
-		if err != nil {
-			return nil, err
-		}
-		builtin = append(builtin, set...)
+// watchPolicies takes the policies of files over; what it returns keeps doing so.
+func (a *App) watchPolicies(ctx context.Context, cfg PoliciesConfig, kept store.Store, loader *policy.Loader) (*policywatch.Watch, error) {
+	w := &policywatch.Watch{
+		Source: cfg.source(), Loader: loader, Store: kept, Actor: a.deps.TLS.ID(), Every: cfg.Refresh,
+		Now: a.deps.Now, Log: a.deps.Telemetry.Logger,
+		// The last good policies judge on, so this is no reason to take the replica away.
+		Report: func(err error) { a.deps.Readiness.Set("policies", lifecycle.Degraded(err)) },
 	}
-	own, err := loader.Load(cfg.Dir, cfg.Files)
-	if err != nil {
+	if err := w.Instrument(a.deps.Telemetry.Meter()); err != nil {
 		return nil, err
 	}
-	return policy.Merge(builtin, own)
+	if err := w.Start(ctx); err != nil {
+		return nil, fmt.Errorf("load policies: %w", err)
+	}
+	return w, nil
 }
 
 // syncExceptions makes the stored exceptions of files those that are in the files

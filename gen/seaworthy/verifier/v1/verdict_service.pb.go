@@ -160,6 +160,10 @@ type GetVerdictRequest struct {
 	// be on the way), at most until the call's deadline less 100 ms; then the
 	// answer so far is returned.
 	Wait bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Environment that asks, 1 to 63 lower-case letters, digits and dashes: policies
+	// of other environments do not count. Empty, or a name that no policy of the image
+	// knows: every policy counts, so that a misspelt name gets no milder answer.
+	Environment string `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
 	// Ask the registry what the tag means now, instead of the last push. What it said
 	// is used again for 5 seconds. Without effect if the image names a digest.
 	Resolve bool `protobuf:"varint,5,opt,name=resolve,proto3" json:"resolve,omitempty"`
@@ -214,6 +218,13 @@ func (x *GetVerdictRequest) GetWait() bool {
 		return x.Wait
 	}
 	return false
+}
+
+func (x *GetVerdictRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
 }
 
 func (x *GetVerdictRequest) GetResolve() bool {
@@ -288,6 +299,8 @@ type BatchGetVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Images, at most 500.
 	Images []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	// Environment that asks, as in GetVerdictRequest.
+	Environment string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
 	// Sequence of a change that the answers must not be older than, from an event or
 	// from WatchVerdicts; 0 asks for none.
 	MinSequence int64 `protobuf:"varint,5,opt,name=min_sequence,json=minSequence,proto3" json:"min_sequence,omitempty"`
@@ -332,6 +345,13 @@ func (x *BatchGetVerdictsRequest) GetImages() []*v1.ImageRef {
 		return x.Images
 	}
 	return nil
+}
+
+func (x *BatchGetVerdictsRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
 }
 
 func (x *BatchGetVerdictsRequest) GetMinSequence() int64 {
@@ -958,17 +978,19 @@ var File_seaworthy_verifier_v1_verdict_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\n" +
-	"+seaworthy/verifier/v1/verdict_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"\xcf\x01\n" +
+	"+seaworthy/verifier/v1/verdict_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"\xf1\x01\n" +
 	"\x11GetVerdictRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\x12\x18\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12 \n" +
+	"\venvironment\x18\x03 \x01(\tR\venvironment\x12\x18\n" +
 	"\aresolve\x18\x05 \x01(\bR\aresolve\x12!\n" +
 	"\fmin_sequence\x18\x06 \x01(\x03R\vminSequence\x126\n" +
 	"\x04view\x18\a \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"N\n" +
 	"\x12GetVerdictResponse\x128\n" +
-	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"\xa9\x01\n" +
+	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"\xcb\x01\n" +
 	"\x17BatchGetVerdictsRequest\x123\n" +
-	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12!\n" +
+	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
 	"\fmin_sequence\x18\x05 \x01(\x03R\vminSequence\x126\n" +
 	"\x04view\x18\x06 \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"V\n" +
 	"\x18BatchGetVerdictsResponse\x12:\n" +

@@ -89,6 +89,35 @@ type Store interface {
 	Exceptions(ctx context.Context, after string, limit int) ([]Exception, error)
 	// Exception returns one, or ErrNotFound.
 	Exception(ctx context.Context, name string) (Exception, error)
+
+	// CreatePolicy adds a policy, of which there may be limit in force, and orders the
+	// images that it is for to be judged again. A repeated request returns what it
+	// created. The store sets the version. ErrExists, ErrTooMany.
+	CreatePolicy(ctx context.Context, p Policy, limit int, audit Audit) (Policy, error)
+	// UpdatePolicy puts a new version in force; the same document and a repeated
+	// request make none. ErrNotFound, ErrFromFile, ErrEtag.
+	UpdatePolicy(ctx context.Context, p Policy, etag string, audit Audit) (Policy, error)
+	// DeletePolicy takes a policy out of force. An empty etag is not compared.
+	// ErrNotFound, ErrFromFile, ErrEtag.
+	DeletePolicy(ctx context.Context, p Policy, etag string, audit Audit) error
+	// SyncPolicies makes the policies from files those given, in one step, and returns
+	// the new versions; none if they are the same. The audit says who, when and what;
+	// each version has its own. ErrExists if the API has one of that name.
+	SyncPolicies(ctx context.Context, fromFiles []Policy, by Audit) ([]Policy, error)
+	// Policies lists the policies in force after a name, ordered by name, at most
+	// limit.
+	Policies(ctx context.Context, after string, limit int) ([]Policy, error)
+	// PolicyVersions lists the versions of a policy below one, or all for 0, latest
+	// first, at most limit.
+	PolicyVersions(ctx context.Context, name string, before int64, limit int) ([]Policy, error)
+	// Policy returns a version of a policy, the one in force for 0, or ErrNotFound.
+	Policy(ctx context.Context, name string, version int64) (Policy, error)
+	// Audits returns changes by hand that were not told yet, oldest first, at most
+	// limit.
+	Audits(ctx context.Context, limit int) ([]Audit, error)
+	// AuditPublished takes one of them out.
+	AuditPublished(ctx context.Context, id string) error
+
 	// NextReevaluation returns the oldest work of judging images again, or
 	// ErrNotFound.
 	NextReevaluation(ctx context.Context) (Reevaluation, error)

@@ -70,6 +70,10 @@ func ChangeKey(v *verifierv1.Verdict) (string, error) {
 		if in := p.GetInputs(); in != nil {
 			in.EvidenceDigest, in.PolicyDigests, in.ExceptionDigests = "", nil, nil
 		}
+		// Another wording of a policy that comes to the same is no news.
+		for _, r := range p.GetPolicies() {
+			r.PolicyDigest = ""
+		}
 	}
 	if c.Image != nil {
 		c.Image.Tag = ""

@@ -110,7 +110,8 @@ func TestChangeKey(t *testing.T) {
 		"reasons":      {func(v *core.Verdict) { v.Reasons = nil }, false},
 		"attestation":  {func(v *core.Verdict) { v.Platforms[0].Inputs.Attestations[0].ManifestDigest = "x" }, false},
 		"advisories":   {func(v *core.Verdict) { v.Platforms[0].Inputs.AdvisoryDigest = "x" }, false},
-		"policy":       {func(v *core.Verdict) { v.Platforms[0].Policies[0].Digest = "x" }, false},
+		"wording":      {func(v *core.Verdict) { v.Platforms[0].Policies[0].Digest = "x" }, true},
+		"policy":       {func(v *core.Verdict) { v.Platforms[0].Policies[0].Policy = "x" }, false},
 		"other digest": {func(v *core.Verdict) { v.Image.Digest = "x" }, false},
 		"ends later":   {func(v *core.Verdict) { v.ExpireTime = v.ExpireTime.Add(time.Hour) }, false},
 	} {

@@ -33,6 +33,8 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Trust":             testTrust,
 		"History":           testHistory,
 		"Exceptions":        testExceptions,
+		"Policies":          testPolicies,
+		"PolicyFiles":       testPolicyFiles,
 		"Rules":             testRules,
 		"Reevaluation":      testReevaluation,
 		"Lease":             testLease,
