@@ -31,7 +31,7 @@ func AdminHandler(r *Readiness, reg prometheus.Gatherer) http.Handler {
 			body.Components[name] = "ready"
 			if err != nil {
 				body.Components[name] = err.Error()
-				body.Ready = false
+				body.Ready = body.Ready && isDegraded(err)
 			}
 		}
 		data, err := json.Marshal(body)

@@ -164,7 +164,14 @@ func TestReadiness(t *testing.T) {
 	if err := r.Check(); err == nil || err.Error() != "bus: no streams\ndatabase: connection refused" {
 		t.Errorf("Check = %v", err)
 	}
-	r.Set("database", nil)
+	r.Set("database", Degraded(nil))
+	r.Set("bus", Degraded(bus))
+	if err := r.Check(); err != nil {
+		t.Errorf("Check = %v although all of it works", err)
+	}
+	if err := r.Components()["bus"]; !errors.Is(err, bus) || err.Error() != "degraded: no streams" {
+		t.Errorf("a degraded component: %v", err)
+	}
 	r.Set("bus", nil)
 	if err := r.Check(); err != nil {
 		t.Errorf("Check = %v after all is well", err)
@@ -203,8 +210,8 @@ func TestAdminHandler(t *testing.T) {
 	if d := cmp.Diff(map[string]string{"database": "connection refused", "eventbus": "ready"}, ready.Components); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	r.Set("database", nil)
-	if code, body := get("GET", "/readyz"); code != 200 || !strings.Contains(body, `"ready":true`) {
+	r.Set("database", Degraded(errors.New("slow")))
+	if code, body := get("GET", "/readyz"); code != 200 || !strings.Contains(body, `"ready":true`) || !strings.Contains(body, "degraded: slow") {
 		t.Errorf("readyz: %d %s", code, body)
 	}
 	if code, body := get("GET", "/metrics"); code != 200 || !strings.Contains(body, "things_total 1") {

@@ -21,7 +21,7 @@ func NewReadiness() *Readiness {
 	return &Readiness{probes: map[string]func() error{}}
 }
 
-// Set says how a component is: nil = ready, otherwise why not.
+// Set says how a component is: nil = ready, otherwise why not; see Degraded.
 func (r *Readiness) Set(component string, err error) {
 	r.Probe(component, func() error { return err })
 }
@@ -35,13 +35,32 @@ func (r *Readiness) Probe(component string, f func() error) {
 	r.probes[component] = f
 }
 
-// Check is nil if every component is ready; else it joins the reasons, each
+// Degraded marks the state of a component that works, but not as it should: the
+// process stays ready, and /readyz shows the text. Degraded(nil) is nil.
+func Degraded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &degradedError{err}
+}
+
+type degradedError struct{ err error }
+
+func (d *degradedError) Error() string { return "degraded: " + d.err.Error() }
+func (d *degradedError) Unwrap() error { return d.err }
+
+func isDegraded(err error) bool {
+	_, ok := errors.AsType[*degradedError](err)
+	return ok
+}
+
+// Check is nil if every component is ready or degraded; else it joins the reasons, each
 // with its component's name, in the order of the names.
 func (r *Readiness) Check() error {
 	states := r.Components()
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(states)) {
-		if err := states[name]; err != nil {
+		if err := states[name]; err != nil && !isDegraded(err) {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}

@@ -96,7 +96,9 @@ type Client struct {
 	heard time.Time
 	// changes counts what the watch said of verdicts, and its breaks.
 	changes uint64
-	kept    map[imageref.Ref]Verdict
+	// cursor is that of the last change that the watch told.
+	cursor int64
+	kept   map[imageref.Ref]Verdict
 	// refs are the keys of kept by digest.
 	refs map[string][]imageref.Ref
 }
@@ -187,12 +189,14 @@ func (c *Client) lookup(image imageref.Ref) (Verdict, bool) {
 }
 
 func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, error) {
-	req := &verifierv1.BatchGetVerdictsRequest{}
+	req := &verifierv1.BatchGetVerdictsRequest{View: verifierv1.VerdictView_VERDICT_VIEW_BASIC}
 	for _, r := range images {
 		req.Images = append(req.Images, &typev1.ImageRef{Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest})
 	}
 	c.mu.RLock()
 	changes, watching := c.changes, !c.heard.IsZero()
+	// Another replica may not have seen yet what the watch told.
+	req.MinSequence = c.cursor
 	c.mu.RUnlock()
 	resp, err := c.api.BatchGetVerdicts(ctx, req)
 	if err != nil {
@@ -269,7 +273,7 @@ func (c *Client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept, c.refs = map[imageref.Ref]Verdict{}, map[string][]imageref.Ref{}
-	c.heard = time.Time{}
+	c.heard, c.cursor = time.Time{}, 0
 	c.changes++
 }
 
@@ -303,7 +307,7 @@ func (c *Client) watch(ctx context.Context) error {
 			return err
 		}
 		c.mu.Lock()
-		c.heard = c.now()
+		c.heard, c.cursor = c.now(), m.GetCursor()
 		if v := m.GetVerdict(); v != nil {
 			c.changes++
 			c.drop(v.GetImage().GetDigest())

@@ -115,7 +115,8 @@ func (a *app) connect(writer *evidence.Writer) error {
 	}
 	log := a.deps.Telemetry.Logger
 	a.attest = consumer.Attest{
-		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, MaxSBOM: int64(a.cfg.MaxSBOM), Log: log,
+		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, Log: log,
+		Formats: a.cfg.SBOM.Formats, MaxSBOM: int64(a.cfg.MaxSBOM),
 		Publish: func(ctx context.Context, id string, e proto.Message) error {
 			return events.Publish(ctx, a.deps.Bus, id, e)
 		},

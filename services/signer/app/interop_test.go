@@ -32,13 +32,14 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	t.Helper()
 	f := newFleet(t)
 	f.cfg.Keystore.Dir, f.cfg.Keystore.Algorithm, f.cfg.Keystore.Generate = t.TempDir(), algorithm, true
+	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}
 	f.start()
 	image := f.registry.PushImage("team/app")
 	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
 	f.nextAttested()
 	f.publish(events.Verifier, "2", f.verdict(verifierv1.Verdict_STATE_PASS, image, image))
 	f.publish(events.Verifier, "3", f.excepted(image))
-	all := slices.Concat(evidenceTypes, []string{core.PredicateVSA, core.PredicateOpenVEX})
+	all := slices.Concat(evidenceTypes, []string{core.PredicateCycloneDX, core.PredicateVSA, core.PredicateOpenVEX})
 	f.eventually("the verdict", func() bool { return slices.Equal(slices.Compact(f.types(image)), sorted(all)) })
 
 	dir := t.TempDir()
@@ -59,7 +60,7 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	}
 	ours, other := filepath.Join(f.cfg.Keystore.Dir, keystore.PublicFile), filepath.Join(dir, keystore.PublicFile)
 	// What cosign has a short name for is asked for by that.
-	short := map[string]string{core.PredicateSPDX: "spdxjson", core.PredicateCosignVuln: "vuln", core.PredicateOpenVEX: "openvex"}
+	short := map[string]string{core.PredicateSPDX: "spdxjson", core.PredicateCosignVuln: "vuln", core.PredicateOpenVEX: "openvex", core.PredicateCycloneDX: "cyclonedx"}
 	for _, predicateType := range all {
 		predicateType = cmp.Or(short[predicateType], predicateType)
 		if out, err := verify(ours, predicateType); err != nil || !strings.Contains(out, `"payload"`) {

@@ -27,11 +27,13 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policywatch"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/warm"
 )
 
 const name = events.Verifier
@@ -68,30 +70,39 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	policies, err := loadPolicies(loader, cfg.Policies)
-	if err != nil {
-		return nil, fmt.Errorf("load policies: %w", err)
-	}
-	for _, p := range policies {
-		d.Telemetry.Logger.InfoContext(ctx, "policy in force", "policy", p.Name, "digest", p.Digest, "rules", len(p.Rules))
-	}
 	a := &App{deps: d}
 	if a.registry, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry client: %w", err)
 	}
-	kept := store.New(d.DB)
+	hub := &wake.Hub{}
+	base := store.New(d.DB)
+	cache := warm.New(warm.Options{
+		Source: base, Limit: int64(cfg.Limits.VerdictCache), Now: d.Now, Changed: hub.Changed, Log: d.Telemetry.Logger,
+	})
+	kept := warm.Store{Store: base, Cache: cache}
 	roots, err := a.trust(ctx, cfg.Trust, kept)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	hub := &wake.Hub{}
+	watch, err := a.watchPolicies(ctx, cfg.Policies, kept, loader)
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
 	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // the server lives as long as Run's context
-		TLS: d.TLS, Authz: rules(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+		TLS: d.TLS, Authz: authzTable(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+		Quiet: []string{verifierv1.VerdictService_GetVerdict_FullMethodName, verifierv1.VerdictService_BatchGetVerdicts_FullMethodName},
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}
-	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(kept, hub, &replay.Replayer{Documents: kept, Loader: loader}, d.Now))
-	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(policies, d.Now()))
+	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(server.Deps{
+		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
+		Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Now: d.Now,
+	}))
+	rules := &consumer.RuleBook{Store: kept, Loader: loader}
+	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
+		Store: kept, Loader: loader, Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Rules: rules.Current,
+		Propagator: d.Telemetry.Propagator, Changed: hub.Notify, Now: d.Now,
+	}))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
 	if err := syncExceptions(ctx, kept, cfg.Exceptions, d.Now()); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -100,7 +111,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	a.wire(cfg, recorder, roots, &consumer.RuleBook{Store: kept, Policies: policies}, &replay.Replayer{Documents: kept, Loader: loader})
+	a.components = append(a.components, lifecycle.Component{Name: "warm", Run: cache.Run})
+	a.wire(cfg, recorder, roots, rules, &replay.Replayer{Documents: kept, Loader: loader})
+	a.components = append(a.components, lifecycle.Component{Name: "policies", Run: watch.Run})
 	return a, nil
 }
 
@@ -133,7 +146,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,
 		Publish: func(ctx context.Context, id string, e proto.Message) error { return events.Publish(ctx, d.Bus, id, e) },
 	}
-	a.components = []lifecycle.Component{
+	a.components = append(a.components, []lifecycle.Component{
 		{Name: "trust", Run: roots.Run},
 		{Name: "server", Run: a.server.Run},
 		{Name: "outbox", Run: drain.Run},
@@ -147,7 +160,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			return events.Consume(ctx, d.Bus, events.ConsumerVerifierEvaluate, cfg.Concurrency, evaluator.Handle)
 		}},
 		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
-	}
+	}...)
 }
 
 func consume[T proto.Message](bus *eventbus.Bus, durable string, concurrency int, h func(context.Context, T, *eventbus.Delivery) error) func(context.Context) error {
@@ -168,24 +181,21 @@ func (a *App) close() error {
 	return nil
 }
 
-func loadPolicies(loader *policy.Loader, cfg PoliciesConfig) ([]policy.Policy, error) {
-	var builtin []policy.Policy
-	for _, b := range cfg.Builtin {
-		data, err := policy.Pack(b)
-		if err != nil {
-			return nil, err
-		}
-		set, err := loader.Parse("built-in "+b, data)
-		if err != nil {
-			return nil, err
-		}
-		builtin = append(builtin, set...)
+// watchPolicies takes the policies of files over; what it returns keeps doing so.
+func (a *App) watchPolicies(ctx context.Context, cfg PoliciesConfig, kept store.Store, loader *policy.Loader) (*policywatch.Watch, error) {
+	w := &policywatch.Watch{
+		Source: cfg.source(), Loader: loader, Store: kept, Actor: a.deps.TLS.ID(), Every: cfg.Refresh,
+		Now: a.deps.Now, Log: a.deps.Telemetry.Logger,
+		// The last good policies judge on, so this is no reason to take the replica away.
+		Report: func(err error) { a.deps.Readiness.Set("policies", lifecycle.Degraded(err)) },
 	}
-	own, err := loader.Load(cfg.Dir, cfg.Files)
-	if err != nil {
+	if err := w.Instrument(a.deps.Telemetry.Meter()); err != nil {
 		return nil, err
 	}
-	return policy.Merge(builtin, own)
+	if err := w.Start(ctx); err != nil {
+		return nil, fmt.Errorf("load policies: %w", err)
+	}
+	return w, nil
 }
 
 // syncExceptions makes the stored exceptions of files those that are in the files

@@ -6,8 +6,8 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 )
 
-// rules say who may call what.
-func rules() authz.Table {
+// authzTable says who may call what.
+func authzTable() authz.Table {
 	read := authz.Rule{Services: []string{events.Gateway}, Operators: true, Clients: true}
 	operators := authz.Rule{Operators: true}
 	people := authz.Rule{Operators: true, Clients: true}
@@ -28,6 +28,9 @@ func rules() authz.Table {
 		verifierv1.PolicyService_UpdatePolicy_FullMethodName: operators,
 		verifierv1.PolicyService_DeletePolicy_FullMethodName: operators,
 		verifierv1.PolicyService_TestPolicy_FullMethodName:   operators,
+
+		verifierv1.PolicyService_ListPolicyVersions_FullMethodName: people,
+		verifierv1.PolicyService_ExportEvidence_FullMethodName:     operators,
 
 		verifierv1.ExceptionService_CreateException_FullMethodName: operators,
 		verifierv1.ExceptionService_GetException_FullMethodName:    people,

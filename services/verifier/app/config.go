@@ -26,8 +26,8 @@ type Config struct {
 	Concurrency int `yaml:"concurrency"`
 }
 
-// PoliciesConfig says where policies come from. They are read at start; all of
-// them are in force together.
+// PoliciesConfig says which policies come with the configuration. They are in force
+// together with those of the API.
 type PoliciesConfig struct {
 	// Builtin names policy packs that come with the verifier.
 	Builtin []string `yaml:"builtin"`
@@ -36,6 +36,13 @@ type PoliciesConfig struct {
 	Dir string `yaml:"dir"`
 	// Files are single files.
 	Files []string `yaml:"files"`
+	// Refresh is the time between looks at the files; a change is taken over when two
+	// looks in a row see the same.
+	Refresh time.Duration `yaml:"refresh"`
+}
+
+func (c PoliciesConfig) source() policy.Source {
+	return policy.Source{Builtin: c.Builtin, Dir: c.Dir, Files: c.Files}
 }
 
 // ExceptionsConfig says which files hold exceptions. They are read at start, next
@@ -69,17 +76,19 @@ type LimitsConfig struct {
 	MaxAttestationsTotal config.Bytes `yaml:"max_attestations_total"`
 	// VerificationCache is the memory for attestations that were verified.
 	VerificationCache config.Bytes `yaml:"verification_cache"`
+	// VerdictCache is the memory for verdicts that are kept ready for whoever asks.
+	VerdictCache config.Bytes `yaml:"verdict_cache"`
 }
 
 // Default returns the configuration before any file is read.
 func Default() Config {
 	return Config{
 		Config:   service.DefaultConfig(name),
-		Policies: PoliciesConfig{Builtin: []string{"baseline"}},
+		Policies: PoliciesConfig{Builtin: []string{"baseline"}, Refresh: 5 * time.Second},
 		Trust:    TrustConfig{Refresh: 5 * time.Minute},
 		Limits: LimitsConfig{
 			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
-			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20,
+			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20,
 		},
 		Concurrency: 4,
 	}
@@ -115,6 +124,9 @@ func (c *Config) Validate(p *config.Problems) {
 	if c.Limits.VerificationCache < 0 {
 		l.Errorf("verification_cache", "must not be negative")
 	}
+	if c.Limits.VerdictCache < 0 {
+		l.Errorf("verdict_cache", "must not be negative")
+	}
 	if c.Concurrency < 1 || c.Concurrency > 256 {
 		p.Errorf("concurrency", "%d is not between 1 and 256", c.Concurrency)
 	}
@@ -122,12 +134,18 @@ func (c *Config) Validate(p *config.Problems) {
 
 func (c *Config) validatePolicies(p *config.Problems) {
 	if len(c.Policies.Builtin) == 0 && c.Policies.Dir == "" && len(c.Policies.Files) == 0 {
-		p.Warnf("builtin", "there is no policy: every verdict will be UNKNOWN")
+		p.Warnf("builtin", "there is no policy: until one is created through the API every verdict will be UNKNOWN")
+	}
+	if c.Policies.Refresh < time.Second {
+		p.Errorf("refresh", "%s is less than 1s", c.Policies.Refresh)
 	}
 	// Reading them here lets --check find a faulty policy before it is rolled out.
-	loader, err := policy.NewLoader()
+	files, err := c.Policies.source().Read()
 	if err == nil {
-		_, err = loadPolicies(loader, c.Policies)
+		var loader *policy.Loader
+		if loader, err = policy.NewLoader(); err == nil {
+			_, err = loader.ParseFiles(files)
+		}
 	}
 	if err != nil {
 		p.Errorf("", "%v", err)

@@ -7,6 +7,7 @@
 package verifierv1
 
 import (
+	v1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -22,19 +23,28 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Policy is a policy document in force.
+// Policy is one version of a policy document.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name, unique.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The document, YAML. At most 256 KiB.
+	// The document, YAML. At most 256 KiB. Empty in the version that deleted it.
 	Document string `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
 	// SHA-256 of the document.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Changes with every change of the policy.
 	Etag string `protobuf:"bytes,4,opt,name=etag,proto3" json:"etag,omitempty"`
-	// When it came into force.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// When this version came into force.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Number of the version, from 1. A policy that is created again after it was
+	// deleted goes on counting.
+	Version int64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	// True if it comes from a file of the verifier and cannot be changed here.
+	FromFile bool `protobuf:"varint,7,opt,name=from_file,json=fromFile,proto3" json:"from_file,omitempty"`
+	// Who made this version, as a SPIFFE ID: of the verifier for files.
+	Actor string `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
+	// True for the version that took the policy out of force.
+	Deleted       bool `protobuf:"varint,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,11 +114,41 @@ func (x *Policy) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Policy) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Policy) GetFromFile() bool {
+	if x != nil {
+		return x.FromFile
+	}
+	return false
+}
+
+func (x *Policy) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Policy) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 // GetPolicyRequest chooses a policy.
 type GetPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the policy.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Version; 0 is the one in force.
+	Version       int64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +188,13 @@ func (x *GetPolicyRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *GetPolicyRequest) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
 }
 
 // GetPolicyResponse carries a policy.
@@ -306,10 +353,129 @@ func (x *ListPoliciesResponse) GetNextPageToken() string {
 	return ""
 }
 
+// ListPolicyVersionsRequest chooses a page of versions.
+type ListPolicyVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the policy.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Versions a page, 1 to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page, from the answer before.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPolicyVersionsRequest) Reset() {
+	*x = ListPolicyVersionsRequest{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPolicyVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPolicyVersionsRequest) ProtoMessage() {}
+
+func (x *ListPolicyVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPolicyVersionsRequest.ProtoReflect.Descriptor instead.
+func (*ListPolicyVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListPolicyVersionsRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ListPolicyVersionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListPolicyVersionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// ListPolicyVersionsResponse carries a page of versions.
+type ListPolicyVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Versions, latest first.
+	Versions []*Policy `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPolicyVersionsResponse) Reset() {
+	*x = ListPolicyVersionsResponse{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPolicyVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPolicyVersionsResponse) ProtoMessage() {}
+
+func (x *ListPolicyVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPolicyVersionsResponse.ProtoReflect.Descriptor instead.
+func (*ListPolicyVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ListPolicyVersionsResponse) GetVersions() []*Policy {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *ListPolicyVersionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 // CreatePolicyRequest carries a new policy.
 type CreatePolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The document, YAML.
+	// The document, YAML: one policy. At most 256 KiB.
 	Document string `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// Identity of the request, a UUID.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -319,7 +485,7 @@ type CreatePolicyRequest struct {
 
 func (x *CreatePolicyRequest) Reset() {
 	*x = CreatePolicyRequest{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +497,7 @@ func (x *CreatePolicyRequest) String() string {
 func (*CreatePolicyRequest) ProtoMessage() {}
 
 func (x *CreatePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +510,7 @@ func (x *CreatePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePolicyRequest.ProtoReflect.Descriptor instead.
 func (*CreatePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreatePolicyRequest) GetDocument() string {
@@ -372,7 +538,7 @@ type CreatePolicyResponse struct {
 
 func (x *CreatePolicyResponse) Reset() {
 	*x = CreatePolicyResponse{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +550,7 @@ func (x *CreatePolicyResponse) String() string {
 func (*CreatePolicyResponse) ProtoMessage() {}
 
 func (x *CreatePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +563,7 @@ func (x *CreatePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreatePolicyResponse.ProtoReflect.Descriptor instead.
 func (*CreatePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreatePolicyResponse) GetPolicy() *Policy {
@@ -410,9 +576,9 @@ func (x *CreatePolicyResponse) GetPolicy() *Policy {
 // UpdatePolicyRequest carries a changed policy.
 type UpdatePolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The document, YAML; its name chooses the policy.
+	// The document, YAML: one policy, whose name chooses the policy to change.
 	Document string `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
-	// Etag of the policy that is changed.
+	// Etag of the policy that is changed; needed.
 	Etag string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Identity of the request, a UUID.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -422,7 +588,7 @@ type UpdatePolicyRequest struct {
 
 func (x *UpdatePolicyRequest) Reset() {
 	*x = UpdatePolicyRequest{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[7]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +600,7 @@ func (x *UpdatePolicyRequest) String() string {
 func (*UpdatePolicyRequest) ProtoMessage() {}
 
 func (x *UpdatePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[7]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +613,7 @@ func (x *UpdatePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePolicyRequest.ProtoReflect.Descriptor instead.
 func (*UpdatePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{7}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdatePolicyRequest) GetDocument() string {
@@ -482,7 +648,7 @@ type UpdatePolicyResponse struct {
 
 func (x *UpdatePolicyResponse) Reset() {
 	*x = UpdatePolicyResponse{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[8]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +660,7 @@ func (x *UpdatePolicyResponse) String() string {
 func (*UpdatePolicyResponse) ProtoMessage() {}
 
 func (x *UpdatePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[8]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +673,7 @@ func (x *UpdatePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdatePolicyResponse.ProtoReflect.Descriptor instead.
 func (*UpdatePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{8}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdatePolicyResponse) GetPolicy() *Policy {
@@ -522,7 +688,7 @@ type DeletePolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the policy.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Etag of the policy that is deleted.
+	// Etag of the policy that is deleted; empty deletes whatever version is in force.
 	Etag          string `protobuf:"bytes,2,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -530,7 +696,7 @@ type DeletePolicyRequest struct {
 
 func (x *DeletePolicyRequest) Reset() {
 	*x = DeletePolicyRequest{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[9]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +708,7 @@ func (x *DeletePolicyRequest) String() string {
 func (*DeletePolicyRequest) ProtoMessage() {}
 
 func (x *DeletePolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[9]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +721,7 @@ func (x *DeletePolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePolicyRequest.ProtoReflect.Descriptor instead.
 func (*DeletePolicyRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{9}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeletePolicyRequest) GetName() string {
@@ -581,7 +747,7 @@ type DeletePolicyResponse struct {
 
 func (x *DeletePolicyResponse) Reset() {
 	*x = DeletePolicyResponse{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -593,7 +759,7 @@ func (x *DeletePolicyResponse) String() string {
 func (*DeletePolicyResponse) ProtoMessage() {}
 
 func (x *DeletePolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -606,21 +772,28 @@ func (x *DeletePolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePolicyResponse.ProtoReflect.Descriptor instead.
 func (*DeletePolicyResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{10}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{12}
 }
 
-// TestPolicyRequest carries a policy to try.
+// TestPolicyRequest carries a change to try: a document, or a policy to take away.
 type TestPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The document, YAML.
-	Document      string `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// The document, YAML: one policy. It is tried instead of the policy in force of
+	// its name, or beside the others if there is none.
+	Document string `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// Name of the policy to take away, instead of a document.
+	DeleteName string `protobuf:"bytes,2,opt,name=delete_name,json=deleteName,proto3" json:"delete_name,omitempty"`
+	// Images a page, 1 to 1,000; 0 means 100.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Token of the page, from the answer before.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestPolicyRequest) Reset() {
 	*x = TestPolicyRequest{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +805,7 @@ func (x *TestPolicyRequest) String() string {
 func (*TestPolicyRequest) ProtoMessage() {}
 
 func (x *TestPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +818,7 @@ func (x *TestPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPolicyRequest.ProtoReflect.Descriptor instead.
 func (*TestPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{11}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TestPolicyRequest) GetDocument() string {
@@ -655,20 +828,53 @@ func (x *TestPolicyRequest) GetDocument() string {
 	return ""
 }
 
-// TestPolicyResponse tells what would change.
+func (x *TestPolicyRequest) GetDeleteName() string {
+	if x != nil {
+		return x.DeleteName
+	}
+	return ""
+}
+
+func (x *TestPolicyRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *TestPolicyRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// TestPolicyResponse tells what would change for the images of a page.
 type TestPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Images judged.
+	// Images judged: those that the policy, before or after the change, is for.
 	EvaluatedCount int64 `protobuf:"varint,1,opt,name=evaluated_count,json=evaluatedCount,proto3" json:"evaluated_count,omitempty"`
-	// Verdicts that would change.
-	ChangedCount  int64 `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
+	// Verdicts that would say something else, if only a warning more; these would be
+	// published.
+	ChangedCount int64 `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
+	// Images of the page that the policy is not for.
+	UnmatchedCount int64 `protobuf:"varint,3,opt,name=unmatched_count,json=unmatchedCount,proto3" json:"unmatched_count,omitempty"`
+	// Images that it is for and whose evidence is not recorded, or that were never
+	// judged by policies: what would change for them cannot be told.
+	SkippedCount int64 `protobuf:"varint,4,opt,name=skipped_count,json=skippedCount,proto3" json:"skipped_count,omitempty"`
+	// Changes of the state of an image, counted.
+	StateChanges []*StateChange `protobuf:"bytes,5,rep,name=state_changes,json=stateChanges,proto3" json:"state_changes,omitempty"`
+	// Platform manifests whose state would change, in the order of images.
+	Flips []*VerdictFlip `protobuf:"bytes,6,rep,name=flips,proto3" json:"flips,omitempty"`
+	// Token of the next page; empty on the last.
+	NextPageToken string `protobuf:"bytes,7,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestPolicyResponse) Reset() {
 	*x = TestPolicyResponse{}
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +886,7 @@ func (x *TestPolicyResponse) String() string {
 func (*TestPolicyResponse) ProtoMessage() {}
 
 func (x *TestPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +899,7 @@ func (x *TestPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPolicyResponse.ProtoReflect.Descriptor instead.
 func (*TestPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{12}
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TestPolicyResponse) GetEvaluatedCount() int64 {
@@ -710,20 +916,308 @@ func (x *TestPolicyResponse) GetChangedCount() int64 {
 	return 0
 }
 
+func (x *TestPolicyResponse) GetUnmatchedCount() int64 {
+	if x != nil {
+		return x.UnmatchedCount
+	}
+	return 0
+}
+
+func (x *TestPolicyResponse) GetSkippedCount() int64 {
+	if x != nil {
+		return x.SkippedCount
+	}
+	return 0
+}
+
+func (x *TestPolicyResponse) GetStateChanges() []*StateChange {
+	if x != nil {
+		return x.StateChanges
+	}
+	return nil
+}
+
+func (x *TestPolicyResponse) GetFlips() []*VerdictFlip {
+	if x != nil {
+		return x.Flips
+	}
+	return nil
+}
+
+func (x *TestPolicyResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// StateChange counts images whose state would change in the same way.
+type StateChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// State by the policies in force.
+	From Verdict_State `protobuf:"varint,1,opt,name=from,proto3,enum=seaworthy.verifier.v1.Verdict_State" json:"from,omitempty"`
+	// State with the change.
+	To Verdict_State `protobuf:"varint,2,opt,name=to,proto3,enum=seaworthy.verifier.v1.Verdict_State" json:"to,omitempty"`
+	// Number of images.
+	Count         int64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateChange) Reset() {
+	*x = StateChange{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateChange) ProtoMessage() {}
+
+func (x *StateChange) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
+func (*StateChange) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StateChange) GetFrom() Verdict_State {
+	if x != nil {
+		return x.From
+	}
+	return Verdict_STATE_UNSPECIFIED
+}
+
+func (x *StateChange) GetTo() Verdict_State {
+	if x != nil {
+		return x.To
+	}
+	return Verdict_STATE_UNSPECIFIED
+}
+
+func (x *StateChange) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// VerdictFlip is a platform manifest whose state would change.
+type VerdictFlip struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The image, with its digest.
+	Image *v1.ImageRef `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	// Digest of the platform manifest.
+	PlatformDigest string `protobuf:"bytes,2,opt,name=platform_digest,json=platformDigest,proto3" json:"platform_digest,omitempty"`
+	// Its platform.
+	Platform *v1.Platform `protobuf:"bytes,3,opt,name=platform,proto3" json:"platform,omitempty"`
+	// State by the policies in force.
+	From Verdict_State `protobuf:"varint,4,opt,name=from,proto3,enum=seaworthy.verifier.v1.Verdict_State" json:"from,omitempty"`
+	// State with the change.
+	To Verdict_State `protobuf:"varint,5,opt,name=to,proto3,enum=seaworthy.verifier.v1.Verdict_State" json:"to,omitempty"`
+	// First reasons that one of the two has and the other has not, of the worse state.
+	// At most 5.
+	Reasons       []*Reason `protobuf:"bytes,6,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerdictFlip) Reset() {
+	*x = VerdictFlip{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerdictFlip) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerdictFlip) ProtoMessage() {}
+
+func (x *VerdictFlip) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerdictFlip.ProtoReflect.Descriptor instead.
+func (*VerdictFlip) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *VerdictFlip) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *VerdictFlip) GetPlatformDigest() string {
+	if x != nil {
+		return x.PlatformDigest
+	}
+	return ""
+}
+
+func (x *VerdictFlip) GetPlatform() *v1.Platform {
+	if x != nil {
+		return x.Platform
+	}
+	return nil
+}
+
+func (x *VerdictFlip) GetFrom() Verdict_State {
+	if x != nil {
+		return x.From
+	}
+	return Verdict_STATE_UNSPECIFIED
+}
+
+func (x *VerdictFlip) GetTo() Verdict_State {
+	if x != nil {
+		return x.To
+	}
+	return Verdict_STATE_UNSPECIFIED
+}
+
+func (x *VerdictFlip) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+// ExportEvidenceRequest chooses an image.
+type ExportEvidenceRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Image, as in GetVerdictRequest.
+	Image         *v1.ImageRef `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEvidenceRequest) Reset() {
+	*x = ExportEvidenceRequest{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEvidenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEvidenceRequest) ProtoMessage() {}
+
+func (x *ExportEvidenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEvidenceRequest.ProtoReflect.Descriptor instead.
+func (*ExportEvidenceRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExportEvidenceRequest) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+// ExportEvidenceResponse is a part of the recorded evidence.
+type ExportEvidenceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Next bytes of the JSON, at most 64 KiB.
+	Chunk         []byte `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportEvidenceResponse) Reset() {
+	*x = ExportEvidenceResponse{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportEvidenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportEvidenceResponse) ProtoMessage() {}
+
+func (x *ExportEvidenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportEvidenceResponse.ProtoReflect.Descriptor instead.
+func (*ExportEvidenceResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExportEvidenceResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 var File_seaworthy_verifier_v1_policy_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_policy_service_proto_rawDesc = "" +
 	"\n" +
-	"*seaworthy/verifier/v1/policy_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\x01\n" +
+	"*seaworthy/verifier/v1/policy_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"\x88\x02\n" +
 	"\x06Policy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\tR\bdocument\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04etag\x18\x04 \x01(\tR\x04etag\x12;\n" +
 	"\vupdate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"&\n" +
+	"updateTime\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\x03R\aversion\x12\x1b\n" +
+	"\tfrom_file\x18\a \x01(\bR\bfromFile\x12\x14\n" +
+	"\x05actor\x18\b \x01(\tR\x05actor\x12\x18\n" +
+	"\adeleted\x18\t \x01(\bR\adeleted\"@\n" +
 	"\x10GetPolicyRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"J\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x03R\aversion\"J\n" +
 	"\x11GetPolicyResponse\x125\n" +
 	"\x06policy\x18\x01 \x01(\v2\x1d.seaworthy.verifier.v1.PolicyR\x06policy\"Q\n" +
 	"\x13ListPoliciesRequest\x12\x1b\n" +
@@ -732,6 +1226,14 @@ const file_seaworthy_verifier_v1_policy_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"y\n" +
 	"\x14ListPoliciesResponse\x129\n" +
 	"\bpolicies\x18\x01 \x03(\v2\x1d.seaworthy.verifier.v1.PolicyR\bpolicies\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n" +
+	"\x19ListPolicyVersionsRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"\x7f\n" +
+	"\x1aListPolicyVersionsResponse\x129\n" +
+	"\bversions\x18\x01 \x03(\v2\x1d.seaworthy.verifier.v1.PolicyR\bversions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
 	"\x13CreatePolicyRequest\x12\x1a\n" +
 	"\bdocument\x18\x01 \x01(\tR\bdocument\x12\x1d\n" +
@@ -749,20 +1251,47 @@ const file_seaworthy_verifier_v1_policy_service_proto_rawDesc = "" +
 	"\x13DeletePolicyRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"\x16\n" +
-	"\x14DeletePolicyResponse\"/\n" +
+	"\x14DeletePolicyResponse\"\x8c\x01\n" +
 	"\x11TestPolicyRequest\x12\x1a\n" +
-	"\bdocument\x18\x01 \x01(\tR\bdocument\"b\n" +
+	"\bdocument\x18\x01 \x01(\tR\bdocument\x12\x1f\n" +
+	"\vdelete_name\x18\x02 \x01(\tR\n" +
+	"deleteName\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\xdb\x02\n" +
 	"\x12TestPolicyResponse\x12'\n" +
 	"\x0fevaluated_count\x18\x01 \x01(\x03R\x0eevaluatedCount\x12#\n" +
-	"\rchanged_count\x18\x02 \x01(\x03R\fchangedCount2\xf6\x04\n" +
+	"\rchanged_count\x18\x02 \x01(\x03R\fchangedCount\x12'\n" +
+	"\x0funmatched_count\x18\x03 \x01(\x03R\x0eunmatchedCount\x12#\n" +
+	"\rskipped_count\x18\x04 \x01(\x03R\fskippedCount\x12G\n" +
+	"\rstate_changes\x18\x05 \x03(\v2\".seaworthy.verifier.v1.StateChangeR\fstateChanges\x128\n" +
+	"\x05flips\x18\x06 \x03(\v2\".seaworthy.verifier.v1.VerdictFlipR\x05flips\x12&\n" +
+	"\x0fnext_page_token\x18\a \x01(\tR\rnextPageToken\"\x93\x01\n" +
+	"\vStateChange\x128\n" +
+	"\x04from\x18\x01 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x04from\x124\n" +
+	"\x02to\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x02to\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x03R\x05count\"\xcb\x02\n" +
+	"\vVerdictFlip\x121\n" +
+	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12'\n" +
+	"\x0fplatform_digest\x18\x02 \x01(\tR\x0eplatformDigest\x127\n" +
+	"\bplatform\x18\x03 \x01(\v2\x1b.seaworthy.type.v1.PlatformR\bplatform\x128\n" +
+	"\x04from\x18\x04 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x04from\x124\n" +
+	"\x02to\x18\x05 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x02to\x127\n" +
+	"\areasons\x18\x06 \x03(\v2\x1d.seaworthy.verifier.v1.ReasonR\areasons\"J\n" +
+	"\x15ExportEvidenceRequest\x121\n" +
+	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\".\n" +
+	"\x16ExportEvidenceResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\xe2\x06\n" +
 	"\rPolicyService\x12^\n" +
 	"\tGetPolicy\x12'.seaworthy.verifier.v1.GetPolicyRequest\x1a(.seaworthy.verifier.v1.GetPolicyResponse\x12g\n" +
-	"\fListPolicies\x12*.seaworthy.verifier.v1.ListPoliciesRequest\x1a+.seaworthy.verifier.v1.ListPoliciesResponse\x12g\n" +
+	"\fListPolicies\x12*.seaworthy.verifier.v1.ListPoliciesRequest\x1a+.seaworthy.verifier.v1.ListPoliciesResponse\x12y\n" +
+	"\x12ListPolicyVersions\x120.seaworthy.verifier.v1.ListPolicyVersionsRequest\x1a1.seaworthy.verifier.v1.ListPolicyVersionsResponse\x12g\n" +
 	"\fCreatePolicy\x12*.seaworthy.verifier.v1.CreatePolicyRequest\x1a+.seaworthy.verifier.v1.CreatePolicyResponse\x12g\n" +
 	"\fUpdatePolicy\x12*.seaworthy.verifier.v1.UpdatePolicyRequest\x1a+.seaworthy.verifier.v1.UpdatePolicyResponse\x12g\n" +
 	"\fDeletePolicy\x12*.seaworthy.verifier.v1.DeletePolicyRequest\x1a+.seaworthy.verifier.v1.DeletePolicyResponse\x12a\n" +
 	"\n" +
-	"TestPolicy\x12(.seaworthy.verifier.v1.TestPolicyRequest\x1a).seaworthy.verifier.v1.TestPolicyResponseBIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
+	"TestPolicy\x12(.seaworthy.verifier.v1.TestPolicyRequest\x1a).seaworthy.verifier.v1.TestPolicyResponse\x12o\n" +
+	"\x0eExportEvidence\x12,.seaworthy.verifier.v1.ExportEvidenceRequest\x1a-.seaworthy.verifier.v1.ExportEvidenceResponse0\x01BIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
 
 var (
 	file_seaworthy_verifier_v1_policy_service_proto_rawDescOnce sync.Once
@@ -776,46 +1305,71 @@ func file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_verifier_v1_policy_service_proto_rawDescData
 }
 
-var file_seaworthy_verifier_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_seaworthy_verifier_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_seaworthy_verifier_v1_policy_service_proto_goTypes = []any{
-	(*Policy)(nil),                // 0: seaworthy.verifier.v1.Policy
-	(*GetPolicyRequest)(nil),      // 1: seaworthy.verifier.v1.GetPolicyRequest
-	(*GetPolicyResponse)(nil),     // 2: seaworthy.verifier.v1.GetPolicyResponse
-	(*ListPoliciesRequest)(nil),   // 3: seaworthy.verifier.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),  // 4: seaworthy.verifier.v1.ListPoliciesResponse
-	(*CreatePolicyRequest)(nil),   // 5: seaworthy.verifier.v1.CreatePolicyRequest
-	(*CreatePolicyResponse)(nil),  // 6: seaworthy.verifier.v1.CreatePolicyResponse
-	(*UpdatePolicyRequest)(nil),   // 7: seaworthy.verifier.v1.UpdatePolicyRequest
-	(*UpdatePolicyResponse)(nil),  // 8: seaworthy.verifier.v1.UpdatePolicyResponse
-	(*DeletePolicyRequest)(nil),   // 9: seaworthy.verifier.v1.DeletePolicyRequest
-	(*DeletePolicyResponse)(nil),  // 10: seaworthy.verifier.v1.DeletePolicyResponse
-	(*TestPolicyRequest)(nil),     // 11: seaworthy.verifier.v1.TestPolicyRequest
-	(*TestPolicyResponse)(nil),    // 12: seaworthy.verifier.v1.TestPolicyResponse
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*Policy)(nil),                     // 0: seaworthy.verifier.v1.Policy
+	(*GetPolicyRequest)(nil),           // 1: seaworthy.verifier.v1.GetPolicyRequest
+	(*GetPolicyResponse)(nil),          // 2: seaworthy.verifier.v1.GetPolicyResponse
+	(*ListPoliciesRequest)(nil),        // 3: seaworthy.verifier.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),       // 4: seaworthy.verifier.v1.ListPoliciesResponse
+	(*ListPolicyVersionsRequest)(nil),  // 5: seaworthy.verifier.v1.ListPolicyVersionsRequest
+	(*ListPolicyVersionsResponse)(nil), // 6: seaworthy.verifier.v1.ListPolicyVersionsResponse
+	(*CreatePolicyRequest)(nil),        // 7: seaworthy.verifier.v1.CreatePolicyRequest
+	(*CreatePolicyResponse)(nil),       // 8: seaworthy.verifier.v1.CreatePolicyResponse
+	(*UpdatePolicyRequest)(nil),        // 9: seaworthy.verifier.v1.UpdatePolicyRequest
+	(*UpdatePolicyResponse)(nil),       // 10: seaworthy.verifier.v1.UpdatePolicyResponse
+	(*DeletePolicyRequest)(nil),        // 11: seaworthy.verifier.v1.DeletePolicyRequest
+	(*DeletePolicyResponse)(nil),       // 12: seaworthy.verifier.v1.DeletePolicyResponse
+	(*TestPolicyRequest)(nil),          // 13: seaworthy.verifier.v1.TestPolicyRequest
+	(*TestPolicyResponse)(nil),         // 14: seaworthy.verifier.v1.TestPolicyResponse
+	(*StateChange)(nil),                // 15: seaworthy.verifier.v1.StateChange
+	(*VerdictFlip)(nil),                // 16: seaworthy.verifier.v1.VerdictFlip
+	(*ExportEvidenceRequest)(nil),      // 17: seaworthy.verifier.v1.ExportEvidenceRequest
+	(*ExportEvidenceResponse)(nil),     // 18: seaworthy.verifier.v1.ExportEvidenceResponse
+	(*timestamppb.Timestamp)(nil),      // 19: google.protobuf.Timestamp
+	(Verdict_State)(0),                 // 20: seaworthy.verifier.v1.Verdict.State
+	(*v1.ImageRef)(nil),                // 21: seaworthy.type.v1.ImageRef
+	(*v1.Platform)(nil),                // 22: seaworthy.type.v1.Platform
+	(*Reason)(nil),                     // 23: seaworthy.verifier.v1.Reason
 }
 var file_seaworthy_verifier_v1_policy_service_proto_depIdxs = []int32{
-	13, // 0: seaworthy.verifier.v1.Policy.update_time:type_name -> google.protobuf.Timestamp
+	19, // 0: seaworthy.verifier.v1.Policy.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: seaworthy.verifier.v1.GetPolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
 	0,  // 2: seaworthy.verifier.v1.ListPoliciesResponse.policies:type_name -> seaworthy.verifier.v1.Policy
-	0,  // 3: seaworthy.verifier.v1.CreatePolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
-	0,  // 4: seaworthy.verifier.v1.UpdatePolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
-	1,  // 5: seaworthy.verifier.v1.PolicyService.GetPolicy:input_type -> seaworthy.verifier.v1.GetPolicyRequest
-	3,  // 6: seaworthy.verifier.v1.PolicyService.ListPolicies:input_type -> seaworthy.verifier.v1.ListPoliciesRequest
-	5,  // 7: seaworthy.verifier.v1.PolicyService.CreatePolicy:input_type -> seaworthy.verifier.v1.CreatePolicyRequest
-	7,  // 8: seaworthy.verifier.v1.PolicyService.UpdatePolicy:input_type -> seaworthy.verifier.v1.UpdatePolicyRequest
-	9,  // 9: seaworthy.verifier.v1.PolicyService.DeletePolicy:input_type -> seaworthy.verifier.v1.DeletePolicyRequest
-	11, // 10: seaworthy.verifier.v1.PolicyService.TestPolicy:input_type -> seaworthy.verifier.v1.TestPolicyRequest
-	2,  // 11: seaworthy.verifier.v1.PolicyService.GetPolicy:output_type -> seaworthy.verifier.v1.GetPolicyResponse
-	4,  // 12: seaworthy.verifier.v1.PolicyService.ListPolicies:output_type -> seaworthy.verifier.v1.ListPoliciesResponse
-	6,  // 13: seaworthy.verifier.v1.PolicyService.CreatePolicy:output_type -> seaworthy.verifier.v1.CreatePolicyResponse
-	8,  // 14: seaworthy.verifier.v1.PolicyService.UpdatePolicy:output_type -> seaworthy.verifier.v1.UpdatePolicyResponse
-	10, // 15: seaworthy.verifier.v1.PolicyService.DeletePolicy:output_type -> seaworthy.verifier.v1.DeletePolicyResponse
-	12, // 16: seaworthy.verifier.v1.PolicyService.TestPolicy:output_type -> seaworthy.verifier.v1.TestPolicyResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	0,  // 3: seaworthy.verifier.v1.ListPolicyVersionsResponse.versions:type_name -> seaworthy.verifier.v1.Policy
+	0,  // 4: seaworthy.verifier.v1.CreatePolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
+	0,  // 5: seaworthy.verifier.v1.UpdatePolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
+	15, // 6: seaworthy.verifier.v1.TestPolicyResponse.state_changes:type_name -> seaworthy.verifier.v1.StateChange
+	16, // 7: seaworthy.verifier.v1.TestPolicyResponse.flips:type_name -> seaworthy.verifier.v1.VerdictFlip
+	20, // 8: seaworthy.verifier.v1.StateChange.from:type_name -> seaworthy.verifier.v1.Verdict.State
+	20, // 9: seaworthy.verifier.v1.StateChange.to:type_name -> seaworthy.verifier.v1.Verdict.State
+	21, // 10: seaworthy.verifier.v1.VerdictFlip.image:type_name -> seaworthy.type.v1.ImageRef
+	22, // 11: seaworthy.verifier.v1.VerdictFlip.platform:type_name -> seaworthy.type.v1.Platform
+	20, // 12: seaworthy.verifier.v1.VerdictFlip.from:type_name -> seaworthy.verifier.v1.Verdict.State
+	20, // 13: seaworthy.verifier.v1.VerdictFlip.to:type_name -> seaworthy.verifier.v1.Verdict.State
+	23, // 14: seaworthy.verifier.v1.VerdictFlip.reasons:type_name -> seaworthy.verifier.v1.Reason
+	21, // 15: seaworthy.verifier.v1.ExportEvidenceRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	1,  // 16: seaworthy.verifier.v1.PolicyService.GetPolicy:input_type -> seaworthy.verifier.v1.GetPolicyRequest
+	3,  // 17: seaworthy.verifier.v1.PolicyService.ListPolicies:input_type -> seaworthy.verifier.v1.ListPoliciesRequest
+	5,  // 18: seaworthy.verifier.v1.PolicyService.ListPolicyVersions:input_type -> seaworthy.verifier.v1.ListPolicyVersionsRequest
+	7,  // 19: seaworthy.verifier.v1.PolicyService.CreatePolicy:input_type -> seaworthy.verifier.v1.CreatePolicyRequest
+	9,  // 20: seaworthy.verifier.v1.PolicyService.UpdatePolicy:input_type -> seaworthy.verifier.v1.UpdatePolicyRequest
+	11, // 21: seaworthy.verifier.v1.PolicyService.DeletePolicy:input_type -> seaworthy.verifier.v1.DeletePolicyRequest
+	13, // 22: seaworthy.verifier.v1.PolicyService.TestPolicy:input_type -> seaworthy.verifier.v1.TestPolicyRequest
+	17, // 23: seaworthy.verifier.v1.PolicyService.ExportEvidence:input_type -> seaworthy.verifier.v1.ExportEvidenceRequest
+	2,  // 24: seaworthy.verifier.v1.PolicyService.GetPolicy:output_type -> seaworthy.verifier.v1.GetPolicyResponse
+	4,  // 25: seaworthy.verifier.v1.PolicyService.ListPolicies:output_type -> seaworthy.verifier.v1.ListPoliciesResponse
+	6,  // 26: seaworthy.verifier.v1.PolicyService.ListPolicyVersions:output_type -> seaworthy.verifier.v1.ListPolicyVersionsResponse
+	8,  // 27: seaworthy.verifier.v1.PolicyService.CreatePolicy:output_type -> seaworthy.verifier.v1.CreatePolicyResponse
+	10, // 28: seaworthy.verifier.v1.PolicyService.UpdatePolicy:output_type -> seaworthy.verifier.v1.UpdatePolicyResponse
+	12, // 29: seaworthy.verifier.v1.PolicyService.DeletePolicy:output_type -> seaworthy.verifier.v1.DeletePolicyResponse
+	14, // 30: seaworthy.verifier.v1.PolicyService.TestPolicy:output_type -> seaworthy.verifier.v1.TestPolicyResponse
+	18, // 31: seaworthy.verifier.v1.PolicyService.ExportEvidence:output_type -> seaworthy.verifier.v1.ExportEvidenceResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_policy_service_proto_init() }
@@ -823,13 +1377,14 @@ func file_seaworthy_verifier_v1_policy_service_proto_init() {
 	if File_seaworthy_verifier_v1_policy_service_proto != nil {
 		return
 	}
+	file_seaworthy_verifier_v1_verdict_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_policy_service_proto_rawDesc), len(file_seaworthy_verifier_v1_policy_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,22 +19,27 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PolicyService_GetPolicy_FullMethodName    = "/seaworthy.verifier.v1.PolicyService/GetPolicy"
-	PolicyService_ListPolicies_FullMethodName = "/seaworthy.verifier.v1.PolicyService/ListPolicies"
-	PolicyService_CreatePolicy_FullMethodName = "/seaworthy.verifier.v1.PolicyService/CreatePolicy"
-	PolicyService_UpdatePolicy_FullMethodName = "/seaworthy.verifier.v1.PolicyService/UpdatePolicy"
-	PolicyService_DeletePolicy_FullMethodName = "/seaworthy.verifier.v1.PolicyService/DeletePolicy"
-	PolicyService_TestPolicy_FullMethodName   = "/seaworthy.verifier.v1.PolicyService/TestPolicy"
+	PolicyService_GetPolicy_FullMethodName          = "/seaworthy.verifier.v1.PolicyService/GetPolicy"
+	PolicyService_ListPolicies_FullMethodName       = "/seaworthy.verifier.v1.PolicyService/ListPolicies"
+	PolicyService_ListPolicyVersions_FullMethodName = "/seaworthy.verifier.v1.PolicyService/ListPolicyVersions"
+	PolicyService_CreatePolicy_FullMethodName       = "/seaworthy.verifier.v1.PolicyService/CreatePolicy"
+	PolicyService_UpdatePolicy_FullMethodName       = "/seaworthy.verifier.v1.PolicyService/UpdatePolicy"
+	PolicyService_DeletePolicy_FullMethodName       = "/seaworthy.verifier.v1.PolicyService/DeletePolicy"
+	PolicyService_TestPolicy_FullMethodName         = "/seaworthy.verifier.v1.PolicyService/TestPolicy"
+	PolicyService_ExportEvidence_FullMethodName     = "/seaworthy.verifier.v1.PolicyService/ExportEvidence"
 )
 
 // PolicyServiceClient is the client API for PolicyService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// PolicyService manages policies. In this release policies come from files:
-// they can be listed and read, not changed.
+// PolicyService manages policies. Those of files and those of this API are kept and
+// judge alike; a change makes the verifier judge the images again that it is for, in
+// the background. Every change is kept as a version and told as an
+// `audit.recorded` event.
 type PolicyServiceClient interface {
-	// GetPolicy returns a policy.
+	// GetPolicy returns a policy: the version in force, or the one asked for, also if
+	// the policy has been deleted since.
 	//
 	// Errors: NOT_FOUND (`POLICY_NOT_FOUND`).
 	// Idempotency: reads only.
@@ -46,30 +51,58 @@ type PolicyServiceClient interface {
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
+	// ListPolicyVersions lists every version of a policy, latest first, also after it
+	// was deleted.
+	//
+	// Errors: INVALID_ARGUMENT for a bad page token; NOT_FOUND (`POLICY_NOT_FOUND`)
+	// for a name that no policy ever had.
+	// Idempotency: reads only.
+	// Callers: operators and clients.
+	ListPolicyVersions(ctx context.Context, in *ListPolicyVersionsRequest, opts ...grpc.CallOption) (*ListPolicyVersionsResponse, error)
 	// CreatePolicy adds a policy.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT with a violation of `document` per fault, with line
+	// and column; ALREADY_EXISTS (`POLICY_EXISTS`); RESOURCE_EXHAUSTED
+	// (`TOO_MANY_POLICIES`).
 	// Idempotency: calls with the same request_id create one policy.
 	// Callers: operators.
 	CreatePolicy(ctx context.Context, in *CreatePolicyRequest, opts ...grpc.CallOption) (*CreatePolicyResponse, error)
-	// UpdatePolicy changes a policy.
+	// UpdatePolicy changes a policy. The same document again changes nothing.
 	//
-	// Errors: UNIMPLEMENTED in this release.
-	// Idempotency: the etag makes a repeated call fail with ABORTED.
+	// Errors: INVALID_ARGUMENT as CreatePolicy, and without an etag; NOT_FOUND
+	// (`POLICY_NOT_FOUND`); ABORTED (`ETAG_MISMATCH`) if it was changed meanwhile;
+	// FAILED_PRECONDITION (`POLICY_FROM_FILE`) for one that comes from a file of the
+	// verifier.
+	// Idempotency: calls with the same request_id make one version; without one the
+	// etag makes a repeated call fail with ABORTED.
 	// Callers: operators.
 	UpdatePolicy(ctx context.Context, in *UpdatePolicyRequest, opts ...grpc.CallOption) (*UpdatePolicyResponse, error)
-	// DeletePolicy takes a policy out of force.
+	// DeletePolicy takes a policy out of force. Its versions are kept.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: NOT_FOUND (`POLICY_NOT_FOUND`); ABORTED (`ETAG_MISMATCH`);
+	// FAILED_PRECONDITION (`POLICY_FROM_FILE`).
 	// Idempotency: a second call fails with NOT_FOUND.
 	// Callers: operators.
 	DeletePolicy(ctx context.Context, in *DeletePolicyRequest, opts ...grpc.CallOption) (*DeletePolicyResponse, error)
-	// TestPolicy tells which verdicts a policy would change.
+	// TestPolicy tells which verdicts a change of a policy would change, without
+	// changing anything. Images are judged now, by the policies and exceptions in
+	// force with the change and without it, on recorded evidence. An answer covers
+	// one page of images, in the order of digests; add up the counts of all pages.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT as CreatePolicy, and for a bad page token; NOT_FOUND
+	// (`POLICY_NOT_FOUND`) for a policy to take away that is not there; ABORTED
+	// (`POLICIES_CHANGED`) if the policies or exceptions changed since the first page.
 	// Idempotency: reads only.
 	// Callers: operators.
 	TestPolicy(ctx context.Context, in *TestPolicyRequest, opts ...grpc.CallOption) (*TestPolicyResponse, error)
+	// ExportEvidence returns the recorded evidence of an image's newest verdict, for
+	// unit tests of policies. The chunks together are JSON.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference; NOT_FOUND
+	// (`EVIDENCE_NOT_FOUND`) for an image without a verdict from evidence.
+	// Idempotency: reads only.
+	// Callers: operators.
+	ExportEvidence(ctx context.Context, in *ExportEvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportEvidenceResponse], error)
 }
 
 type policyServiceClient struct {
@@ -94,6 +127,16 @@ func (c *policyServiceClient) ListPolicies(ctx context.Context, in *ListPolicies
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListPoliciesResponse)
 	err := c.cc.Invoke(ctx, PolicyService_ListPolicies_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *policyServiceClient) ListPolicyVersions(ctx context.Context, in *ListPolicyVersionsRequest, opts ...grpc.CallOption) (*ListPolicyVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListPolicyVersionsResponse)
+	err := c.cc.Invoke(ctx, PolicyService_ListPolicyVersions_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -140,14 +183,36 @@ func (c *policyServiceClient) TestPolicy(ctx context.Context, in *TestPolicyRequ
 	return out, nil
 }
 
+func (c *policyServiceClient) ExportEvidence(ctx context.Context, in *ExportEvidenceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportEvidenceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PolicyService_ServiceDesc.Streams[0], PolicyService_ExportEvidence_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportEvidenceRequest, ExportEvidenceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PolicyService_ExportEvidenceClient = grpc.ServerStreamingClient[ExportEvidenceResponse]
+
 // PolicyServiceServer is the server API for PolicyService service.
 // All implementations must embed UnimplementedPolicyServiceServer
 // for forward compatibility.
 //
-// PolicyService manages policies. In this release policies come from files:
-// they can be listed and read, not changed.
+// PolicyService manages policies. Those of files and those of this API are kept and
+// judge alike; a change makes the verifier judge the images again that it is for, in
+// the background. Every change is kept as a version and told as an
+// `audit.recorded` event.
 type PolicyServiceServer interface {
-	// GetPolicy returns a policy.
+	// GetPolicy returns a policy: the version in force, or the one asked for, also if
+	// the policy has been deleted since.
 	//
 	// Errors: NOT_FOUND (`POLICY_NOT_FOUND`).
 	// Idempotency: reads only.
@@ -159,30 +224,58 @@ type PolicyServiceServer interface {
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
+	// ListPolicyVersions lists every version of a policy, latest first, also after it
+	// was deleted.
+	//
+	// Errors: INVALID_ARGUMENT for a bad page token; NOT_FOUND (`POLICY_NOT_FOUND`)
+	// for a name that no policy ever had.
+	// Idempotency: reads only.
+	// Callers: operators and clients.
+	ListPolicyVersions(context.Context, *ListPolicyVersionsRequest) (*ListPolicyVersionsResponse, error)
 	// CreatePolicy adds a policy.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT with a violation of `document` per fault, with line
+	// and column; ALREADY_EXISTS (`POLICY_EXISTS`); RESOURCE_EXHAUSTED
+	// (`TOO_MANY_POLICIES`).
 	// Idempotency: calls with the same request_id create one policy.
 	// Callers: operators.
 	CreatePolicy(context.Context, *CreatePolicyRequest) (*CreatePolicyResponse, error)
-	// UpdatePolicy changes a policy.
+	// UpdatePolicy changes a policy. The same document again changes nothing.
 	//
-	// Errors: UNIMPLEMENTED in this release.
-	// Idempotency: the etag makes a repeated call fail with ABORTED.
+	// Errors: INVALID_ARGUMENT as CreatePolicy, and without an etag; NOT_FOUND
+	// (`POLICY_NOT_FOUND`); ABORTED (`ETAG_MISMATCH`) if it was changed meanwhile;
+	// FAILED_PRECONDITION (`POLICY_FROM_FILE`) for one that comes from a file of the
+	// verifier.
+	// Idempotency: calls with the same request_id make one version; without one the
+	// etag makes a repeated call fail with ABORTED.
 	// Callers: operators.
 	UpdatePolicy(context.Context, *UpdatePolicyRequest) (*UpdatePolicyResponse, error)
-	// DeletePolicy takes a policy out of force.
+	// DeletePolicy takes a policy out of force. Its versions are kept.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: NOT_FOUND (`POLICY_NOT_FOUND`); ABORTED (`ETAG_MISMATCH`);
+	// FAILED_PRECONDITION (`POLICY_FROM_FILE`).
 	// Idempotency: a second call fails with NOT_FOUND.
 	// Callers: operators.
 	DeletePolicy(context.Context, *DeletePolicyRequest) (*DeletePolicyResponse, error)
-	// TestPolicy tells which verdicts a policy would change.
+	// TestPolicy tells which verdicts a change of a policy would change, without
+	// changing anything. Images are judged now, by the policies and exceptions in
+	// force with the change and without it, on recorded evidence. An answer covers
+	// one page of images, in the order of digests; add up the counts of all pages.
 	//
-	// Errors: UNIMPLEMENTED in this release.
+	// Errors: INVALID_ARGUMENT as CreatePolicy, and for a bad page token; NOT_FOUND
+	// (`POLICY_NOT_FOUND`) for a policy to take away that is not there; ABORTED
+	// (`POLICIES_CHANGED`) if the policies or exceptions changed since the first page.
 	// Idempotency: reads only.
 	// Callers: operators.
 	TestPolicy(context.Context, *TestPolicyRequest) (*TestPolicyResponse, error)
+	// ExportEvidence returns the recorded evidence of an image's newest verdict, for
+	// unit tests of policies. The chunks together are JSON.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference; NOT_FOUND
+	// (`EVIDENCE_NOT_FOUND`) for an image without a verdict from evidence.
+	// Idempotency: reads only.
+	// Callers: operators.
+	ExportEvidence(*ExportEvidenceRequest, grpc.ServerStreamingServer[ExportEvidenceResponse]) error
 	mustEmbedUnimplementedPolicyServiceServer()
 }
 
@@ -199,6 +292,9 @@ func (UnimplementedPolicyServiceServer) GetPolicy(context.Context, *GetPolicyReq
 func (UnimplementedPolicyServiceServer) ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPolicies not implemented")
 }
+func (UnimplementedPolicyServiceServer) ListPolicyVersions(context.Context, *ListPolicyVersionsRequest) (*ListPolicyVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListPolicyVersions not implemented")
+}
 func (UnimplementedPolicyServiceServer) CreatePolicy(context.Context, *CreatePolicyRequest) (*CreatePolicyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreatePolicy not implemented")
 }
@@ -210,6 +306,9 @@ func (UnimplementedPolicyServiceServer) DeletePolicy(context.Context, *DeletePol
 }
 func (UnimplementedPolicyServiceServer) TestPolicy(context.Context, *TestPolicyRequest) (*TestPolicyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestPolicy not implemented")
+}
+func (UnimplementedPolicyServiceServer) ExportEvidence(*ExportEvidenceRequest, grpc.ServerStreamingServer[ExportEvidenceResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportEvidence not implemented")
 }
 func (UnimplementedPolicyServiceServer) mustEmbedUnimplementedPolicyServiceServer() {}
 func (UnimplementedPolicyServiceServer) testEmbeddedByValue()                       {}
@@ -264,6 +363,24 @@ func _PolicyService_ListPolicies_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(PolicyServiceServer).ListPolicies(ctx, req.(*ListPoliciesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PolicyService_ListPolicyVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListPolicyVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PolicyServiceServer).ListPolicyVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PolicyService_ListPolicyVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PolicyServiceServer).ListPolicyVersions(ctx, req.(*ListPolicyVersionsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -340,6 +457,17 @@ func _PolicyService_TestPolicy_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PolicyService_ExportEvidence_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportEvidenceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PolicyServiceServer).ExportEvidence(m, &grpc.GenericServerStream[ExportEvidenceRequest, ExportEvidenceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PolicyService_ExportEvidenceServer = grpc.ServerStreamingServer[ExportEvidenceResponse]
+
 // PolicyService_ServiceDesc is the grpc.ServiceDesc for PolicyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -354,6 +482,10 @@ var PolicyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListPolicies",
 			Handler:    _PolicyService_ListPolicies_Handler,
+		},
+		{
+			MethodName: "ListPolicyVersions",
+			Handler:    _PolicyService_ListPolicyVersions_Handler,
 		},
 		{
 			MethodName: "CreatePolicy",
@@ -372,6 +504,12 @@ var PolicyService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PolicyService_TestPolicy_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "ExportEvidence",
+			Handler:       _PolicyService_ExportEvidence_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "seaworthy/verifier/v1/policy_service.proto",
 }

@@ -175,7 +175,10 @@ type Verdict struct {
 	Pending bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
 	// Exceptions that the verdict rests on, ordered by name. Without them rules
 	// would refuse the image or warn.
-	Exceptions    []*ExceptionUse `protobuf:"bytes,11,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
+	Exceptions []*ExceptionUse `protobuf:"bytes,11,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
+	// Environment that the answer is for; empty for all policies together. Never set
+	// in a recorded verdict.
+	Environment   string `protobuf:"bytes,12,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +288,13 @@ func (x *Verdict) GetExceptions() []*ExceptionUse {
 		return x.Exceptions
 	}
 	return nil
+}
+
+func (x *Verdict) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
 }
 
 // ExceptionUse is an exception that a verdict rests on.
@@ -585,7 +595,9 @@ type PolicyResult struct {
 	// Its verdict.
 	State Verdict_State `protobuf:"varint,3,opt,name=state,proto3,enum=seaworthy.verifier.v1.Verdict_State" json:"state,omitempty"`
 	// Outcome per rule, in the policy's order.
-	Rules         []*RuleResult `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
+	Rules []*RuleResult `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
+	// Environments that ask for the policy, sorted; empty is every environment.
+	Environments  []string `protobuf:"bytes,5,rep,name=environments,proto3" json:"environments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -644,6 +656,13 @@ func (x *PolicyResult) GetState() Verdict_State {
 func (x *PolicyResult) GetRules() []*RuleResult {
 	if x != nil {
 		return x.Rules
+	}
+	return nil
+}
+
+func (x *PolicyResult) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
 	}
 	return nil
 }
@@ -918,7 +937,7 @@ var File_seaworthy_verifier_v1_verdict_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\n" +
-	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xf6\x04\n" +
+	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\x98\x05\n" +
 	"\aVerdict\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x127\n" +
@@ -934,7 +953,8 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	" \x01(\bR\apending\x12C\n" +
 	"\n" +
 	"exceptions\x18\v \x03(\v2#.seaworthy.verifier.v1.ExceptionUseR\n" +
-	"exceptions\"Q\n" +
+	"exceptions\x12 \n" +
+	"\venvironment\x18\f \x01(\tR\venvironment\"Q\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -964,12 +984,13 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\bplatform\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.PlatformR\bplatform\x12:\n" +
 	"\x05state\x18\x03 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x12?\n" +
 	"\bpolicies\x18\x04 \x03(\v2#.seaworthy.verifier.v1.PolicyResultR\bpolicies\x125\n" +
-	"\x06inputs\x18\x05 \x01(\v2\x1d.seaworthy.verifier.v1.InputsR\x06inputs\"\xc0\x01\n" +
+	"\x06inputs\x18\x05 \x01(\v2\x1d.seaworthy.verifier.v1.InputsR\x06inputs\"\xe4\x01\n" +
 	"\fPolicyResult\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12#\n" +
 	"\rpolicy_digest\x18\x02 \x01(\tR\fpolicyDigest\x12:\n" +
 	"\x05state\x18\x03 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x127\n" +
-	"\x05rules\x18\x04 \x03(\v2!.seaworthy.verifier.v1.RuleResultR\x05rules\"\xf8\x02\n" +
+	"\x05rules\x18\x04 \x03(\v2!.seaworthy.verifier.v1.RuleResultR\x05rules\x12\"\n" +
+	"\fenvironments\x18\x05 \x03(\tR\fenvironments\"\xf8\x02\n" +
 	"\n" +
 	"RuleResult\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12C\n" +

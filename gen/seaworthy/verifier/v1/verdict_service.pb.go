@@ -23,6 +23,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// VerdictView chooses how much of a verdict is returned.
+type VerdictView int32
+
+const (
+	// No value was set.
+	VerdictView_VERDICT_VIEW_UNSPECIFIED VerdictView = 0
+	// Without platforms and exceptions: whether the image may run, until when and why.
+	// The digest is that of the whole verdict.
+	VerdictView_VERDICT_VIEW_BASIC VerdictView = 1
+	// Everything.
+	VerdictView_VERDICT_VIEW_FULL VerdictView = 2
+)
+
+// Enum value maps for VerdictView.
+var (
+	VerdictView_name = map[int32]string{
+		0: "VERDICT_VIEW_UNSPECIFIED",
+		1: "VERDICT_VIEW_BASIC",
+		2: "VERDICT_VIEW_FULL",
+	}
+	VerdictView_value = map[string]int32{
+		"VERDICT_VIEW_UNSPECIFIED": 0,
+		"VERDICT_VIEW_BASIC":       1,
+		"VERDICT_VIEW_FULL":        2,
+	}
+)
+
+func (x VerdictView) Enum() *VerdictView {
+	p := new(VerdictView)
+	*p = x
+	return p
+}
+
+func (x VerdictView) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VerdictView) Descriptor() protoreflect.EnumDescriptor {
+	return file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[0].Descriptor()
+}
+
+func (VerdictView) Type() protoreflect.EnumType {
+	return &file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[0]
+}
+
+func (x VerdictView) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VerdictView.Descriptor instead.
+func (VerdictView) EnumDescriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Cause of a change.
 type VerdictChange_Cause int32
 
@@ -80,11 +134,11 @@ func (x VerdictChange_Cause) String() string {
 }
 
 func (VerdictChange_Cause) Descriptor() protoreflect.EnumDescriptor {
-	return file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[0].Descriptor()
+	return file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[1].Descriptor()
 }
 
 func (VerdictChange_Cause) Type() protoreflect.EnumType {
-	return &file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[0]
+	return &file_seaworthy_verifier_v1_verdict_service_proto_enumTypes[1]
 }
 
 func (x VerdictChange_Cause) Number() protoreflect.EnumNumber {
@@ -105,7 +159,19 @@ type GetVerdictRequest struct {
 	// Wait while the verdict is pending or the image was never seen (its push may
 	// be on the way), at most until the call's deadline less 100 ms; then the
 	// answer so far is returned.
-	Wait          bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Environment that asks, 1 to 63 lower-case letters, digits and dashes: policies
+	// of other environments do not count. Empty, or a name that no policy of the image
+	// knows: every policy counts, so that a misspelt name gets no milder answer.
+	Environment string `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Ask the registry what the tag means now, instead of the last push. What it said
+	// is used again for 5 seconds. Without effect if the image names a digest.
+	Resolve bool `protobuf:"varint,5,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	// Sequence of a change that the answer must not be older than, from an event or
+	// from WatchVerdicts; 0 asks for none.
+	MinSequence int64 `protobuf:"varint,6,opt,name=min_sequence,json=minSequence,proto3" json:"min_sequence,omitempty"`
+	// How much of the verdict is returned; unspecified is VERDICT_VIEW_FULL.
+	View          VerdictView `protobuf:"varint,7,opt,name=view,proto3,enum=seaworthy.verifier.v1.VerdictView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +218,34 @@ func (x *GetVerdictRequest) GetWait() bool {
 		return x.Wait
 	}
 	return false
+}
+
+func (x *GetVerdictRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *GetVerdictRequest) GetResolve() bool {
+	if x != nil {
+		return x.Resolve
+	}
+	return false
+}
+
+func (x *GetVerdictRequest) GetMinSequence() int64 {
+	if x != nil {
+		return x.MinSequence
+	}
+	return 0
+}
+
+func (x *GetVerdictRequest) GetView() VerdictView {
+	if x != nil {
+		return x.View
+	}
+	return VerdictView_VERDICT_VIEW_UNSPECIFIED
 }
 
 // GetVerdictResponse carries a verdict.
@@ -204,7 +298,14 @@ func (x *GetVerdictResponse) GetVerdict() *Verdict {
 type BatchGetVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Images, at most 500.
-	Images        []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	Images []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
+	// Environment that asks, as in GetVerdictRequest.
+	Environment string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Sequence of a change that the answers must not be older than, from an event or
+	// from WatchVerdicts; 0 asks for none.
+	MinSequence int64 `protobuf:"varint,5,opt,name=min_sequence,json=minSequence,proto3" json:"min_sequence,omitempty"`
+	// How much of the verdicts is returned; unspecified is VERDICT_VIEW_FULL.
+	View          VerdictView `protobuf:"varint,6,opt,name=view,proto3,enum=seaworthy.verifier.v1.VerdictView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -244,6 +345,27 @@ func (x *BatchGetVerdictsRequest) GetImages() []*v1.ImageRef {
 		return x.Images
 	}
 	return nil
+}
+
+func (x *BatchGetVerdictsRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *BatchGetVerdictsRequest) GetMinSequence() int64 {
+	if x != nil {
+		return x.MinSequence
+	}
+	return 0
+}
+
+func (x *BatchGetVerdictsRequest) GetView() VerdictView {
+	if x != nil {
+		return x.View
+	}
+	return VerdictView_VERDICT_VIEW_UNSPECIFIED
 }
 
 // BatchGetVerdictsResponse carries verdicts.
@@ -856,14 +978,21 @@ var File_seaworthy_verifier_v1_verdict_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\n" +
-	"+seaworthy/verifier/v1/verdict_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"Z\n" +
+	"+seaworthy/verifier/v1/verdict_service.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\x1a#seaworthy/verifier/v1/verdict.proto\"\xf1\x01\n" +
 	"\x11GetVerdictRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x12\n" +
-	"\x04wait\x18\x02 \x01(\bR\x04wait\"N\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\x12 \n" +
+	"\venvironment\x18\x03 \x01(\tR\venvironment\x12\x18\n" +
+	"\aresolve\x18\x05 \x01(\bR\aresolve\x12!\n" +
+	"\fmin_sequence\x18\x06 \x01(\x03R\vminSequence\x126\n" +
+	"\x04view\x18\a \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"N\n" +
 	"\x12GetVerdictResponse\x128\n" +
-	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"N\n" +
+	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"\xcb\x01\n" +
 	"\x17BatchGetVerdictsRequest\x123\n" +
-	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\"V\n" +
+	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
+	"\fmin_sequence\x18\x05 \x01(\x03R\vminSequence\x126\n" +
+	"\x04view\x18\x06 \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"V\n" +
 	"\x18BatchGetVerdictsResponse\x12:\n" +
 	"\bverdicts\x18\x01 \x03(\v2\x1e.seaworthy.verifier.v1.VerdictR\bverdicts\"\xad\x01\n" +
 	"\x13ListVerdictsRequest\x12\x1b\n" +
@@ -912,7 +1041,11 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"\x83\x01\n" +
 	"\x19GetVerdictHistoryResponse\x12>\n" +
 	"\achanges\x18\x01 \x03(\v2$.seaworthy.verifier.v1.VerdictChangeR\achanges\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa6\x05\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*Z\n" +
+	"\vVerdictView\x12\x1c\n" +
+	"\x18VERDICT_VIEW_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12VERDICT_VIEW_BASIC\x10\x01\x12\x15\n" +
+	"\x11VERDICT_VIEW_FULL\x10\x022\xa6\x05\n" +
 	"\x0eVerdictService\x12a\n" +
 	"\n" +
 	"GetVerdict\x12(.seaworthy.verifier.v1.GetVerdictRequest\x1a).seaworthy.verifier.v1.GetVerdictResponse\x12s\n" +
@@ -934,62 +1067,65 @@ func file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescData
 }
 
-var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
-	(VerdictChange_Cause)(0),          // 0: seaworthy.verifier.v1.VerdictChange.Cause
-	(*GetVerdictRequest)(nil),         // 1: seaworthy.verifier.v1.GetVerdictRequest
-	(*GetVerdictResponse)(nil),        // 2: seaworthy.verifier.v1.GetVerdictResponse
-	(*BatchGetVerdictsRequest)(nil),   // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest
-	(*BatchGetVerdictsResponse)(nil),  // 4: seaworthy.verifier.v1.BatchGetVerdictsResponse
-	(*ListVerdictsRequest)(nil),       // 5: seaworthy.verifier.v1.ListVerdictsRequest
-	(*ListVerdictsResponse)(nil),      // 6: seaworthy.verifier.v1.ListVerdictsResponse
-	(*WatchVerdictsRequest)(nil),      // 7: seaworthy.verifier.v1.WatchVerdictsRequest
-	(*WatchVerdictsResponse)(nil),     // 8: seaworthy.verifier.v1.WatchVerdictsResponse
-	(*ExplainVerdictRequest)(nil),     // 9: seaworthy.verifier.v1.ExplainVerdictRequest
-	(*ExplainVerdictResponse)(nil),    // 10: seaworthy.verifier.v1.ExplainVerdictResponse
-	(*VerdictChange)(nil),             // 11: seaworthy.verifier.v1.VerdictChange
-	(*GetVerdictHistoryRequest)(nil),  // 12: seaworthy.verifier.v1.GetVerdictHistoryRequest
-	(*GetVerdictHistoryResponse)(nil), // 13: seaworthy.verifier.v1.GetVerdictHistoryResponse
-	(*v1.ImageRef)(nil),               // 14: seaworthy.type.v1.ImageRef
-	(*Verdict)(nil),                   // 15: seaworthy.verifier.v1.Verdict
-	(Verdict_State)(0),                // 16: seaworthy.verifier.v1.Verdict.State
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
+	(VerdictView)(0),                  // 0: seaworthy.verifier.v1.VerdictView
+	(VerdictChange_Cause)(0),          // 1: seaworthy.verifier.v1.VerdictChange.Cause
+	(*GetVerdictRequest)(nil),         // 2: seaworthy.verifier.v1.GetVerdictRequest
+	(*GetVerdictResponse)(nil),        // 3: seaworthy.verifier.v1.GetVerdictResponse
+	(*BatchGetVerdictsRequest)(nil),   // 4: seaworthy.verifier.v1.BatchGetVerdictsRequest
+	(*BatchGetVerdictsResponse)(nil),  // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse
+	(*ListVerdictsRequest)(nil),       // 6: seaworthy.verifier.v1.ListVerdictsRequest
+	(*ListVerdictsResponse)(nil),      // 7: seaworthy.verifier.v1.ListVerdictsResponse
+	(*WatchVerdictsRequest)(nil),      // 8: seaworthy.verifier.v1.WatchVerdictsRequest
+	(*WatchVerdictsResponse)(nil),     // 9: seaworthy.verifier.v1.WatchVerdictsResponse
+	(*ExplainVerdictRequest)(nil),     // 10: seaworthy.verifier.v1.ExplainVerdictRequest
+	(*ExplainVerdictResponse)(nil),    // 11: seaworthy.verifier.v1.ExplainVerdictResponse
+	(*VerdictChange)(nil),             // 12: seaworthy.verifier.v1.VerdictChange
+	(*GetVerdictHistoryRequest)(nil),  // 13: seaworthy.verifier.v1.GetVerdictHistoryRequest
+	(*GetVerdictHistoryResponse)(nil), // 14: seaworthy.verifier.v1.GetVerdictHistoryResponse
+	(*v1.ImageRef)(nil),               // 15: seaworthy.type.v1.ImageRef
+	(*Verdict)(nil),                   // 16: seaworthy.verifier.v1.Verdict
+	(Verdict_State)(0),                // 17: seaworthy.verifier.v1.Verdict.State
+	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_verdict_service_proto_depIdxs = []int32{
-	14, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	15, // 1: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	14, // 2: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
-	15, // 3: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 4: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	15, // 5: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	15, // 6: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 7: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	17, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
-	15, // 9: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
-	15, // 10: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
-	15, // 11: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 12: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	0,  // 13: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
-	14, // 14: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	11, // 15: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
-	1,  // 16: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
-	3,  // 17: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
-	5,  // 18: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
-	7,  // 19: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
-	9,  // 20: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
-	12, // 21: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
-	2,  // 22: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
-	4,  // 23: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
-	6,  // 24: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
-	8,  // 25: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
-	10, // 26: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
-	13, // 27: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
-	22, // [22:28] is the sub-list for method output_type
-	16, // [16:22] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	15, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	0,  // 1: seaworthy.verifier.v1.GetVerdictRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
+	16, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	15, // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
+	0,  // 4: seaworthy.verifier.v1.BatchGetVerdictsRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
+	16, // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	17, // 6: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	16, // 7: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	17, // 9: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	18, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
+	16, // 11: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 12: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 13: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	17, // 14: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	1,  // 15: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
+	15, // 16: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	12, // 17: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
+	2,  // 18: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
+	4,  // 19: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
+	6,  // 20: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
+	8,  // 21: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
+	10, // 22: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
+	13, // 23: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
+	3,  // 24: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
+	5,  // 25: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
+	7,  // 26: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
+	9,  // 27: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
+	11, // 28: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
+	14, // 29: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_service_proto_init() }
@@ -1003,7 +1139,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,

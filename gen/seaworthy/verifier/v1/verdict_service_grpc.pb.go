@@ -37,7 +37,12 @@ type VerdictServiceClient interface {
 	// GetVerdict returns the verdict of an image. An image that was never seen is
 	// not an error but UNKNOWN with the reason `NEVER_SEEN`.
 	//
-	// Errors: INVALID_ARGUMENT for a malformed reference.
+	// An answer may lack what another replica stored within the last second, unless
+	// min_sequence asks for it. A verdict past its expire_time is never PASS or FAIL.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference; with `resolve` also NOT_FOUND
+	// (`TAG_NOT_FOUND`), FAILED_PRECONDITION (`REGISTRY_REFUSED`) and UNAVAILABLE
+	// (`REGISTRY_UNAVAILABLE`).
 	// Idempotency: reads only.
 	// Callers: operators, clients, the signer, the notifier, the gateway.
 	GetVerdict(ctx context.Context, in *GetVerdictRequest, opts ...grpc.CallOption) (*GetVerdictResponse, error)
@@ -168,7 +173,12 @@ type VerdictServiceServer interface {
 	// GetVerdict returns the verdict of an image. An image that was never seen is
 	// not an error but UNKNOWN with the reason `NEVER_SEEN`.
 	//
-	// Errors: INVALID_ARGUMENT for a malformed reference.
+	// An answer may lack what another replica stored within the last second, unless
+	// min_sequence asks for it. A verdict past its expire_time is never PASS or FAIL.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference; with `resolve` also NOT_FOUND
+	// (`TAG_NOT_FOUND`), FAILED_PRECONDITION (`REGISTRY_REFUSED`) and UNAVAILABLE
+	// (`REGISTRY_UNAVAILABLE`).
 	// Idempotency: reads only.
 	// Callers: operators, clients, the signer, the notifier, the gateway.
 	GetVerdict(context.Context, *GetVerdictRequest) (*GetVerdictResponse, error)

@@ -30,11 +30,13 @@ const (
 // an archive and has not even an end record cannot be loaded by Java either and
 // holds no packages.
 func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
-	return func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error) {
+	return func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
 		left := archiveBudget{bytes: maxBytes, entries: maxArchiveEntries}
-		err := left.measure(ctx, content, 1)
-		if errors.Is(err, zip.ErrFormat) && !bytes.Contains(content, endRecord) {
-			return nil, nil
+		err := left.measure(ctx, content.reader(), content.size, 1)
+		if errors.Is(err, zip.ErrFormat) {
+			if is, serr := hasEndRecord(content.reader()); serr != nil || !is {
+				return nil, serr
+			}
 		}
 		if err != nil {
 			return nil, err
@@ -46,16 +48,36 @@ func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
 // endRecord starts the end record of every zip archive.
 var endRecord = []byte("PK\x05\x06")
 
+// hasEndRecord looks for an end record anywhere in a file.
+func hasEndRecord(r io.Reader) (bool, error) {
+	buf := make([]byte, 64<<10)
+	kept := 0
+	for {
+		n, err := io.ReadFull(r, buf[kept:])
+		if bytes.Contains(buf[:kept+n], endRecord) {
+			return true, nil
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				err = nil
+			}
+			return false, err
+		}
+		// The record may begin at the end of this piece.
+		kept = copy(buf, buf[len(buf)-len(endRecord)+1:])
+	}
+}
+
 type archiveBudget struct {
 	bytes   int64
 	entries int
 }
 
-func (b *archiveBudget) measure(ctx context.Context, content []byte, depth int) error {
+func (b *archiveBudget) measure(ctx context.Context, content io.ReaderAt, size int64, depth int) error {
 	if depth > maxArchiveDepth {
 		return fmt.Errorf("archives nested deeper than %d", maxArchiveDepth)
 	}
-	zr, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	zr, err := zip.NewReader(content, size)
 	if err != nil {
 		return err
 	}
@@ -86,7 +108,7 @@ func (b *archiveBudget) nested(ctx context.Context, f *zip.File, depth int) erro
 	if err != nil {
 		return err
 	}
-	err = b.measure(ctx, inner, depth+1)
+	err = b.measure(ctx, bytes.NewReader(inner), int64(len(inner)), depth+1)
 	if errors.Is(err, zip.ErrFormat) && !bytes.Contains(inner, endRecord) {
 		return nil
 	}

@@ -23,7 +23,7 @@ type Cache interface {
 
 // setVersion changes with everything that changes what a layer's outcome is: the
 // extractors, their wrappers here, and the encoding below.
-const setVersion = "2"
+const setVersion = "3"
 
 // ExtractorSet is the version of the set of extractors under these limits. Another
 // release of the extractors or other limits may find something else in a layer.
@@ -69,8 +69,9 @@ type storedFile struct {
 }
 
 type storedFound struct {
-	PURLType, Name, Version, SourceName, SourceVersion, Arch, As string
-	Licenses                                                     []string
+	PURLType, Name, Version, SourceName, SourceVersion, Arch, As, Module string
+	Lock                                                                 bool
+	Licenses                                                             []string
 }
 
 func encodeLayer(r *layerResult) ([]byte, error) {
@@ -108,6 +109,7 @@ func storeFile(f *file) storedFile {
 		out.Packages = append(out.Packages, storedFound{
 			PURLType: p.purlType, Name: p.name, Version: p.version, SourceName: p.sourceName,
 			SourceVersion: p.sourceVersion, Arch: p.arch, Licenses: p.licenses, As: p.as,
+			Module: p.module, Lock: p.lock,
 		})
 	}
 	return out
@@ -161,6 +163,7 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 		out.packages = append(out.packages, found{
 			purlType: p.PURLType, name: p.Name, version: p.Version, sourceName: p.SourceName,
 			sourceVersion: p.SourceVersion, arch: p.Arch, licenses: p.Licenses, as: p.As,
+			module: p.Module, lock: p.Lock,
 		})
 	}
 	return out, nil

@@ -92,3 +92,35 @@ func (d distro) apkEcosystem() string {
 	}
 	return ""
 }
+
+// rpmEcosystem is the OSV ecosystem of the distribution's rpm packages. The
+// advisories of Red Hat and of SUSE's Linux Enterprise are one ecosystem for every
+// product and module, and an image does not tell which of them a package is from:
+// none is named, so the report is incomplete.
+func (d distro) rpmEcosystem() string {
+	major, _, _ := strings.Cut(d.version, ".")
+	if d.version == "" {
+		return ""
+	}
+	switch d.id {
+	case "almalinux":
+		return "AlmaLinux:" + major
+	case "rocky":
+		return "Rocky Linux:" + major
+	case "opensuse-leap":
+		return "openSUSE:Leap " + d.version
+	case "opensuse-tumbleweed":
+		return "openSUSE:Tumbleweed"
+	case "mageia":
+		return "Mageia:" + d.version
+	case "azurelinux":
+		return "Azure Linux:" + major
+	case "photon":
+		return "Photon OS:" + d.version
+	}
+	return ""
+}
+
+// advisoriesByBinary: AlmaLinux' advisories name the packages that are installed,
+// those of the others their source packages.
+func (d distro) advisoriesByBinary() bool { return d.id == "almalinux" }

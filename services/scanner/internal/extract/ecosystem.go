@@ -17,6 +17,16 @@ func Ecosystem(purlType string, of core.Distro) string {
 		return d.debEcosystem()
 	case purl.TypeApk:
 		return d.apkEcosystem()
+	case purl.TypeRPM:
+		return d.rpmEcosystem()
+	case purl.TypeGem:
+		return "RubyGems"
+	case purl.TypeComposer:
+		return "Packagist"
+	case purl.TypeNuget:
+		return "NuGet"
+	case purl.TypeCargo:
+		return "crates.io"
 	case purl.TypeGolang:
 		return "Go"
 	case purl.TypeNPM:

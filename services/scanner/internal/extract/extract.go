@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -51,7 +52,8 @@ func (x *Extractor) UseCache(c Cache) { x.cache = c }
 // Extract returns the inventory of an image with the given layers, lowest first.
 // Errors are faults: LAYER_CORRUPT and LIMIT_EXCEEDED of the image, others of the
 // registry.
-func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core.Descriptor) (core.Inventory, error) {
+func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core.Descriptor) (inv core.Inventory, err error) {
+	defer contain(&err)
 	results, err := x.readLayers(ctx, ref, layers)
 	if err != nil {
 		return core.Inventory{}, err
@@ -64,7 +66,7 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 		}
 		m.add(r)
 	}
-	inv := m.inventory()
+	inv = m.inventory()
 	if m.over || len(inv.Packages) > x.limits.MaxPackages {
 		return core.Inventory{}, tooManyPackages(x.limits)
 	}
@@ -73,6 +75,14 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 		inv.Problems = append(inv.Problems[:maxProblems:maxProblems], fmt.Sprintf("~ and %d more problems", rest))
 	}
 	return inv, nil
+}
+
+// contain turns a panic into an error, so that what a hostile image provokes ends the
+// scan of this image and not the process with all others.
+func contain(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("panic while reading an image: %v\n%s", r, debug.Stack())
+	}
 }
 
 // maxProblems is how many problems a report names one by one.
@@ -88,7 +98,8 @@ func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []c
 		if !supported(l.MediaType) {
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			defer contain(&err)
 			res, err := x.layer(gctx, ref, l, b)
 			if err != nil {
 				return x.explain(err, l.Digest)

@@ -226,6 +226,8 @@ func TestOverlay(t *testing.T) {
 		{"hard link", [][]lt.Entry{{lodash("1.0.0"), lt.HardLink("copy/package.json", at)}}, []string{"lodash@1.0.0 " + at + " 0", "lodash@1.0.0 copy/package.json 0"}},
 		{"hard link to a lower layer", [][]lt.Entry{{lodash("1.0.0")}, {lt.HardLink("copy/package.json", at)}}, []string{"lodash@1.0.0 " + at + " 0", "lodash@1.0.0 copy/package.json 1"}},
 		{"hard link outlives its target", [][]lt.Entry{{lodash("1.0.0"), lt.HardLink("copy/package.json", at)}, {lt.File(".wh.app", "")}}, []string{"lodash@1.0.0 copy/package.json 0"}},
+		{"hard link to a symbolic link", [][]lt.Entry{{lt.Symlink("lib", "usr/lib"), lt.HardLink("copy", "lib"), npm("copy/a", "a", "1.0.0")}}, []string{"a@1.0.0 usr/lib/a/package.json 0"}},
+		{"hard link to a directory", [][]lt.Entry{{lodash("1.0.0"), lt.HardLink("copy", "app")}}, []string{"lodash@1.0.0 " + at + " 0"}},
 		{"content-addressed store", [][]lt.Entry{{
 			lt.Executable("store/00/abc", `{"name":"a","version":"1.0.0"}`), lt.HardLink("node_modules/a/package.json", "store/00/abc"),
 			lt.HardLink("node_modules/b/package.json", "node_modules/a/package.json"),
@@ -312,7 +314,8 @@ func TestIncomplete(t *testing.T) {
 		want  string
 		layer []lt.Entry
 	}{
-		"rpm":               {"rpm databases are not supported", []lt.Entry{lt.File("var/lib/rpm/rpmdb.sqlite", "x")}},
+		"malformed rpm":     {"malformed rpm database", []lt.Entry{lt.File("var/lib/rpm/rpmdb.sqlite", "x")}},
+		"rpm journal":       {"not yet in the database", []lt.Entry{lt.File("var/lib/rpm/rpmdb.sqlite-wal", "x")}},
 		"unknown distro":    {"no advisories are known", []lt.Entry{lt.File("etc/os-release", "ID=other\n"), lt.File("var/lib/dpkg/status", dpkgTwo)}},
 		"no distro":         {"no advisories are known", []lt.Entry{lt.File("var/lib/dpkg/status", dpkgTwo)}},
 		"malformed apk":     {"lib/apk/db/installed", []lt.Entry{lt.File("lib/apk/db/installed", "no colon\n")}},

@@ -20,6 +20,10 @@ type found struct {
 	sourceVersion string
 	arch          string
 	licenses      []string
+	// module is the module of an rpm package, as name:stream.
+	module string
+	// lock: a lockfile names the package, which need not be installed.
+	lock bool
 	// as is the name of the hard link the package was found under; empty for the
 	// file's own name.
 	as string
@@ -74,9 +78,14 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 			return found{}, false, nil
 		}
 	}
-	for _, s := range []*string{&f.name, &f.version, &f.sourceName, &f.sourceVersion, &f.arch} {
+	return f, f.name != "", f.tidy()
+}
+
+// tidy checks the texts of a package and brings them into the form of reports.
+func (f *found) tidy() error {
+	for _, s := range []*string{&f.name, &f.version, &f.sourceName, &f.sourceVersion, &f.arch, &f.module} {
 		if len(*s) > maxText {
-			return found{}, false, errTextTooLong
+			return errTextTooLong
 		}
 		*s = valid(*s)
 	}
@@ -86,7 +95,7 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 	if f.sourceVersion == f.version {
 		f.sourceVersion = ""
 	}
-	return f, f.name != "", nil
+	return nil
 }
 
 // valid makes text that can travel: messages and JSON are UTF-8, file names and

@@ -1,6 +1,9 @@
 package extract
 
-import "testing"
+import (
+	"bytes"
+	"testing"
+)
 
 func FuzzOwners(f *testing.F) {
 	ps, err := newPlugins(DefaultLimits())
@@ -11,7 +14,7 @@ func FuzzOwners(f *testing.F) {
 	f.Add("var/lib/dpkg/status.d/a.md5sums", []byte("00  usr/lib/a/package.json\n"))
 	f.Add(apkInstalled, []byte("P:a\nV:1\nF:usr/lib/a\nR:package.json\n\nR:package.json\n"))
 	f.Fuzz(func(t *testing.T, p string, content []byte) {
-		for _, o := range ps.owners(p, content) {
+		for _, o := range ps.owners(p, bytes.NewReader(content)) {
 			for _, owned := range o.Paths {
 				if owned == "" || owned[0] == '/' {
 					t.Errorf("path %q", owned)

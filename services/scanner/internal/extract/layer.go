@@ -276,10 +276,11 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 		return nil, fmt.Errorf("wait for memory: %w", err)
 	}
 	defer l.memory.Release(h.Size)
-	content, err := readContent(head, h.Size, r)
+	held, err := readContent(head, h.Size, r)
 	if err != nil {
 		return nil, err
 	}
+	content := inMemory(held)
 	for _, j := range jobs {
 		before := len(out.packages)
 		l.plugins.run(ctx, out, j, name, info, content)

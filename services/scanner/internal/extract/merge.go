@@ -95,7 +95,10 @@ func (m *merger) link(e *event, cs []string, layer int) {
 		target = m.tree.at(ts)
 	}
 	switch {
-	case target != nil && target.file.considers(e.wanted):
+	case target != nil && target.target != "":
+		// A symbolic link has several names like any file.
+		m.tree.put(cs, &node{target: target.target, layer: layer})
+	case target != nil && target.file != nil && target.file.considers(e.wanted):
 		m.place(cs, &node{file: target.file, name: e.path, layer: layer})
 	case len(e.wanted) > 0 && !onlyExecutable(e.wanted):
 		m.place(cs, &node{file: &file{problem: e.path + ": a hard link to a file that was not read"}, name: e.path, layer: layer})
@@ -140,6 +143,7 @@ func (m *merger) inventory() core.Inventory {
 	d := m.distro()
 	inv.Distro = core.Distro{ID: d.id, Version: d.version}
 	owned := m.ownership()
+	installed := m.installation(owned)
 	m.tree.walk(func(path string, n *node) {
 		if n.file.problem != "" {
 			inv.Problems = append(inv.Problems, valid(n.file.problem))
@@ -159,7 +163,7 @@ func (m *merger) inventory() core.Inventory {
 			if n.file.database {
 				layer = m.origins[path][f.identity()]
 			}
-			if owned.owns(f, path, n.layer) {
+			if owned.owns(f, path, n.layer) || f.lock && installed.covers(f, path) {
 				continue
 			}
 			inv.Packages = append(inv.Packages, f.pkg(d, valid(path), m.digests[layer]))

@@ -2,7 +2,8 @@ package extract
 
 import (
 	"bufio"
-	"bytes"
+	"context"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -23,8 +24,17 @@ type owner struct {
 	Paths []string
 }
 
-// ownerPlugin stands for lists of owned files in lists of wanting extractors.
-var ownerPlugin = &plugin{name: "owner"}
+// ownerPlugin reads the lists of owned files of dpkg and apk.
+func ownerPlugin(ps *plugins) *plugin {
+	return &plugin{
+		name:     "owner",
+		required: func(path string, _ fs.FileInfo) bool { return isOwnerList(path) },
+		look: func(_ context.Context, path string, content *content, out *file) error {
+			out.owners = ps.owners(path, content.reader())
+			return nil
+		},
+	}
+}
 
 const (
 	dpkgInfo     = "var/lib/dpkg/info/"
@@ -51,8 +61,8 @@ const maxOwnerLine = 64 << 10
 // owners reads a list of owned files. dpkg has one per package: `.list` with a
 // path a line, and distroless images `.md5sums` with a sum and a path. apk's
 // database has `F:` for a directory and `R:` for each file in it.
-func (ps *plugins) owners(p string, content []byte) []owner {
-	sc := bufio.NewScanner(bytes.NewReader(content))
+func (ps *plugins) owners(p string, content io.Reader) []owner {
+	sc := bufio.NewScanner(content)
 	sc.Buffer(nil, maxOwnerLine)
 	if p == apkInstalled || p == apkUsrMerged {
 		return ps.apkOwners(sc)
@@ -108,19 +118,29 @@ func (ps *plugins) apkOwners(sc *bufio.Scanner) []owner {
 
 // appendOwned keeps a path that an extractor of a language would look into.
 func (ps *plugins) appendOwned(paths []string, p string) []string {
-	if p = strings.TrimPrefix(path.Clean("/"+p), "/"); p == "" {
-		return paths
+	if p = cleanPath(p); ps.owned(p) {
+		return append(paths, strings.Clone(p))
+	}
+	return paths
+}
+
+// cleanPath brings a path into the form of fs.FS.
+func cleanPath(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
+
+func (ps *plugins) owned(p string) bool {
+	if p == "" {
+		return false
 	}
 	info := anyFile{name: path.Base(p)}
 	for _, plug := range ps.list {
-		if plug.database || plug.executable && dataFile[path.Ext(p)] {
+		if plug.database || plug.look != nil || plug.executable && dataFile[path.Ext(p)] {
 			continue
 		}
 		if plug.required(p, info) {
-			return append(paths, strings.Clone(p))
+			return true
 		}
 	}
-	return paths
+	return false
 }
 
 // dataFile are ends of names that no executable has; they are most of what is in
@@ -185,7 +205,8 @@ func (m *merger) ownership() ownership {
 // owns tells whether a package of a language belongs to an OS package. A file that
 // a later layer put in place of the OS package's is not the distribution's.
 func (o ownership) owns(f *found, place string, layer int) bool {
-	if f.purlType == purl.TypeDebian || f.purlType == purl.TypeApk {
+	switch f.purlType {
+	case purl.TypeDebian, purl.TypeApk, purl.TypeRPM:
 		return false
 	}
 	owned, ok := o.layers[place]

@@ -9,20 +9,22 @@ import (
 	"github.com/google/osv-scalibr/purl"
 )
 
-type extractFunc = func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error)
-
 // tolerantPackageJSON falls back to name and version when the strict extractor
 // refuses a package.json. npm itself does not care that, for example,
 // `contributors` is a string (parse5 6.0.1), so the package is installed and must
 // not be missed. It also takes the licence, which the extractor ignores.
 func tolerantPackageJSON(strict extractFunc) extractFunc {
-	return func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error) {
+	return func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
 		pkgs, err := strict(ctx, path, info, content)
 		if err == nil && len(pkgs) == 0 {
 			return nil, nil
 		}
 		var members map[string]json.RawMessage
-		if jerr := json.Unmarshal(content, &members); jerr != nil {
+		text, rerr := content.bytes()
+		if rerr != nil {
+			return nil, rerr
+		}
+		if jerr := json.Unmarshal(text, &members); jerr != nil {
 			return pkgs, err
 		}
 		if err != nil {

@@ -1,21 +1,33 @@
 package extract
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"strings"
 	"sync"
 
 	"github.com/google/osv-scalibr/binary/proto/config_go_proto"
 	"github.com/google/osv-scalibr/extractor"
 	"github.com/google/osv-scalibr/extractor/filesystem"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/depsjson"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packageslockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gobinary"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pipfilelock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/poetrylock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/requirements"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/uvlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/wheelegg"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemfilelock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/ruby/gemspec"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargoauditable"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargolock"
 	"github.com/google/osv-scalibr/extractor/filesystem/os/apk"
 	"github.com/google/osv-scalibr/extractor/filesystem/os/dpkg"
 	"github.com/google/osv-scalibr/extractor/filesystem/simplefileapi"
@@ -28,7 +40,12 @@ type plugin struct {
 	// required tells whether the extractor wants a file.
 	required func(path string, info fs.FileInfo) bool
 	// extract returns the packages of a file.
-	extract func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error)
+	extract extractFunc
+	// look stands for extract where more than packages is found.
+	look func(ctx context.Context, path string, content *content, out *file) error
+	// maxSize is the size of the largest file that is looked into, 0 for MaxFile: what
+	// is parsed as a whole takes several times its size.
+	maxSize int64
 	// executable: the extractor reads nothing but executables.
 	executable bool
 	// database: the file is the state of a package manager.
@@ -36,7 +53,11 @@ type plugin struct {
 	// lenient: a file that cannot be read is not a package to its own ecosystem
 	// either, so it is no problem of the image. Test fixtures are full of them.
 	lenient bool
+	// lock: the file says what would be installed. It counts only where nothing is.
+	lock bool
 }
+
+type extractFunc = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error)
 
 type plugins struct {
 	list   []*plugin
@@ -57,7 +78,6 @@ func newPlugins(l Limits) (*plugins, error) {
 	silence.Do(func() { scalibrlog.SetLogger(discardLog{}) })
 	hashJars := false
 	cfg := &config_go_proto.PluginConfig{
-		MaxFileSizeBytes: int64(l.MaxFile),
 		PluginSpecific: []*config_go_proto.PluginSpecificConfig{{
 			Config: &config_go_proto.PluginSpecificConfig_JavaArchive{JavaArchive: &config_go_proto.JavaArchiveConfig{
 				HashJars:       &hashJars,
@@ -67,6 +87,7 @@ func newPlugins(l Limits) (*plugins, error) {
 		}},
 	}
 	out := &plugins{}
+	out.list = append(out.list, osReleasePlugin(), ownerPlugin(out))
 	for _, c := range []struct {
 		make func(*config_go_proto.PluginConfig) (filesystem.Extractor, error)
 		set  func(*plugin)
@@ -74,13 +95,27 @@ func newPlugins(l Limits) (*plugins, error) {
 		{dpkg.New, func(p *plugin) { p.database = true }},
 		{apk.New, func(p *plugin) { p.database = true }},
 		{gobinary.New, func(p *plugin) { p.executable = true }},
-		{packagejson.New, func(p *plugin) { p.lenient, p.extract = true, tolerantPackageJSON(p.extract) }},
+		{cargoauditable.New, func(p *plugin) { p.executable, p.lenient = true, true }},
+		{packagejson.New, func(p *plugin) {
+			p.lenient, p.maxSize, p.extract = true, maxParsed, tolerantPackageJSON(p.extract)
+		}},
 		{wheelegg.New, func(p *plugin) { p.lenient = true }},
 		{archive.New, func(p *plugin) { p.extract = boundedArchive(p.extract, 2*int64(l.MaxFile)) }},
+		{gemspec.New, func(p *plugin) { p.lenient, p.maxSize, p.required = true, maxParsed, isInstalledGem }},
+		{depsjson.New, func(p *plugin) { p.lenient, p.maxSize, p.extract = true, maxParsed, withoutProjects(p.extract) }},
+		{yarnlock.New, lockfile},
+		{pnpmlock.New, lockfile},
+		{gemfilelock.New, lockfile},
+		{cargolock.New, lockfile},
+		{poetrylock.New, lockfile},
+		{pipfilelock.New, lockfile},
+		{uvlock.New, lockfile},
+		{requirements.New, lockfile},
+		{packageslockjson.New, lockfile},
 	} {
 		// The limit on the size of a file is enforced before, with a problem in the
 		// report; within scalibr it would make the file vanish silently.
-		e, err := c.make(&config_go_proto.PluginConfig{PluginSpecific: cfg.GetPluginSpecific()})
+		e, err := c.make(&config_go_proto.PluginConfig{PluginSpecific: cfg.GetPluginSpecific(), MaxFileSizeBytes: math.MaxInt64})
 		if err != nil {
 			return nil, fmt.Errorf("make extractor: %w", err)
 		}
@@ -88,9 +123,9 @@ func newPlugins(l Limits) (*plugins, error) {
 		c.set(p)
 		out.list = append(out.list, p)
 	}
-	out.list = append(out.list, unsupportedRPM())
+	out.list = append(out.list, rpmPlugin(out), composerInstalled(), composerLock(), packageLock())
 	out.byName = map[string]*plugin{}
-	for _, p := range append([]*plugin{osReleasePlugin, ownerPlugin}, out.list...) {
+	for _, p := range out.list {
 		out.byName[p.name] = p
 	}
 	return out, nil
@@ -105,30 +140,11 @@ func scalibrPlugin(e filesystem.Extractor) *plugin {
 		required: func(path string, info fs.FileInfo) bool {
 			return e.FileRequired(simplefileapi.New(path, info))
 		},
-		extract: func(ctx context.Context, path string, info fs.FileInfo, content []byte) ([]*extractor.Package, error) {
+		extract: func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
 			inv, err := e.Extract(ctx, &filesystem.ScanInput{
-				FS: emptyFS{}, Path: path, Info: info, Reader: bytes.NewReader(content),
+				FS: emptyFS{}, Path: path, Info: info, Reader: content.reader(),
 			})
 			return inv.Packages, err
-		},
-	}
-}
-
-// unsupportedRPM makes a report of an rpm distribution incomplete: its packages
-// are not read in this release, and no packages must not look like no findings.
-func unsupportedRPM() *plugin {
-	return &plugin{
-		name: "rpm",
-		required: func(path string, _ fs.FileInfo) bool {
-			switch path {
-			case "var/lib/rpm/rpmdb.sqlite", "var/lib/rpm/Packages", "var/lib/rpm/Packages.db",
-				"usr/lib/sysimage/rpm/rpmdb.sqlite", "usr/lib/sysimage/rpm/Packages", "usr/lib/sysimage/rpm/Packages.db":
-				return true
-			}
-			return false
-		},
-		extract: func(context.Context, string, fs.FileInfo, []byte) ([]*extractor.Package, error) {
-			return nil, errors.New("rpm databases are not supported")
 		},
 	}
 }
@@ -137,17 +153,21 @@ func isOSRelease(path string) bool {
 	return path == "etc/os-release" || path == "usr/lib/os-release"
 }
 
-// osReleasePlugin stands for os-release in lists of wanting extractors.
-var osReleasePlugin = &plugin{name: "os-release"}
+// osReleasePlugin keeps os-release for the merge.
+func osReleasePlugin() *plugin {
+	return &plugin{
+		name:     "os-release",
+		required: func(path string, _ fs.FileInfo) bool { return isOSRelease(path) },
+		look: func(_ context.Context, _ string, content *content, out *file) error {
+			head, err := io.ReadAll(io.LimitReader(content.reader(), maxOSRelease))
+			out.osRelease = head
+			return err
+		},
+	}
+}
 
 func (ps *plugins) wants(path string, info fs.FileInfo) []*plugin {
 	var out []*plugin
-	if isOSRelease(path) {
-		out = append(out, osReleasePlugin)
-	}
-	if isOwnerList(path) {
-		out = append(out, ownerPlugin)
-	}
 	for _, p := range ps.list {
 		if p.required(path, info) {
 			out = append(out, p)
@@ -158,47 +178,56 @@ func (ps *plugins) wants(path string, info fs.FileInfo) []*plugin {
 
 // run gives a file to the extractors of a job. own is the name the file has; the
 // job's path is another when a hard link stands for it.
-func (ps *plugins) run(ctx context.Context, out *file, j job, own string, info fs.FileInfo, content []byte) {
+func (ps *plugins) run(ctx context.Context, out *file, j job, own string, info fs.FileInfo, content *content) {
 	as := ""
 	if j.path != own {
 		as = j.path
 	}
 	for _, p := range j.plugins {
-		if p == osReleasePlugin {
-			out.osRelease = bytes.Clone(content[:min(len(content), maxOSRelease)])
+		if p.maxSize > 0 && content.size > p.maxSize {
+			out.fail(j.path, fmt.Errorf("larger than %d bytes", p.maxSize))
 			continue
-		}
-		if p == ownerPlugin {
-			out.owners = ps.owners(j.path, content)
-			continue
-		}
-		pkgs, err := p.guarded(ctx, j.path, info, content)
-		if err != nil && !p.lenient && out.problem == "" {
-			out.problem = fmt.Sprintf("%s: %s", j.path, oneLine(err))
 		}
 		out.database = out.database || p.database
-		for _, sp := range pkgs {
-			f, ok, err := convert(sp)
-			switch {
-			case err != nil:
-				out.problem = fmt.Sprintf("%s: %v", j.path, err)
-			case ok:
-				f.as = as
-				out.packages = append(out.packages, f)
-			}
+		before := len(out.packages)
+		if err := p.guarded(ctx, j.path, info, content, out); err != nil && !p.lenient {
+			out.fail(j.path, err)
 		}
+		for i := before; i < len(out.packages); i++ {
+			out.packages[i].as, out.packages[i].lock = as, p.lock
+		}
+	}
+}
+
+// fail notes the first problem of a file.
+func (f *file) fail(path string, err error) {
+	if f.problem == "" {
+		f.problem = fmt.Sprintf("%s: %s", path, oneLine(err))
 	}
 }
 
 // guarded turns a panic of an extractor into an error: the bytes are hostile and
 // the parsers are many.
-func (p *plugin) guarded(ctx context.Context, path string, info fs.FileInfo, content []byte) (pkgs []*extractor.Package, err error) {
+func (p *plugin) guarded(ctx context.Context, path string, info fs.FileInfo, content *content, out *file) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("extractor %s panicked: %v", p.name, r)
 		}
 	}()
-	return p.extract(ctx, path, info, content)
+	if p.look != nil {
+		return p.look(ctx, path, content, out)
+	}
+	pkgs, err := p.extract(ctx, path, info, content)
+	for _, sp := range pkgs {
+		f, ok, cerr := convert(sp)
+		switch {
+		case cerr != nil:
+			out.fail(path, cerr)
+		case ok:
+			out.packages = append(out.packages, f)
+		}
+	}
+	return err
 }
 
 // oneLine bounds the text of an error that ends up in a report.

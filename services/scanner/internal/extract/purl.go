@@ -23,6 +23,20 @@ func (f *found) pkg(d distro, location, layer string) core.Package {
 		p.PURL = f.osPURL(d, "debian")
 	case purl.TypeApk:
 		p.PURL = f.osPURL(d, "alpine")
+	case purl.TypeRPM:
+		p.PURL = f.osPURL(d, "")
+		if d.advisoriesByBinary() {
+			p.SourceName, p.SourceVersion = "", ""
+		}
+	case purl.TypeGem:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeGem, "", f.name, f.version, nil, "").ToString()
+	case purl.TypeComposer:
+		namespace, name := splitLast(strings.ToLower(f.name), "/")
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeComposer, namespace, name, f.version, nil, "").ToString()
+	case purl.TypeNuget:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeNuget, "", f.name, f.version, nil, "").ToString()
+	case purl.TypeCargo:
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeCargo, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeGolang:
 		p.PURL = f.goPURL()
 	case purl.TypeNPM:
@@ -39,7 +53,7 @@ func (f *found) pkg(d distro, location, layer string) core.Package {
 	return p
 }
 
-// osPURL follows the purl specification for deb and apk; `upstream` is what syft
+// osPURL follows the purl specification for deb, apk and rpm; `upstream` is what syft
 // and grype call the source package.
 func (f *found) osPURL(d distro, fallback string) string {
 	namespace := d.id
@@ -64,11 +78,33 @@ func (f *found) osPURL(d distro, fallback string) string {
 	case f.sourceVersion != "":
 		add("upstream", f.name+"@"+f.sourceVersion)
 	}
-	kind := packageurl.TypeDebian
-	if f.purlType == purl.TypeApk {
+	kind, version := packageurl.TypeDebian, f.version
+	switch f.purlType {
+	case purl.TypeApk:
 		kind = packageurl.TypeApk
+	case purl.TypeRPM:
+		kind, namespace = packageurl.TypeRPM, rpmNamespace(namespace)
+		// The specification keeps the epoch out of the version.
+		if epoch, rest, ok := strings.Cut(version, ":"); ok {
+			version = rest
+			add("epoch", epoch)
+		}
+		add("rpmmod", f.module)
 	}
-	return packageurl.NewPackageURL(kind, namespace, f.name, f.version, q, "").ToString()
+	return packageurl.NewPackageURL(kind, namespace, f.name, version, q, "").ToString()
+}
+
+// rpmNamespace is the vendor, which the purl specification asks for.
+func rpmNamespace(id string) string {
+	switch id {
+	case "rhel":
+		return "redhat"
+	case "sles", "sled", "sle_hpc":
+		return "suse"
+	case "opensuse-leap", "opensuse-tumbleweed":
+		return "opensuse"
+	}
+	return id
 }
 
 // goPURL gives module versions their `v`, as the module has it; the standard

@@ -376,7 +376,7 @@ func write(t *testing.T, file, content string) {
 // bills of materials read back say the same, for any image.
 func TestThreeWays(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for i := range 40 {
+	for i := range 20 {
 		var layers [][]lt.Entry
 		for range 1 + rng.IntN(3) {
 			layers = append(layers, randomLayer(rng))

@@ -54,14 +54,11 @@ func NewRecorder(s store.Store, hub *wake.Hub, t *obs.Telemetry) (*Recorder, err
 
 // latest returns the newest verdict of an image in its repository, or nil.
 func (r *Recorder) latest(ctx context.Context, image imageref.Ref) (*store.Record, error) {
-	images, err := r.Store.Images(ctx, image)
-	if err != nil {
+	found, err := r.Store.Lookup(ctx, []imageref.Ref{image}, time.Time{})
+	if err != nil || found[0] == nil {
 		return nil, err
 	}
-	if len(images) == 0 {
-		return nil, nil
-	}
-	return images[0].Latest, nil
+	return found[0].Latest, nil
 }
 
 // change is a verdict to store.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -12,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
@@ -106,7 +108,8 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 		if err != nil || len(due) == 0 {
 			return err
 		}
-		if after, err = r.batch(ctx, due, store.Cause{Kind: core.CauseExpiry}); err != nil {
+		after = due[len(due)-1]
+		if err := r.batch(ctx, due, store.Cause{Kind: core.CauseExpiry}); err != nil {
 			return err
 		}
 	}
@@ -114,6 +117,10 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 
 // work judges the images that a change of the rules may touch.
 func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
+	matches, err := scope(w)
+	if err != nil {
+		return err
+	}
 	for {
 		images, err := r.Evaluator.Recorder.Store.JudgedAfter(ctx, w.After, reevaluateBatch)
 		if err != nil {
@@ -122,7 +129,9 @@ func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 		if len(images) == 0 {
 			return r.Evaluator.Recorder.Store.AdvanceReevaluation(ctx, w, true)
 		}
-		if w.After, err = r.batch(ctx, images, w.Cause); err != nil {
+		w.After = images[len(images)-1]
+		images = slices.DeleteFunc(images, func(i imageref.Ref) bool { return !matches(i.Name()) })
+		if err := r.batch(ctx, images, w.Cause); err != nil {
 			return err
 		}
 		if err := r.Evaluator.Recorder.Store.AdvanceReevaluation(ctx, w, false); err != nil {
@@ -131,16 +140,34 @@ func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 	}
 }
 
-// batch judges images and returns the last. An ended verdict that cannot be made
+// scope tells which images a change of the rules is about.
+func scope(w store.Reevaluation) (matches func(repository string) bool, err error) {
+	if len(w.Repositories) == 0 {
+		return func(string) bool { return true }, nil
+	}
+	matchers := make([]func(string) bool, 0, len(w.Repositories))
+	for _, g := range w.Repositories {
+		m, err := policy.Glob(g)
+		if err != nil {
+			return nil, fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
+		}
+		matchers = append(matchers, m)
+	}
+	return func(repository string) bool {
+		return slices.ContainsFunc(matchers, func(m func(string) bool) bool { return m(repository) })
+	}, nil
+}
+
+// batch judges images. An ended verdict that cannot be made
 // again now is served as UNKNOWN anyway and tried again later; a changed rule waits
 // for its images.
-func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause store.Cause) (imageref.Ref, error) {
+func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause store.Cause) error {
 	mine, err := r.lease(ctx)
 	if err != nil {
-		return imageref.Ref{}, err
+		return err
 	}
 	if !mine {
-		return imageref.Ref{}, errors.New("another replica has taken over")
+		return errors.New("another replica has taken over")
 	}
 	for _, image := range images {
 		ended := cause.Kind == core.CauseExpiry
@@ -153,7 +180,7 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 			continue
 		}
 		if ctx.Err() != nil || !ended {
-			return imageref.Ref{}, fmt.Errorf("judge %s again: %w", image.String(), err)
+			return fmt.Errorf("judge %s again: %w", image.String(), err)
 		}
 		r.Evaluator.Recorder.log.WarnContext(ctx, "ended verdict not made again", "image", image.String(), "error", err)
 		if r.failed == nil {
@@ -161,7 +188,7 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 		}
 		r.failed[image] = r.Evaluator.Now()
 	}
-	return images[len(images)-1], nil
+	return nil
 }
 
 func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, cause store.Cause) error {

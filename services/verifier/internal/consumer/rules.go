@@ -12,10 +12,10 @@ import (
 )
 
 // RuleBook gives the rules in force. What it read is kept until the store's
-// revision changes, so that asking costs one small query.
+// revision changes, so that asking costs one small query; a policy is compiled once.
 type RuleBook struct {
-	Store    store.Store
-	Policies []policy.Policy
+	Store  store.Store
+	Loader *policy.Loader
 
 	mu   sync.Mutex
 	last *replay.Rules
@@ -34,11 +34,14 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 			return *b.last, nil
 		}
 		// Rules that change while they are read are seen by the revision, above.
+		rules := replay.Rules{Revision: revision}
+		if rules.Policies, err = b.policies(ctx); err != nil {
+			return replay.Rules{}, err
+		}
 		stored, err := b.Store.Exceptions(ctx, "", exception.MaxExceptions)
 		if err != nil {
 			return replay.Rules{}, err
 		}
-		rules := replay.Rules{Policies: b.Policies, Revision: revision}
 		for _, s := range stored {
 			e, err := replay.NewException(s.Body)
 			if err != nil {
@@ -49,4 +52,33 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 		b.last = &rules
 	}
 	return replay.Rules{}, fmt.Errorf("read rules: %w", store.ErrConflict)
+}
+
+// policies compiles what is stored, and takes what has not changed from the last
+// rules.
+func (b *RuleBook) policies(ctx context.Context) ([]policy.Policy, error) {
+	stored, err := b.Store.Policies(ctx, "", policy.MaxPolicies)
+	if err != nil {
+		return nil, err
+	}
+	compiled := map[string]policy.Policy{}
+	if b.last != nil {
+		for _, p := range b.last.Policies {
+			compiled[p.Digest] = p
+		}
+	}
+	out := make([]policy.Policy, 0, len(stored))
+	for i := range stored {
+		s := &stored[i]
+		p, ok := compiled[s.Digest]
+		if !ok {
+			var faults []error
+			if p, faults = b.Loader.ParseOne(s.Document); len(faults) > 0 {
+				// Written by a release that knows more than this one.
+				return nil, fmt.Errorf("stored %s is not accepted by this release: %w", s, faults[0])
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }

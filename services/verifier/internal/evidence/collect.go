@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
 )
 
 // Failures that no retry will cure.
@@ -51,14 +52,21 @@ type Collector struct {
 	client *registry.Client
 	roots  Roots
 	limits Limits
-	cache  *cache
+	cache  *lru.Cache[cacheKey, *finding]
 	log    *slog.Logger
 	now    func() time.Time
 }
 
 // NewCollector returns a collector.
 func NewCollector(client *registry.Client, roots Roots, limits Limits, log *slog.Logger, now func() time.Time) *Collector {
-	return &Collector{client: client, roots: roots, limits: limits, cache: newCache(limits.Cache), log: log, now: now}
+	return &Collector{client: client, roots: roots, limits: limits, cache: lru.New[cacheKey, *finding](limits.Cache, nil), log: log, now: now}
+}
+
+// cacheKey names one verification: which bundle, about which subject, against
+// which roots.
+type cacheKey struct {
+	manifest, subject string
+	roots             uint64
 }
 
 // Evidence is what was found about an image.
@@ -182,7 +190,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		return nil, fmt.Errorf("read attestation %s: %w", r.Digest, r.Err)
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: version}
-	if f, ok := c.cache.get(key); ok && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.stated)) {
+	if f, ok := c.cache.Get(key); ok && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.stated)) {
 		return f, nil
 	}
 	v, err := r.Verify(subject, roots)
@@ -194,7 +202,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		c.log.DebugContext(ctx, "attestation rejected", "manifest_digest", r.Digest, "subject", subject, "error", err)
 		// A key may become valid or known later; the other failures stay what they are.
 		if !f.unknownKey && r.Err == nil {
-			c.cache.put(key, f, 512)
+			c.cache.Put(key, f, 512)
 		}
 		return f, nil
 	}
@@ -217,7 +225,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 			f.report = report
 		}
 	}
-	c.cache.put(key, f, 512+int64(len(v.Predicate)))
+	c.cache.Put(key, f, 512+int64(len(v.Predicate)))
 	return f, nil
 }
 

@@ -352,26 +352,6 @@ func TestKeyPastItsTime(t *testing.T) {
 	}
 }
 
-func TestCacheIsBounded(t *testing.T) {
-	t.Parallel()
-	c := newCache(100)
-	key := func(i int) cacheKey { return cacheKey{manifest: fmt.Sprint(i)} }
-	for i := range 10 {
-		c.put(key(i), &finding{}, 30)
-		c.put(key(0), &finding{}, 30)
-	}
-	if c.size > 100 || len(c.byKey) != 3 || c.order.Len() != 3 {
-		t.Errorf("size %d, %d entries", c.size, len(c.byKey))
-	}
-	if _, ok := c.get(key(0)); !ok {
-		t.Error("the entry that was used last is gone")
-	}
-	c.put(key(99), &finding{}, 101)
-	if _, ok := c.get(key(99)); ok || c.size > 100 {
-		t.Error("an entry over the limit was kept")
-	}
-}
-
 func FuzzDecodeReport(f *testing.F) {
 	digest := "sha256:" + strings.Repeat("a", 64)
 	seed, err := json.Marshal(evidencetest.Predicate(f, evidencetest.Report(digest, evidencetest.Critical()), evidencetest.Now))
@@ -388,4 +368,24 @@ func FuzzDecodeReport(f *testing.F) {
 			t.Errorf("report %v, error %v", r, err)
 		}
 	})
+}
+
+func TestSignedTime(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for predicateType, predicate := range map[string]string{
+		attest.PredicateCosignVuln:     `{"metadata":{"scanFinishedOn":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateVulnsV02:       `{"metadata":{"scanFinishedOn":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateSPDX:           `{"creationInfo":{"created":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateCycloneDX:      `{"metadata":{"timestamp":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateOpenVEX:        `{"timestamp":"2026-03-01T12:00:00Z"}`,
+		attest.PredicateSLSAProvenance: `{"runDetails":{"metadata":{"finishedOn":"2026-03-01T12:00:00Z"}}}`,
+	} {
+		if got := signedTime(predicateType, json.RawMessage(predicate)); !got.Equal(at) {
+			t.Errorf("%s: %s, want %s", predicateType, got, at)
+		}
+		if got := signedTime(predicateType, json.RawMessage(`{}`)); !got.IsZero() {
+			t.Errorf("%s states no time, got %s", predicateType, got)
+		}
+	}
 }

@@ -25,6 +25,7 @@ func signedTime(predicateType string, predicate json.RawMessage) time.Time {
 	var stated struct {
 		Metadata struct {
 			ScanFinishedOn time.Time `json:"scanFinishedOn"`
+			Timestamp      time.Time `json:"timestamp"`
 		} `json:"metadata"`
 		CreationInfo struct {
 			Created time.Time `json:"created"`
@@ -44,6 +45,8 @@ func signedTime(predicateType string, predicate json.RawMessage) time.Time {
 		return stated.Metadata.ScanFinishedOn.UTC()
 	case attest.PredicateSPDX:
 		return stated.CreationInfo.Created.UTC()
+	case attest.PredicateCycloneDX:
+		return stated.Metadata.Timestamp.UTC()
 	case attest.PredicateOpenVEX:
 		return stated.Timestamp.UTC()
 	case attest.PredicateSLSAProvenance:

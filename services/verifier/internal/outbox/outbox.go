@@ -1,4 +1,4 @@
-// Package outbox publishes the changes of verdicts.
+// Package outbox publishes the changes of verdicts, and who changed the rules.
 //
 // A change is written in the transaction of its verdict and published after the
 // commit, or at the next start if the process died in between: nothing is lost.
@@ -9,6 +9,7 @@ package outbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -52,11 +53,11 @@ func (d *Drain) Run(ctx context.Context) error {
 	for {
 		changed := d.Hub.Changed()
 		wait := pollEvery
-		if err := d.drain(ctx); ctx.Err() == nil && err != nil {
+		if err := errors.Join(d.drain(ctx), d.drainAudits(ctx)); ctx.Err() == nil && err != nil {
 			wait = min(retryFirst<<min(failures, 10), retryLast)
 			failures++
 			changed = nil
-			d.Log.WarnContext(ctx, "verdict not published", "error", err, "retry_in", wait)
+			d.Log.WarnContext(ctx, "change not published", "error", err, "retry_in", wait)
 		} else {
 			failures = 0
 		}

@@ -21,6 +21,8 @@ const (
 	MaxFile = 1 << 20
 	// MaxDocuments is the number of documents in one file.
 	MaxDocuments = 64
+	// MaxPolicies is the number of policies in force at a time.
+	MaxPolicies = 500
 	// MaxRules is the number of rules in one policy.
 	MaxRules = 100
 	// MaxGlobs is the number of repository globs in one policy.

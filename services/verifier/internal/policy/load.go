@@ -5,8 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,6 +18,8 @@ type Policy struct {
 	core.Policy
 	// Document is the YAML as it is written.
 	Document string
+	// Repositories are the globs of spec.match.
+	Repositories []string
 }
 
 // Loader compiles policies. It is safe for concurrent use.
@@ -39,10 +39,10 @@ func NewLoader() (*Loader, error) {
 func (l *Loader) Parse(name string, data []byte) ([]Policy, error) {
 	parts, err := split(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, prefix(name, err)
 	}
 	if len(parts) == 0 {
-		return nil, fmt.Errorf("%s: the file holds no policy", name)
+		return nil, prefix(name, errors.New("the file holds no policy"))
 	}
 	var (
 		out    []Policy
@@ -65,6 +65,9 @@ func (l *Loader) Parse(name string, data []byte) ([]Policy, error) {
 
 // prefix names the file in front of an error that begins with a place.
 func prefix(name string, err error) error {
+	if name == "" {
+		return err
+	}
 	if s := err.Error(); s != "" && s[0] >= '0' && s[0] <= '9' {
 		return fmt.Errorf("%s:%w", name, err)
 	}
@@ -78,9 +81,13 @@ func (l *Loader) parseOne(r raw) (*Policy, []error) {
 	}
 	b := builder{compiler: newCompiler(l.env, r), line: r.line + 1}
 	p := b.build(d)
+	globs := make([]string, 0, len(d.Spec.Match.Repositories))
+	for _, g := range d.Spec.Match.Repositories {
+		globs = append(globs, g.Value)
+	}
 	sum := sha256.Sum256(r.text)
 	p.Digest = "sha256:" + hex.EncodeToString(sum[:])
-	return &Policy{Policy: p, Document: string(r.text)}, b.faults
+	return &Policy{Policy: p, Document: string(r.text), Repositories: globs}, b.faults
 }
 
 // builder checks a document field by field and keeps every fault.
@@ -209,28 +216,30 @@ func orAt(t, place text) text {
 	return t
 }
 
-// Load reads files, and every .yaml and .yml file of a directory (empty for
-// none), into one set with unique names, ordered by name.
-func (l *Loader) Load(dir string, files []string) ([]Policy, error) {
-	files = slices.Clone(files)
-	if dir != "" {
-		found, err := policyFiles(dir)
-		if err != nil {
-			return nil, err
+// ParseOne reads a document that holds one policy. The faults are as in Parse, each
+// without a name in front.
+func (l *Loader) ParseOne(document string) (Policy, []error) {
+	set, err := l.Parse("", []byte(document))
+	if err != nil {
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
+			return Policy{}, joined.Unwrap()
 		}
-		files = append(files, found...)
+		return Policy{}, []error{err}
 	}
+	if len(set) != 1 {
+		return Policy{}, []error{fmt.Errorf("one policy is expected, there are %d", len(set))}
+	}
+	return set[0], nil
+}
+
+// ParseFiles reads files into one set with unique names, ordered by name.
+func (l *Loader) ParseFiles(files []File) ([]Policy, error) {
 	var (
 		sets   []Policy
 		faults []error
 	)
-	for _, file := range files {
-		data, err := readLimited(file)
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		set, err := l.Parse(file, data)
+	for _, f := range files {
+		set, err := l.Parse(f.Name, f.Data)
 		if err != nil {
 			faults = append(faults, err)
 		}
@@ -245,6 +254,9 @@ func (l *Loader) Load(dir string, files []string) ([]Policy, error) {
 // Merge orders policies by name and refuses a name that two of them have.
 func Merge(sets ...[]Policy) ([]Policy, error) {
 	all := slices.Concat(sets...)
+	if len(all) > MaxPolicies {
+		return nil, fmt.Errorf("%d policies, more than %d", len(all), MaxPolicies)
+	}
 	slices.SortStableFunc(all, func(a, b Policy) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(all); i++ {
 		if all[i].Name == all[i-1].Name {
@@ -261,34 +273,4 @@ func Core(policies []Policy) []core.Policy {
 		out = append(out, p.Policy)
 	}
 	return out
-}
-
-func policyFiles(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read policy directory: %w", err)
-	}
-	var out []string
-	for _, e := range entries {
-		ext := filepath.Ext(e.Name())
-		if !e.IsDir() && (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(e.Name(), ".") {
-			out = append(out, filepath.Join(dir, e.Name()))
-		}
-	}
-	return out, nil
-}
-
-func readLimited(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	if info.Size() > MaxFile {
-		return nil, fmt.Errorf("%s: the file has %d bytes, more than %d", file, info.Size(), MaxFile)
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read policy: %w", err)
-	}
-	return data, nil
 }

@@ -149,7 +149,11 @@ func TestShippedCopies(t *testing.T) {
 			t.Errorf("deploy/policies/%s.yaml and internal/policy/packs/%s.yaml differ; copy one over the other", name, name)
 		}
 	}
-	set, err := newLoader(t).Load(dir, nil)
+	files, err := Source{Dir: dir}.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := newLoader(t).ParseFiles(files)
 	if err != nil || len(set) != len(want) {
 		t.Errorf("load %s: %d policies, %v", dir, len(set), err)
 	}

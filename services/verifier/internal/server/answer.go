@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +14,12 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/warm"
 )
+
+// unsoundFor is how long an UNKNOWN is kept ready: a push that another replica
+// heard of changes it without a verdict that would tell.
+const unsoundFor = time.Second
 
 // checkRequest reads the image of a request. A digest alone is enough; a tag needs
 // registry and repository.
@@ -36,50 +40,178 @@ func checkRequest(field string, m *typev1.ImageRef) (imageref.Ref, error) {
 	return ref, nil
 }
 
-// lookup answers for one image: whatever is not a sound verdict is UNKNOWN.
-func (s *Verdicts) lookup(ctx context.Context, ref imageref.Ref) (*verifierv1.Verdict, error) {
-	if ref.Digest == "" {
-		digest, problem, err := s.store.ResolveTag(ctx, ref)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return s.unjudged(ref, core.CodeNeverSeen, "no push of this tag was heard of"), nil
-		case err != nil:
-			return nil, err
-		case digest != "":
-			ref = ref.WithDigest(digest)
-		case problem != "":
-			return s.unjudged(ref, core.CodePipelineFailed, problem), nil
-		default:
-			return s.pending(ref), nil
-		}
+// question is what a caller wants to know.
+type question struct {
+	view verifierv1.VerdictView
+	// minSequence is that of a change that the answer must have seen.
+	minSequence int64
+}
+
+func (s *Verdicts) checkQuestion(view verifierv1.VerdictView, minSequence int64) (question, error) {
+	if _, ok := verifierv1.VerdictView_name[int32(view)]; !ok {
+		return question{}, apierr.InvalidField("view", "there is no such view")
 	}
-	images, err := s.store.Images(ctx, ref)
+	if minSequence < 0 {
+		return question{}, apierr.InvalidField("min_sequence", "must not be negative")
+	}
+	if view == verifierv1.VerdictView_VERDICT_VIEW_UNSPECIFIED {
+		view = verifierv1.VerdictView_VERDICT_VIEW_FULL
+	}
+	return question{view: view, minSequence: minSequence}, nil
+}
+
+// answers gives the encoded answer to each image, in the order asked: from memory
+// where it is kept ready, the rest in one query.
+func (s *Verdicts) answers(ctx context.Context, refs []imageref.Ref, q question) ([][]byte, error) {
+	refs, known, err := s.resolveTags(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
-	var worst *verifierv1.Verdict
-	for i := range images {
-		v, err := s.answer(&images[i])
+	out := make([][]byte, len(refs))
+	var (
+		missing []warm.Key
+		where   []int
+	)
+	for i, ref := range refs {
+		if known[i] != nil {
+			if out[i], err = encode(known[i], q.view); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		key := warm.Key{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest, View: int32(q.view)}
+		if a, ok := s.cache.Get(key, q.minSequence); ok {
+			out[i] = a.Body
+			continue
+		}
+		missing, where = append(missing, key), append(where, i)
+	}
+	if len(missing) == 0 {
+		return out, nil
+	}
+	read, err := s.cache.Load(ctx, missing, s.read)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range read {
+		out[where[i]] = a.Body
+	}
+	return out, nil
+}
+
+// resolveTags gives every image its digest. Where that is not known there is an
+// answer already.
+func (s *Verdicts) resolveTags(ctx context.Context, refs []imageref.Ref) ([]imageref.Ref, []*verifierv1.Verdict, error) {
+	known := make([]*verifierv1.Verdict, len(refs))
+	var (
+		tags  []imageref.Ref
+		where []int
+	)
+	for i, ref := range refs {
+		if ref.Digest == "" {
+			tags, where = append(tags, ref), append(where, i)
+		}
+	}
+	if len(tags) == 0 {
+		return refs, known, nil
+	}
+	found, err := s.store.ResolveTags(ctx, tags)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := append([]imageref.Ref(nil), refs...)
+	for n, tag := range found {
+		i := where[n]
+		switch {
+		case tag == nil:
+			known[i] = s.unjudged(refs[i], core.CodeNeverSeen, "no push of this tag was heard of")
+		case tag.Digest != "":
+			out[i] = refs[i].WithDigest(tag.Digest)
+		case tag.Problem != "":
+			known[i] = s.unjudged(refs[i], core.CodePipelineFailed, tag.Problem)
+		default:
+			known[i] = s.pending(refs[i])
+		}
+	}
+	return out, known, nil
+}
+
+// read reads answers from the database.
+func (s *Verdicts) read(ctx context.Context, keys []warm.Key) ([]warm.Answer, error) {
+	refs := make([]imageref.Ref, 0, len(keys))
+	for _, k := range keys {
+		refs = append(refs, imageref.Ref{Registry: k.Registry, Repository: k.Repository, Digest: k.Digest})
+	}
+	now := s.now()
+	found, err := s.store.Lookup(ctx, refs, now)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]warm.Answer, 0, len(keys))
+	for n, i := range found {
+		a, err := s.encoded(refs[n], i, verifierv1.VerdictView(keys[n].View), now)
 		if err != nil {
 			return nil, err
 		}
-		if worst == nil || worse(v, worst) {
-			worst = v
-		}
+		out = append(out, a)
 	}
-	if worst == nil {
+	return out, nil
+}
+
+// encoded is the answer about an image in the form that it is sent and kept in.
+func (s *Verdicts) encoded(ref imageref.Ref, i *store.Image, view verifierv1.VerdictView, now time.Time) (warm.Answer, error) {
+	if i != nil && i.Latest != nil && i.Latest.State != core.StateUnknown && view == verifierv1.VerdictView_VERDICT_VIEW_FULL &&
+		(i.ExpireTime.IsZero() || now.Before(i.ExpireTime)) {
+		// What is stored is what is sent.
+		r := i.Latest
+		return warm.Answer{Body: verdictpb.AppendStored(nil, r.Body, r.Sequence, r.Digest, r.TraceID), Until: i.Until}, nil
+	}
+	v, err := s.answer(ref, i, now)
+	if err != nil {
+		return warm.Answer{}, err
+	}
+	a := warm.Answer{}
+	if a.Body, err = encode(v, view); err != nil {
+		return warm.Answer{}, err
+	}
+	if i != nil {
+		a.Until = i.Until
+	}
+	if end := now.Add(unsoundFor); v.GetState() == verifierv1.Verdict_STATE_UNKNOWN && (a.Until.IsZero() || end.Before(a.Until)) {
+		a.Until = end
+	}
+	return a, nil
+}
+
+func encode(v *verifierv1.Verdict, view verifierv1.VerdictView) ([]byte, error) {
+	if view == verifierv1.VerdictView_VERDICT_VIEW_BASIC {
+		v.Platforms, v.Exceptions = nil, nil
+	}
+	return verdictpb.AppendField(nil, v)
+}
+
+// lookup reads the answer about one image from the database.
+func (s *Verdicts) lookup(ctx context.Context, ref imageref.Ref) (*verifierv1.Verdict, error) {
+	refs, known, err := s.resolveTags(ctx, []imageref.Ref{ref})
+	if err != nil {
+		return nil, err
+	}
+	if known[0] != nil {
+		return known[0], nil
+	}
+	now := s.now()
+	found, err := s.store.Lookup(ctx, refs, now)
+	if err != nil {
+		return nil, err
+	}
+	return s.answer(refs[0], found[0], now)
+}
+
+// answer says what is known of an image: whatever is not a sound verdict is UNKNOWN.
+func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, now time.Time) (*verifierv1.Verdict, error) {
+	if i == nil {
 		return s.unjudged(ref, core.CodeNeverSeen, "no push of this image was heard of"), nil
 	}
-	return worst, nil
-}
-
-func worse(a, b *verifierv1.Verdict) bool {
-	x, y := core.State(a.GetState()), core.State(b.GetState())
-	return x != y && core.Worse(x, y) == x
-}
-
-// answer gives what is known of an image in one repository.
-func (s *Verdicts) answer(i *store.Image) (*verifierv1.Verdict, error) {
 	waiting := !i.Pending.IsZero()
 	if i.Latest == nil {
 		ref := imageref.Ref{Registry: i.Registry, Repository: i.Repository, Digest: i.Digest}
@@ -88,7 +220,7 @@ func (s *Verdicts) answer(i *store.Image) (*verifierv1.Verdict, error) {
 		}
 		return s.unjudged(ref, core.CodeNeverSeen, "no verdict was reached"), nil
 	}
-	v, err := s.served(i.Latest)
+	v, err := served(i.Latest, now)
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +231,14 @@ func (s *Verdicts) answer(i *store.Image) (*verifierv1.Verdict, error) {
 	return v, nil
 }
 
-// served is a stored verdict as it is given out now: never past its end.
-func (s *Verdicts) served(r *store.Record) (*verifierv1.Verdict, error) {
+// served is a stored verdict as it is given out at a time: never past its end.
+func served(r *store.Record, now time.Time) (*verifierv1.Verdict, error) {
 	v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)
 	if err != nil {
 		return nil, err
 	}
 	end := v.GetExpireTime()
-	if end == nil || s.now().Before(end.AsTime()) {
+	if end == nil || now.Before(end.AsTime()) {
 		return v, nil
 	}
 	was := core.State(v.GetState())

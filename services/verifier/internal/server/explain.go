@@ -62,14 +62,14 @@ func (s *Verdicts) GetVerdictHistory(ctx context.Context, req *verifierv1.GetVer
 		return nil, err
 	}
 	if ref.Digest == "" {
-		digest, _, err := s.store.ResolveTag(ctx, ref)
-		if errors.Is(err, store.ErrNotFound) || err == nil && digest == "" {
-			return nil, apierr.New(codes.NotFound, ReasonTagUnknown, "what this tag means is not known: no push of it was heard of, or it failed")
-		}
+		tags, err := s.store.ResolveTags(ctx, []imageref.Ref{ref})
 		if err != nil {
 			return nil, err
 		}
-		ref = ref.WithDigest(digest)
+		if tags[0] == nil || tags[0].Digest == "" {
+			return nil, apierr.New(codes.NotFound, ReasonTagUnknown, "what this tag means is not known: no push of it was heard of, or it failed")
+		}
+		ref = ref.WithDigest(tags[0].Digest)
 	}
 	query := "history " + ref.Registry + "/" + ref.Repository + "@" + ref.Digest
 	key, err := page.Decode(query, req.GetPageToken())

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/warm"
 )
 
 const (
@@ -31,31 +33,65 @@ type Verdicts struct {
 	verifierv1.UnimplementedVerdictServiceServer
 
 	store    store.Store
+	cache    *warm.Cache
+	resolver *Resolver
 	hub      *wake.Hub
 	replayer *replay.Replayer
 	now      func() time.Time
 }
 
-// NewVerdicts returns the service.
-func NewVerdicts(s store.Store, hub *wake.Hub, r *replay.Replayer, now func() time.Time) *Verdicts {
-	return &Verdicts{store: s, hub: hub, replayer: r, now: now}
+// Deps are what the service is made with.
+type Deps struct {
+	Store store.Store
+	// Cache keeps answers ready; the caller runs it.
+	Cache    *warm.Cache
+	Resolver *Resolver
+	Hub      *wake.Hub
+	Replayer *replay.Replayer
+	Now      func() time.Time
 }
 
-// GetVerdict implements VerdictService.
+// NewVerdicts returns the service.
+func NewVerdicts(d Deps) *Verdicts {
+	return &Verdicts{store: d.Store, cache: d.Cache, resolver: d.Resolver, hub: d.Hub, replayer: d.Replayer, now: d.Now}
+}
+
+// GetVerdict implements VerdictService. The answer is put into the message as it
+// was encoded once: the reader cannot tell, and a verdict is not encoded anew for
+// everybody who asks.
 func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictRequest) (*verifierv1.GetVerdictResponse, error) {
 	ref, err := checkRequest("image", req.GetImage())
 	if err != nil {
 		return nil, err
 	}
-	find := s.lookup
-	if req.GetWait() {
-		find = s.wait
-	}
-	v, err := find(ctx, ref)
+	q, err := s.checkQuestion(req.GetView(), req.GetMinSequence())
 	if err != nil {
 		return nil, err
 	}
-	return &verifierv1.GetVerdictResponse{Verdict: v}, nil
+	if req.GetResolve() && ref.Digest == "" {
+		if ref, err = s.resolver.Resolve(ctx, ref); err != nil {
+			return nil, err
+		}
+	}
+	var body []byte
+	if req.GetWait() {
+		v, err := s.wait(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if body, err = encode(v, q.view); err != nil {
+			return nil, err
+		}
+	} else {
+		all, err := s.answers(ctx, []imageref.Ref{ref}, q)
+		if err != nil {
+			return nil, err
+		}
+		body = all[0]
+	}
+	out := &verifierv1.GetVerdictResponse{}
+	out.ProtoReflect().SetUnknown(body)
+	return out, nil
 }
 
 // wait looks until the image has settled, or until shortly before the deadline.
@@ -96,14 +132,16 @@ func (s *Verdicts) BatchGetVerdicts(ctx context.Context, req *verifierv1.BatchGe
 		}
 		refs = append(refs, ref)
 	}
-	out := &verifierv1.BatchGetVerdictsResponse{Verdicts: make([]*verifierv1.Verdict, 0, len(refs))}
-	for _, ref := range refs {
-		v, err := s.lookup(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		out.Verdicts = append(out.Verdicts, v)
+	q, err := s.checkQuestion(req.GetView(), req.GetMinSequence())
+	if err != nil {
+		return nil, err
 	}
+	all, err := s.answers(ctx, refs, q)
+	if err != nil {
+		return nil, err
+	}
+	out := &verifierv1.BatchGetVerdictsResponse{}
+	out.ProtoReflect().SetUnknown(slices.Concat(all...))
 	return out, nil
 }
 
@@ -140,7 +178,7 @@ func (s *Verdicts) ListVerdicts(ctx context.Context, req *verifierv1.ListVerdict
 		out.NextPageToken = page.Encode(query, strconv.FormatInt(records[size-1].Sequence, 10))
 	}
 	for i := range records {
-		v, err := s.served(&records[i])
+		v, err := served(&records[i], q.Now)
 		if err != nil {
 			return nil, err
 		}

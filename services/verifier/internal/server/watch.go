@@ -82,10 +82,12 @@ func (s *Verdicts) send(stream grpc.ServerStreamingServer[verifierv1.WatchVerdic
 			return cursor, err
 		}
 		for i := range records {
-			v, err := s.served(&records[i])
+			v, err := served(&records[i], s.now())
 			if err != nil {
 				return cursor, err
 			}
+			// Whoever hears of a change and asks must not hear of the time before.
+			s.cache.Forget(records[i].Image.Digest)
 			err = stream.Send(&verifierv1.WatchVerdictsResponse{
 				Verdict:       v,
 				PreviousState: verifierv1.Verdict_State(records[i].PreviousState),

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,6 +41,8 @@ type Reevaluation struct {
 	Cause    Cause
 	// After is the image that the work has come to.
 	After imageref.Ref
+	// Repositories are globs of the images to judge; none is all.
+	Repositories []string
 }
 
 // RulesRevision implements Store.
@@ -49,30 +52,6 @@ func (s *SQL) RulesRevision(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("read revision of the rules: %w", err)
 	}
 	return n, nil
-}
-
-// changeRules does a change and orders the images to be judged again. It takes the
-// lock of Save first: a verdict that is stored after the change was made by it.
-func (s *SQL) changeRules(ctx context.Context, cause Cause, change func(tx *sql.Tx) (changed bool, err error)) error {
-	return s.db.InTx(ctx, func(tx *sql.Tx) error {
-		var last, revision int64
-		err := tx.QueryRowContext(ctx, `UPDATE counters SET value = value WHERE name = 'verdict' RETURNING value`).Scan(&last)
-		if err != nil {
-			return fmt.Errorf("lock verdicts: %w", err)
-		}
-		changed, err := change(tx)
-		if err != nil || !changed {
-			return err
-		}
-		err = tx.QueryRowContext(ctx, `UPDATE counters SET value = value + 1 WHERE name = 'rules' RETURNING value`).Scan(&revision)
-		if err != nil {
-			return fmt.Errorf("raise revision of the rules: %w", err)
-		}
-		_, err = tx.ExecContext(ctx, `
-			INSERT INTO reevaluations (revision, cause, detail, digest, registry, repository)
-			VALUES ($1, $2, $3, '', '', '')`, revision, int64(cause.Kind), core.Truncate(cause.Detail))
-		return err
-	})
 }
 
 // CreateException implements Store.
@@ -240,10 +219,11 @@ func (s *SQL) NextReevaluation(ctx context.Context) (Reevaluation, error) {
 	var (
 		r     Reevaluation
 		cause int64
+		globs string
 	)
 	err := s.db.QueryRowContext(ctx, `
-		SELECT revision, cause, detail, digest, registry, repository FROM reevaluations ORDER BY revision LIMIT 1`).
-		Scan(&r.Revision, &cause, &r.Cause.Detail, &r.After.Digest, &r.After.Registry, &r.After.Repository)
+		SELECT revision, cause, detail, digest, registry, repository, repositories FROM reevaluations ORDER BY revision LIMIT 1`).
+		Scan(&r.Revision, &cause, &r.Cause.Detail, &r.After.Digest, &r.After.Registry, &r.After.Repository, &globs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Reevaluation{}, ErrNotFound
 	}
@@ -251,6 +231,11 @@ func (s *SQL) NextReevaluation(ctx context.Context) (Reevaluation, error) {
 		return Reevaluation{}, fmt.Errorf("read re-evaluation: %w", err)
 	}
 	r.Cause.Kind = core.Cause(cause)
+	if globs != "" {
+		if err := json.Unmarshal([]byte(globs), &r.Repositories); err != nil {
+			return Reevaluation{}, fmt.Errorf("globs of re-evaluation %d: %w", r.Revision, err)
+		}
+	}
 	return r, nil
 }
 

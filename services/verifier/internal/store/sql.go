@@ -89,20 +89,6 @@ func (s *SQL) FailTag(ctx context.Context, image imageref.Ref, problem string, f
 	return nil
 }
 
-// ResolveTag implements Store.
-func (s *SQL) ResolveTag(ctx context.Context, image imageref.Ref) (digest, problem string, err error) {
-	err = s.db.QueryRowContext(ctx, `
-		SELECT digest, problem FROM tags WHERE registry = $1 AND repository = $2 AND tag = $3`,
-		image.Registry, image.Repository, image.Tag).Scan(&digest, &problem)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", "", ErrNotFound
-	}
-	if err != nil {
-		return "", "", fmt.Errorf("resolve tag: %w", err)
-	}
-	return digest, problem, nil
-}
-
 // recordColumns are the columns that scanRecord reads, of verdicts as v.
 const recordColumns = `v.sequence, v.registry, v.repository, v.digest, v.state, v.previous_state,
 	v.verdict_digest, v.trace_id, v.create_time, v.body, v.cause, v.cause_detail`
@@ -126,61 +112,6 @@ func scanRecord(r row, more ...any) (Record, error) {
 	rec.State, rec.PreviousState = core.State(state), core.State(prev)
 	rec.CreateTime, rec.Cause.Kind = sqldb.FromTime(created), core.Cause(cause)
 	return rec, nil
-}
-
-// Images implements Store.
-func (s *SQL) Images(ctx context.Context, image imageref.Ref) ([]Image, error) {
-	where, args := `digest = $1`, []any{image.Digest}
-	if image.Registry != "" || image.Repository != "" {
-		where += ` AND registry = $2 AND repository = $3`
-		args = append(args, image.Registry, image.Repository)
-	}
-	images, sequences, err := s.images(ctx, where, args)
-	if err != nil {
-		return nil, err
-	}
-	for i, sequence := range sequences {
-		if sequence == 0 {
-			continue
-		}
-		rec, err := scanRecord(s.db.QueryRowContext(ctx,
-			`SELECT `+recordColumns+` FROM verdicts v WHERE v.sequence = $1`, sequence))
-		if err != nil {
-			return nil, fmt.Errorf("read verdict %d: %w", sequence, err)
-		}
-		images[i].Latest = &rec
-	}
-	return images, nil
-}
-
-func (s *SQL) images(ctx context.Context, where string, args []any) ([]Image, []int64, error) {
-	rows, err := s.db.QueryContext(ctx, `
-		SELECT registry, repository, digest, sequence, pending_time FROM images WHERE `+where+`
-		ORDER BY CASE state WHEN 2 THEN 0 WHEN 1 THEN 2 ELSE 1 END, registry, repository
-		LIMIT 1000`, args...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read images: %w", err)
-	}
-	defer rows.Close()
-	var (
-		images    []Image
-		sequences []int64
-	)
-	for rows.Next() {
-		var (
-			i                 Image
-			sequence, pending int64
-		)
-		if err := rows.Scan(&i.Registry, &i.Repository, &i.Digest, &sequence, &pending); err != nil {
-			return nil, nil, fmt.Errorf("read images: %w", err)
-		}
-		i.Pending = sqldb.FromTime(pending)
-		images, sequences = append(images, i), append(sequences, sequence)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read images: %w", err)
-	}
-	return images, sequences, nil
 }
 
 // Settle implements Store.

@@ -38,14 +38,14 @@ type Store interface {
 	// FailTag notes that the digest of a pushed tag will not become known. The push
 	// may be recorded later than its failure: one from before it changes nothing.
 	FailTag(ctx context.Context, image imageref.Ref, problem string, failed time.Time) error
-	// ResolveTag returns the digest that a tag had at the last push. The problem is
-	// set if the push failed before the digest was known. ErrNotFound if the tag
-	// was never pushed.
-	ResolveTag(ctx context.Context, image imageref.Ref) (digest, problem string, err error)
+	// ResolveTags returns what tags meant at their last push, in the order asked; nil
+	// for a tag that was never pushed.
+	ResolveTags(ctx context.Context, images []imageref.Ref) ([]*Tag, error)
 
-	// Images returns what is known of a digest: in one repository, or in all if the
-	// reference names none, at most MaxImages, refused ones first.
-	Images(ctx context.Context, image imageref.Ref) ([]Image, error)
+	// Lookup returns what is known of images by digest, in the order asked: in one
+	// repository, or of a reference that names none in the repository where the
+	// verdict is the worst; nil for an image that nothing is known of.
+	Lookup(ctx context.Context, images []imageref.Ref, now time.Time) ([]*Image, error)
 	// Save stores a verdict unless it says what the newest one says already.
 	// Either way the image no longer waits, nor for a push from before the verdict
 	// that is recorded later.
@@ -56,6 +56,9 @@ type Store interface {
 	List(ctx context.Context, q ListQuery) ([]Record, error)
 	// Changes returns verdicts after a sequence, in order, at most limit.
 	Changes(ctx context.Context, after int64, limit int) ([]Record, error)
+	// ChangedDigests returns the digests of the images of the verdicts after a
+	// sequence, in order, at most limit, and the last sequence that it looked at.
+	ChangedDigests(ctx context.Context, after int64, limit int) (digests []string, last int64, err error)
 	// History returns the verdicts of a digest, latest first: in one repository, or
 	// in all if the reference names none; below a sequence unless that is 0.
 	History(ctx context.Context, image imageref.Ref, before int64, limit int) ([]Record, error)
@@ -86,6 +89,35 @@ type Store interface {
 	Exceptions(ctx context.Context, after string, limit int) ([]Exception, error)
 	// Exception returns one, or ErrNotFound.
 	Exception(ctx context.Context, name string) (Exception, error)
+
+	// CreatePolicy adds a policy, of which there may be limit in force, and orders the
+	// images that it is for to be judged again. A repeated request returns what it
+	// created. The store sets the version. ErrExists, ErrTooMany.
+	CreatePolicy(ctx context.Context, p Policy, limit int, audit Audit) (Policy, error)
+	// UpdatePolicy puts a new version in force; the same document and a repeated
+	// request make none. ErrNotFound, ErrFromFile, ErrEtag.
+	UpdatePolicy(ctx context.Context, p Policy, etag string, audit Audit) (Policy, error)
+	// DeletePolicy takes a policy out of force. An empty etag is not compared.
+	// ErrNotFound, ErrFromFile, ErrEtag.
+	DeletePolicy(ctx context.Context, p Policy, etag string, audit Audit) error
+	// SyncPolicies makes the policies from files those given, in one step, and returns
+	// the new versions; none if they are the same. The audit says who, when and what;
+	// each version has its own. ErrExists if the API has one of that name.
+	SyncPolicies(ctx context.Context, fromFiles []Policy, by Audit) ([]Policy, error)
+	// Policies lists the policies in force after a name, ordered by name, at most
+	// limit.
+	Policies(ctx context.Context, after string, limit int) ([]Policy, error)
+	// PolicyVersions lists the versions of a policy below one, or all for 0, latest
+	// first, at most limit.
+	PolicyVersions(ctx context.Context, name string, before int64, limit int) ([]Policy, error)
+	// Policy returns a version of a policy, the one in force for 0, or ErrNotFound.
+	Policy(ctx context.Context, name string, version int64) (Policy, error)
+	// Audits returns changes by hand that were not told yet, oldest first, at most
+	// limit.
+	Audits(ctx context.Context, limit int) ([]Audit, error)
+	// AuditPublished takes one of them out.
+	AuditPublished(ctx context.Context, id string) error
+
 	// NextReevaluation returns the oldest work of judging images again, or
 	// ErrNotFound.
 	NextReevaluation(ctx context.Context) (Reevaluation, error)
@@ -113,16 +145,12 @@ type Store interface {
 // AnyRevision is the revision of a verdict that no rule had a part in.
 const AnyRevision = -1
 
-// MaxImages bounds the answer of Images.
-const MaxImages = 1000
-
-// Image is what is known of an image in one repository.
-type Image struct {
-	Registry, Repository, Digest string
-	// Pending is the time of a push that waits for a verdict; zero if none does.
-	Pending time.Time
-	// Latest is nil if there is no verdict.
-	Latest *Record
+// Tag is what a tag meant at its last push.
+type Tag struct {
+	// Digest is empty while it is not known.
+	Digest string
+	// Problem is set if the push failed before the digest was known.
+	Problem string
 }
 
 // Record is a stored verdict.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -22,6 +23,15 @@ import (
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+// Numbers of fields that are written without their message; a test compares them
+// with the descriptors.
+const (
+	responseVerdict protowire.Number = 1
+	verdictDigest   protowire.Number = 7
+	verdictTraceID  protowire.Number = 8
+	verdictSequence protowire.Number = 9
 )
 
 // Canonical returns the canonical form of a verdict.
@@ -59,6 +69,10 @@ func ChangeKey(v *verifierv1.Verdict) (string, error) {
 		// What else was looked at without changing what is said.
 		if in := p.GetInputs(); in != nil {
 			in.EvidenceDigest, in.PolicyDigests, in.ExceptionDigests = "", nil, nil
+		}
+		// Another wording of a policy that comes to the same is no news.
+		for _, r := range p.GetPolicies() {
+			r.PolicyDigest = ""
 		}
 	}
 	if c.Image != nil {
@@ -177,4 +191,37 @@ func Decode(body []byte, sequence int64, digest, traceID string) (*verifierv1.Ve
 	}
 	v.Sequence, v.Digest, v.TraceId = sequence, digest, traceID
 	return v, nil
+}
+
+// AppendField appends a verdict as field 1 of a message, which it is in the
+// responses of GetVerdict and BatchGetVerdicts.
+func AppendField(b []byte, v *verifierv1.Verdict) ([]byte, error) {
+	b = protowire.AppendTag(b, responseVerdict, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(proto.Size(v)))
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, v)
+	if err != nil {
+		return nil, fmt.Errorf("encode verdict: %w", err)
+	}
+	return b, nil
+}
+
+// AppendStored is AppendField of what Decode would give, without decoding it.
+func AppendStored(b, body []byte, sequence int64, digest, traceID string) []byte {
+	var beside []byte
+	for _, f := range []struct {
+		number protowire.Number
+		value  string
+	}{{verdictDigest, digest}, {verdictTraceID, traceID}} {
+		if f.value != "" {
+			beside = protowire.AppendTag(beside, f.number, protowire.BytesType)
+			beside = protowire.AppendString(beside, f.value)
+		}
+	}
+	if sequence != 0 {
+		beside = protowire.AppendTag(beside, verdictSequence, protowire.VarintType)
+		beside = protowire.AppendVarint(beside, uint64(sequence))
+	}
+	b = protowire.AppendTag(b, responseVerdict, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(len(body)+len(beside)))
+	return append(append(b, body...), beside...)
 }

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
@@ -108,12 +110,47 @@ func TestChangeKey(t *testing.T) {
 		"reasons":      {func(v *core.Verdict) { v.Reasons = nil }, false},
 		"attestation":  {func(v *core.Verdict) { v.Platforms[0].Inputs.Attestations[0].ManifestDigest = "x" }, false},
 		"advisories":   {func(v *core.Verdict) { v.Platforms[0].Inputs.AdvisoryDigest = "x" }, false},
-		"policy":       {func(v *core.Verdict) { v.Platforms[0].Policies[0].Digest = "x" }, false},
+		"wording":      {func(v *core.Verdict) { v.Platforms[0].Policies[0].Digest = "x" }, true},
+		"policy":       {func(v *core.Verdict) { v.Platforms[0].Policies[0].Policy = "x" }, false},
 		"other digest": {func(v *core.Verdict) { v.Image.Digest = "x" }, false},
 		"ends later":   {func(v *core.Verdict) { v.ExpireTime = v.ExpireTime.Add(time.Hour) }, false},
 	} {
 		if got := key(tc.change) == base; got != tc.same {
 			t.Errorf("%s: the same verdict: %t", name, got)
 		}
+	}
+}
+
+// TestEncodedAnswers compares what is sent without a message with the message.
+func TestEncodedAnswers(t *testing.T) {
+	t.Parallel()
+	v, err := verdictpb.FromCore(verdict())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Sequence, v.TraceId = 7, "trace"
+	body, err := verdictpb.Encode(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	field, err := verdictpb.AppendField(nil, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, raw := range map[string][]byte{"AppendField": field, "AppendStored": verdictpb.AppendStored(nil, body, 7, v.GetDigest(), "trace")} {
+		one, all := &verifierv1.GetVerdictResponse{}, &verifierv1.BatchGetVerdictsResponse{}
+		if err := proto.Unmarshal(raw, one); err != nil {
+			t.Fatal(err)
+		}
+		if err := proto.Unmarshal(append(raw, raw...), all); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(v, one.GetVerdict()) || len(all.GetVerdicts()) != 2 || !proto.Equal(v, all.GetVerdicts()[1]) {
+			t.Errorf("%s: %v\n%v", name, one, all)
+		}
+	}
+	empty := &verifierv1.GetVerdictResponse{}
+	if err := proto.Unmarshal(verdictpb.AppendStored(nil, nil, 0, "", ""), empty); err != nil || !proto.Equal(empty.GetVerdict(), &verifierv1.Verdict{}) {
+		t.Errorf("an empty one: %v, %v", empty, err)
 	}
 }

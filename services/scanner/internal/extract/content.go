@@ -1,0 +1,39 @@
+package extract
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+)
+
+// content is what a wanted file holds. It is used by one goroutine, by one extractor
+// after the other.
+type content struct {
+	at   io.ReaderAt
+	size int64
+	// memory is the content if it is held in memory.
+	memory []byte
+}
+
+func inMemory(b []byte) *content {
+	return &content{at: bytes.NewReader(b), size: int64(len(b)), memory: b}
+}
+
+// reader reads from the start. It also reads at any place.
+func (c *content) reader() *io.SectionReader { return io.NewSectionReader(c.at, 0, c.size) }
+
+// maxParsed is the size of the largest file that is parsed as a whole, such as a
+// package.json: its values take several times its size in memory.
+const maxParsed = 16 << 20
+
+// bytes returns all of it. Only for extractors that have a maxSize.
+func (c *content) bytes() ([]byte, error) {
+	if c.memory != nil {
+		return c.memory, nil
+	}
+	b := make([]byte, c.size)
+	if n, err := c.at.ReadAt(b, 0); int64(n) < c.size {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	return b, nil
+}

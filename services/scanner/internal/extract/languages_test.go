@@ -1,0 +1,118 @@
+package extract_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	lt "github.com/seaworthy-dev/seaworthy/services/scanner/internal/layertest"
+)
+
+const scalibr = "github.com/google/osv-scalibr"
+
+// short is name@version and ecosystem of what was found.
+func short(t *testing.T, layers ...[]lt.Entry) []string {
+	t.Helper()
+	inv := inventory(t, layers...)
+	if inv.Problems != nil {
+		t.Errorf("problems: %q", inv.Problems)
+	}
+	var out []string
+	for _, p := range inv.Packages {
+		out = append(out, p.PURL)
+	}
+	return out
+}
+
+func TestInstalledPackages(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		layer []lt.Entry
+		want  []string
+	}{
+		{"gem", []lt.Entry{
+			lt.File("usr/local/bundle/specifications/rack-3.1.8.gemspec", "# -*- encoding: utf-8 -*-\n# stub: rack 3.1.8 ruby lib\n\nGem::Specification.new do |s|\n  s.name = \"rack\".freeze\n  s.version = \"3.1.8\".freeze\nend\n"),
+			lt.File("usr/local/bundle/gems/rack-3.1.8/rack.gemspec", "Gem::Specification.new do |s|\n  s.name = \"rack\"\n  s.version = \"9\"\nend\n"),
+		}, []string{"pkg:gem/rack@3.1.8"}},
+		{"composer 2", []lt.Entry{lt.File("app/vendor/composer/installed.json", `{"packages":[{"name":"Symfony/Http-Kernel","version":"v6.4.1","license":["MIT"]},{"name":"x"}],"dev":true}`)}, []string{"pkg:composer/symfony/http-kernel@6.4.1"}},
+		{"composer 1", []lt.Entry{lt.File("app/vendor/composer/installed.json", `[{"name":"a/b","version":"1.0.0","license":"MIT"}]`)}, []string{"pkg:composer/a/b@1.0.0"}},
+		{".NET", []lt.Entry{lt.File("app/web.deps.json", `{"libraries":{"web/1.0.0":{"type":"project"},"Newtonsoft.Json/12.0.1":{"type":"package"}}}`)}, []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
+		{"cargo-auditable", []lt.Entry{lt.Executable("usr/bin/app", moduleFile(t, scalibr, "extractor/filesystem/language/rust/cargoauditable/testdata/uses_serde_json/uses_serde_json"))}, []string{
+			"pkg:cargo/itoa@1.0.14", "pkg:cargo/memchr@2.7.4", "pkg:cargo/proc-macro2@1.0.92", "pkg:cargo/quote@1.0.38", "pkg:cargo/ryu@1.0.18",
+			"pkg:cargo/serde@1.0.217", "pkg:cargo/serde_derive@1.0.217", "pkg:cargo/serde_json@1.0.135", "pkg:cargo/syn@2.0.95",
+			"pkg:cargo/unicode-ident@1.0.14", "pkg:cargo/uses_json@0.1.0",
+		}},
+		{"not .NET", []lt.Entry{lt.File("srv/editor.deps.json", `["a"]`)}, nil},
+		{"broken", []lt.Entry{lt.File("a/composer/installed.json", `{`), lt.File("a/specifications/x.gemspec", "Gem::Specification.new do |s|\nend\n")}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, short(t, c.layer)); diff != "" {
+				t.Errorf("packages (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// lockfiles is one of each, at its usual place.
+var lockfiles = map[string]struct {
+	entry lt.Entry
+	want  []string
+}{
+	"npm 7": {lt.File("app/package-lock.json", `{"lockfileVersion":3,"packages":{"":{"name":"app","version":"1.0.0"},"node_modules/a":{"version":"1.0.0"},
+		"node_modules/a/node_modules/@s/b":{"version":"2.0.0"},"node_modules/dev":{"version":"1.0.0","dev":true},"packages/l":{"version":"0.1.0"},
+		"node_modules/l":{"link":true},"node_modules/alias":{"name":"real","version":"3.0.0","dependencies":{"a":"^1"}}}}`), []string{"pkg:npm/%40s/b@2.0.0", "pkg:npm/a@1.0.0", "pkg:npm/real@3.0.0"}},
+	"npm 6":    {lt.File("app/npm-shrinkwrap.json", `{"lockfileVersion":1,"dependencies":{"a":{"version":"1.0.0","requires":{"b":"1"},"dependencies":{"b":{"version":"1.5.0"}}},"dev":{"version":"1.0.0","dev":true}}}`), []string{"pkg:npm/a@1.0.0", "pkg:npm/b@1.5.0"}},
+	"yarn":     {lt.File("app/yarn.lock", "# yarn lockfile v1\n\n\na@^1.0.0:\n  version \"1.0.1\"\n  resolved \"https://registry.yarnpkg.com/a/-/a-1.0.1.tgz#0\"\n"), []string{"pkg:npm/a@1.0.1"}},
+	"pnpm":     {lt.File("app/pnpm-lock.yaml", "lockfileVersion: '9.0'\npackages:\n  a@1.0.2:\n    resolution: {integrity: sha512-x}\n"), []string{"pkg:npm/a@1.0.2"}},
+	"composer": {lt.File("app/composer.lock", `{"packages":[{"name":"a/b","version":"v1.2.3"}],"packages-dev":[{"name":"dev/dev","version":"1.0.0"}]}`), []string{"pkg:composer/a/b@1.2.3"}},
+	"bundler":  {lt.File("app/Gemfile.lock", "GEM\n  remote: https://rubygems.org/\n  specs:\n    rack (3.1.8)\n\nPLATFORMS\n  ruby\n\nDEPENDENCIES\n  rack\n"), []string{"pkg:gem/rack@3.1.8"}},
+	"cargo":    {lt.File("app/Cargo.lock", "version = 3\n\n[[package]]\nname = \"serde\"\nversion = \"1.0.217\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n"), []string{"pkg:cargo/serde@1.0.217"}},
+	"poetry":   {lt.File("app/poetry.lock", "[[package]]\nname = \"Requests\"\nversion = \"2.30.0\"\noptional = false\n"), []string{"pkg:pypi/requests@2.30.0"}},
+	"pipenv":   {lt.File("app/Pipfile.lock", `{"_meta":{},"default":{"requests":{"version":"==2.30.0"}},"develop":{"pytest":{"version":"==8.0.0"}}}`), []string{"pkg:pypi/requests@2.30.0"}},
+	"uv":       {lt.File("app/uv.lock", "version = 1\n\n[[package]]\nname = \"requests\"\nversion = \"2.30.0\"\nsource = { registry = \"https://pypi.org/simple\" }\n"), []string{"pkg:pypi/requests@2.30.0"}},
+	"pip":      {lt.File("app/requirements.txt", "requests==2.30.0\nflask>=2\nurllib3\n"), []string{"pkg:pypi/requests@2.30.0"}},
+	"nuget":    {lt.File("app/packages.lock.json", `{"version":1,"dependencies":{"net8.0":{"Newtonsoft.Json":{"type":"Direct","resolved":"12.0.1"}}}}`), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
+}
+
+// TestLockfiles: a lockfile counts where nothing is installed beside it.
+func TestLockfiles(t *testing.T) {
+	installed := map[string]lt.Entry{
+		"npm":      npm("app/node_modules/z", "z", "1.0.0"),
+		"composer": lt.File("app/vendor/composer/installed.json", `[{"name":"z/z","version":"1.0.0"}]`),
+		"gem":      lt.File("usr/local/bundle/specifications/z-1.0.0.gemspec", "Gem::Specification.new do |s|\n  s.name = \"z\".freeze\n  s.version = \"1.0.0\".freeze\nend\n"),
+		"cargo":    lt.Executable("usr/bin/app", moduleFile(t, scalibr, "extractor/filesystem/language/rust/cargoauditable/testdata/no_deps/no_deps")),
+		"pypi":     lt.File("usr/lib/python3/site-packages/z-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: z\nVersion: 1.0.0\n\n"),
+		"nuget":    lt.File("app/web.deps.json", `{"libraries":{"z/1.0.0":{"type":"package"}}}`),
+	}
+	for name, c := range lockfiles {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, short(t, []lt.Entry{c.entry})); diff != "" {
+				t.Errorf("alone (-want +got):\n%s", diff)
+			}
+			kind, _, _ := strings.Cut(strings.TrimPrefix(c.want[0], "pkg:"), "/")
+			if got := short(t, []lt.Entry{c.entry}, []lt.Entry{installed[kind]}); len(got) != 1 {
+				t.Errorf("beside something installed: %v", got)
+			}
+			for _, dir := range []string{"node_modules/x/", "usr/lib/python3/site-packages/x/"} {
+				inside := c.entry
+				inside.Name = dir + inside.Name
+				if got := short(t, []lt.Entry{inside}); got != nil {
+					t.Errorf("in an installed package: %v", got)
+				}
+			}
+		})
+	}
+	// Beside another project, the first one's installation says nothing.
+	if got := short(t, []lt.Entry{lockfiles["npm 6"].entry, npm("other/node_modules/z", "z", "1.0.0")}); len(got) != 3 {
+		t.Errorf("two projects: %v", got)
+	}
+}
+
+// TestLockfileNesting: npm's old form is followed only so deep.
+func TestLockfileNesting(t *testing.T) {
+	deep := strings.Repeat(`{"a":{"version":"1.0.0","dependencies":`, 3000) + "{}" + strings.Repeat("}}", 3000)
+	if got := short(t, []lt.Entry{lt.File("package-lock.json", `{"dependencies":`+deep+`}`)}); len(got) != 1 {
+		t.Errorf("packages: %v", got)
+	}
+}

@@ -1,0 +1,184 @@
+package extract
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/osv-scalibr/extractor"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/requirements"
+	"github.com/google/osv-scalibr/extractor/filesystem/osv"
+	"github.com/google/osv-scalibr/purl"
+)
+
+// lockfile makes a plugin of an extractor of lockfiles.
+func lockfile(p *plugin) {
+	required, extract := p.required, p.extract
+	p.lock, p.lenient, p.maxSize = true, true, maxParsed
+	p.required = func(p string, info fs.FileInfo) bool { return required(p, info) && !ofInstalled(p) }
+	p.extract = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
+		pkgs, err := extract(ctx, path, info, content)
+		return slices.DeleteFunc(pkgs, func(p *extractor.Package) bool { return p.Version == "" || !pinned(p) || forDevelopment(p) }), err
+	}
+}
+
+// installedDirs are directories of installed packages. Lockfiles in them are those
+// that a package was developed with, and say nothing of the image.
+var installedDirs = []string{"node_modules", "site-packages", "dist-packages", "vendor", "gems", "registry", "mod"}
+
+func ofInstalled(p string) bool {
+	return slices.ContainsFunc(strings.Split(path.Dir(p), "/"), func(dir string) bool { return slices.Contains(installedDirs, dir) })
+}
+
+// pinned: a requirement that is no equation names no version that is installed.
+func pinned(p *extractor.Package) bool {
+	m, ok := p.Metadata.(*requirements.Metadata)
+	return !ok || m.VersionComparator == "==" || m.VersionComparator == "==="
+}
+
+// forDevelopment: what only the developers need is not in an image that was built
+// for use.
+func forDevelopment(p *extractor.Package) bool {
+	m, ok := p.Metadata.(osv.DepGroups)
+	if !ok || len(m.DepGroups()) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(m.DepGroups(), func(g string) bool { return g != "dev" && g != "development" && g != "test" && g != "optional" })
+}
+
+// packageLock reads npm's lockfiles. The extractor of scalibr looks every package up
+// in the whole text again, which takes minutes for a large hostile file.
+func packageLock() *plugin {
+	p := &plugin{
+		name: "npm-lock",
+		required: func(p string, _ fs.FileInfo) bool {
+			base := path.Base(p)
+			return base == "package-lock.json" || base == "npm-shrinkwrap.json"
+		},
+		extract: func(_ context.Context, _ string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
+			return parsePackageLock(content)
+		},
+	}
+	lockfile(p)
+	return p
+}
+
+type npmLocked struct {
+	Name        string `json:"name"`
+	Version     string `json:"version"`
+	Dev         bool   `json:"dev"`
+	DevOptional bool   `json:"devOptional"`
+	Link        bool   `json:"link"`
+	// Dependencies are packages in the older form, and mere versions in the newer.
+	Dependencies json.RawMessage `json:"dependencies"`
+}
+
+// maxLockDepth is how deep packages within packages are followed, in the form of npm
+// before 7.
+const maxLockDepth = 16
+
+func parsePackageLock(content *content) ([]*extractor.Package, error) {
+	text, err := content.bytes()
+	if err != nil {
+		return nil, err
+	}
+	var lock struct {
+		Packages     map[string]npmLocked `json:"packages"`
+		Dependencies json.RawMessage      `json:"dependencies"`
+	}
+	if err := json.Unmarshal(text, &lock); err != nil {
+		return nil, fmt.Errorf("package-lock.json: %w", err)
+	}
+	var out []*extractor.Package
+	add := func(name string, p npmLocked) {
+		if name != "" && !p.Dev && !p.DevOptional && !p.Link {
+			out = append(out, &extractor.Package{Name: name, Version: p.Version, PURLType: purl.TypeNPM})
+		}
+	}
+	for at, p := range lock.Packages {
+		// The key is a path; a package that is not under node_modules is the project.
+		i := strings.LastIndex(at, nodeModules)
+		if i < 0 {
+			continue
+		}
+		name := at[i+len(nodeModules):]
+		if p.Name != "" {
+			name = p.Name
+		}
+		add(name, p)
+	}
+	if lock.Packages != nil {
+		return out, nil
+	}
+	var nested func(raw json.RawMessage, depth int) error
+	nested = func(raw json.RawMessage, depth int) error {
+		if len(raw) == 0 {
+			return nil
+		}
+		if depth > maxLockDepth {
+			return fmt.Errorf("package-lock.json: packages nested deeper than %d", maxLockDepth)
+		}
+		var deps map[string]npmLocked
+		if err := json.Unmarshal(raw, &deps); err != nil {
+			return fmt.Errorf("package-lock.json: %w", err)
+		}
+		for name, p := range deps {
+			add(name, p)
+			if err := nested(p.Dependencies, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return out, nested(lock.Dependencies, 1)
+}
+
+const nodeModules = "node_modules/"
+
+// installation tells what is installed, for the question whether a lockfile counts:
+// places by the type of package.
+type installation map[string][]string
+
+// tools come with an interpreter and say nothing of what was installed with it.
+var tools = []string{"pip", "setuptools", "wheel", "bundler"}
+
+// installation collects what is installed and not the distribution's.
+func (m *merger) installation(owned ownership) installation {
+	in := installation{}
+	m.tree.walk(func(place string, n *node) {
+		for i := range n.file.packages {
+			f := &n.file.packages[i]
+			if f.lock || slices.Contains(tools, f.name) || strings.Contains(place, "/specifications/default/") || owned.owns(f, place, n.layer) {
+				continue
+			}
+			// One entry a file and type is enough.
+			if places := in[f.purlType]; len(places) == 0 || places[len(places)-1] != place {
+				in[f.purlType] = append(places, place)
+			}
+		}
+	})
+	for _, places := range in {
+		slices.Sort(places)
+	}
+	return in
+}
+
+// covers tells whether packages are installed beside a lockfile. npm and Composer
+// install below the project; the others into a place of the whole image.
+func (in installation) covers(f *found, lock string) bool {
+	places, below := in[f.purlType], ""
+	switch f.purlType {
+	case purl.TypeNPM:
+		below = path.Join(path.Dir(lock), nodeModules) + "/"
+	case purl.TypeComposer:
+		if dir := path.Dir(lock); dir != "." {
+			below = dir + "/"
+		}
+	}
+	i, _ := slices.BinarySearch(places, below)
+	return i < len(places) && strings.HasPrefix(places[i], below)
+}

@@ -1,0 +1,267 @@
+package app_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+)
+
+// document is a policy for images of a repository, with one rule.
+func document(name, globs, expression string) string {
+	return `apiVersion: seaworthy.dev/v1
+kind: Policy
+metadata: {name: ` + name + `}
+spec:
+  match: {repositories: ["` + globs + `"]}
+  rules:
+    - {name: only, message: no, severity: deny, expression: '` + expression + `'}
+`
+}
+
+// judged pushes an image without findings and waits for its verdict.
+func (f *fleet) judged(repository string) imageref.Ref {
+	f.t.Helper()
+	image := f.registry.PushImage(repository, "v1")
+	f.pushed(f.t.Context(), "push-"+repository, image)
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
+	f.attested(f.t.Context(), "attested-"+repository, image)
+	f.next()
+	return image
+}
+
+// quiet fails if a verdict is published.
+func (f *fleet) quiet(d time.Duration) {
+	f.t.Helper()
+	select {
+	case e := <-f.verdicts:
+		f.t.Errorf("a verdict was published: %v", e)
+	case <-time.After(d):
+	}
+}
+
+// TestPolicyChanges creates, changes and deletes a policy: every change reaches the
+// verdicts of the images that it is for, from recorded evidence, on every replica.
+func TestPolicyChanges(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	v := f.start()
+	second := f.start()
+	ours, theirs := f.judged("team/app"), f.judged("other/app")
+	f.registry.Down.Store(true)
+	ctx := t.Context()
+
+	create := &verifierv1.CreatePolicyRequest{Document: document("extra", "*/team/**", "image.user == \"\""), RequestId: "one"}
+	created, err := v.policies.CreatePolicy(ctx, create)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := second.policies.CreatePolicy(ctx, create); err != nil || again.GetPolicy().GetEtag() != created.GetPolicy().GetEtag() {
+		t.Errorf("the same request at another replica: %v, %v", again, err)
+	}
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_FAIL || e.GetImage().GetRepository() != "team/app" {
+		t.Errorf("with the policy: %v", e)
+	}
+	// A new wording that comes to the same publishes nothing.
+	reworded, err := v.policies.UpdatePolicy(ctx, &verifierv1.UpdatePolicyRequest{
+		Document: "# reworded\n" + create.GetDocument(), Etag: created.GetPolicy().GetEtag(),
+	})
+	if err != nil || reworded.GetPolicy().GetVersion() != 2 {
+		t.Fatalf("reworded: %v, %v", reworded, err)
+	}
+	f.quiet(3 * time.Second)
+	if _, err := second.policies.UpdatePolicy(ctx, &verifierv1.UpdatePolicyRequest{
+		Document: document("extra", "*/team/**", "true"), Etag: reworded.GetPolicy().GetEtag(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS || e.GetImage().GetRepository() != "team/app" {
+		t.Errorf("with the changed policy: %v", e)
+	}
+	if _, err := v.policies.DeletePolicy(ctx, &verifierv1.DeletePolicyRequest{Name: "extra"}); err != nil {
+		t.Fatal(err)
+	}
+	if e := f.next(); e.GetImage().GetRepository() != "team/app" {
+		t.Errorf("without the policy: %v", e)
+	}
+	for image, want := range map[imageref.Ref][]string{
+		ours:   {"policy extra v4 (deleted)", "policy extra v3", "policy extra v1", "the first verdict of the image"},
+		theirs: {"the first verdict of the image"},
+	} {
+		history, err := v.verdicts.GetVerdictHistory(ctx, &verifierv1.GetVerdictHistoryRequest{Image: message(image)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, c := range history.GetChanges() {
+			got = append(got, c.GetDetail())
+		}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			t.Errorf("history of %s: %q, want %q", image.Repository, got, want)
+		}
+	}
+	versions, err := v.policies.ListPolicyVersions(ctx, &verifierv1.ListPolicyVersionsRequest{Name: "extra", PageSize: 3})
+	if err != nil || len(versions.GetVersions()) != 3 || !versions.GetVersions()[0].GetDeleted() ||
+		!strings.HasSuffix(versions.GetVersions()[0].GetActor(), "/operator/test") {
+		t.Errorf("versions: %v, %v", versions, err)
+	}
+	rest, err := v.policies.ListPolicyVersions(ctx, &verifierv1.ListPolicyVersionsRequest{Name: "extra", PageSize: 3, PageToken: versions.GetNextPageToken()})
+	if err != nil || len(rest.GetVersions()) != 1 || rest.GetNextPageToken() != "" || rest.GetVersions()[0].GetDocument() != create.GetDocument() {
+		t.Errorf("the last page of versions: %v, %v", rest, err)
+	}
+	old, err := v.policies.GetPolicy(ctx, &verifierv1.GetPolicyRequest{Name: "extra", Version: 2})
+	if err != nil || old.GetPolicy().GetDigest() != reworded.GetPolicy().GetDigest() {
+		t.Errorf("version 2: %v, %v", old, err)
+	}
+}
+
+// TestPolicyRequests sends what is refused; nothing of it has an effect.
+func TestPolicyRequests(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	v := f.start()
+	ctx := t.Context()
+	good := document("mine", "**", "true")
+	created, err := v.policies.CreatePolicy(ctx, &verifierv1.CreatePolicyRequest{Document: good})
+	if err != nil {
+		t.Fatal(err)
+	}
+	etag := created.GetPolicy().GetEtag()
+	create := func(document string) error {
+		_, err := v.policies.CreatePolicy(ctx, &verifierv1.CreatePolicyRequest{Document: document})
+		return err
+	}
+	update := func(document, etag string) error {
+		_, err := v.policies.UpdatePolicy(ctx, &verifierv1.UpdatePolicyRequest{Document: document, Etag: etag})
+		return err
+	}
+	remove := func(name, etag string) error {
+		_, err := v.policies.DeletePolicy(ctx, &verifierv1.DeletePolicyRequest{Name: name, Etag: etag})
+		return err
+	}
+	get := func(name string, version int64) error {
+		_, err := v.policies.GetPolicy(ctx, &verifierv1.GetPolicyRequest{Name: name, Version: version})
+		return err
+	}
+	for name, tc := range map[string]struct {
+		err    error
+		reason string
+		// violations are beginnings of the texts about the document.
+		violations []string
+	}{
+		"type error":     {create(document("a", "**", "findings.all(f, f.kevv)")), "INVALID_ARGUMENT", []string{"7:79: undefined field 'kevv'\n    findings.all(f, f.kevv)\n                     ^"}},
+		"two faults":     {create(strings.Replace(document("a", "a b", "nope"), "deny", "fatal", 1)), "INVALID_ARGUMENT", []string{"5:26: spec.match.repositories", "7:43: rule \"only\": severity must be deny or warn", "7:63: undeclared"}},
+		"too expensive":  {create(document("a", "**", "findings.all(f, findings.all(g, f.id != g.id))")), "INVALID_ARGUMENT", []string{"7:61: the expression can cost"}},
+		"unknown field":  {create(strings.Replace(good, "kind:", "knd:", 1)), "INVALID_ARGUMENT", []string{"line 2: unknown field knd"}},
+		"no YAML":        {create("a: ["), "INVALID_ARGUMENT", []string{"line 1"}},
+		"nothing":        {create(""), "INVALID_ARGUMENT", []string{"the file holds no policy"}},
+		"two policies":   {create(good + "---\n" + document("b", "**", "true")), "INVALID_ARGUMENT", []string{"one policy is expected, there are 2"}},
+		"name is used":   {create(good), "POLICY_EXISTS", nil},
+		"name of a file": {create(document("baseline", "**", "true")), "POLICY_EXISTS", nil},
+		"update a file":  {update(document("baseline", "**", "true"), "1-x"), "POLICY_FROM_FILE", nil},
+		"no etag":        {update(good, ""), "INVALID_ARGUMENT", nil},
+		"old etag":       {update(document("mine", "**", "false"), "0-x"), "ETAG_MISMATCH", nil},
+		"update none":    {update(document("none", "**", "true"), etag), "POLICY_NOT_FOUND", nil},
+		"faulty update":  {update(document("mine", "**", "1"), etag), "INVALID_ARGUMENT", []string{"7:61: the expression gives int"}},
+		"delete a file":  {remove("baseline", ""), "POLICY_FROM_FILE", nil},
+		"delete none":    {remove("none", ""), "POLICY_NOT_FOUND", nil},
+		"delete, etag":   {remove("mine", "0-x"), "ETAG_MISMATCH", nil},
+		"delete nothing": {remove("", ""), "INVALID_ARGUMENT", nil},
+		"get none":       {get("none", 0), "POLICY_NOT_FOUND", nil},
+		"get version":    {get("mine", 9), "POLICY_NOT_FOUND", nil},
+		"get minus one":  {get("mine", -1), "INVALID_ARGUMENT", nil},
+		"versions of none": {func() error {
+			_, err := v.policies.ListPolicyVersions(ctx, &verifierv1.ListPolicyVersionsRequest{Name: "none"})
+			return err
+		}(), "POLICY_NOT_FOUND", nil},
+	} {
+		var got []string
+		for _, violation := range apierr.From(tc.err).Violations() {
+			if violation.Field == "document" {
+				got = append(got, violation.Description)
+			}
+		}
+		ok := apierr.HasReason(tc.err, tc.reason) && len(got) == len(tc.violations)
+		for i := range min(len(got), len(tc.violations)) {
+			ok = ok && strings.HasPrefix(got[i], tc.violations[i])
+		}
+		if !ok {
+			t.Errorf("%s: %v, violations %q", name, tc.err, got)
+		}
+	}
+	list, err := v.policies.ListPolicies(ctx, &verifierv1.ListPoliciesRequest{})
+	if err != nil || len(list.GetPolicies()) != 2 || !list.GetPolicies()[0].GetFromFile() || list.GetPolicies()[1].GetEtag() != etag {
+		t.Errorf("after all that: %v, %v", list, err)
+	}
+}
+
+// TestPolicyFiles changes a directory of policies under a running verifier.
+func TestPolicyFiles(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	dir := t.TempDir()
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(document("mine", "**", "true"))
+	f.cfg.Policies.Dir, f.cfg.Policies.Refresh = dir, 20*time.Millisecond
+	v := f.start()
+	f.judged("team/app")
+	write(document("mine", "**", "false"))
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_FAIL {
+		t.Errorf("after the file was changed: %v", e)
+	}
+	write(document("mine", "**", "findings.all(f, f.kevv)"))
+	f.degraded(v, "undefined field 'kevv'")
+	if err := v.readiness.Check(); err != nil {
+		t.Errorf("a faulty file made the service not ready: %v", err)
+	}
+	write(document("mine", "**", "true"))
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("after the file was repaired: %v", e)
+	}
+	f.degraded(v, "")
+	if err := os.Remove(filepath.Join(dir, "p.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		_, err := v.policies.GetPolicy(t.Context(), &verifierv1.GetPolicyRequest{Name: "mine"})
+		if apierr.HasReason(err, "POLICY_NOT_FOUND") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the policy of a file that is gone is still in force")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// degraded waits until readiness says so of the policies; empty is ready.
+func (f *fleet) degraded(v *verifier, want string) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		err := v.readiness.Components()["policies"]
+		if want == "" && err == nil || want != "" && err != nil && strings.Contains(err.Error(), want) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			f.t.Fatalf("readiness of the policies: %v, want %q", err, want)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
