@@ -83,6 +83,7 @@ func start(t *testing.T) *fixture {
 		Registries:  []registry.Host{{Host: f.host, Insecure: true}, {Host: "127.0.0.1:1", Insecure: true}},
 		MaxAttempts: 1,
 	}
+	cfg.Advisories.Directory = t.TempDir()
 	cfg.Advisories.Seed = []string{"../../../deploy/advisories"}
 	db, err := sqldb.Open(t.Context(), sqldbtest.SQLite(t), "scanner")
 	if err != nil {
