@@ -63,7 +63,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, err
 	}
 	a := &app{deps: d, cfg: cfg, log: log, signers: signers}
-	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
+	if a.reg, err = registry.New(cfg.Registry.Config, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	a.reg.UseSubjectLock(func(ctx context.Context, key string) (func(), error) {
@@ -72,6 +72,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	writer, err := evidence.New(log, a.reg, signers.all, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Registry.LegacyAttTag {
+		writer.AlsoForOldReaders()
 	}
 	if err := a.connect(writer); err != nil {
 		return nil, errors.Join(err, a.close())

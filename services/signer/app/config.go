@@ -25,7 +25,7 @@ type Config struct {
 	// VerifierAddress is host:port of the verifier's gRPC server.
 	VerifierAddress string `yaml:"verifier_address"`
 	// Registry names the registries that may be written to.
-	Registry registry.Config `yaml:"registry"`
+	Registry RegistryConfig `yaml:"registry"`
 	// Keystore is where the signing key is.
 	Keystore KeystoreConfig `yaml:"keystore"`
 	// Identities are as what the signer signs, each claim as all of them. None means
@@ -47,6 +47,14 @@ type Config struct {
 	MaxReport config.Bytes `yaml:"max_report"`
 	// MaxSBOM is the largest bill of materials that is fetched.
 	MaxSBOM config.Bytes `yaml:"max_sbom"`
+}
+
+// RegistryConfig says where attestations are written, and how.
+type RegistryConfig struct {
+	registry.Config `yaml:",inline"`
+	// LegacyAttTag also writes what is signed with a key below the tag that clients
+	// from before Sigstore bundles read.
+	LegacyAttTag bool `yaml:"legacy_att_tag"`
 }
 
 // KeystoreConfig names the signing key.

@@ -78,7 +78,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.operator = f.Bus(eventbus.Operator)
 	f.cfg = app.Default()
-	f.cfg.Registry = f.registry.Config()
+	f.cfg.Registry.Config = f.registry.Config()
 	f.cfg.Registry.MaxAttempts = 1
 	f.cfg.Keystore = app.KeystoreConfig{Dir: newKey(t), Algorithm: keystore.ECDSAP256, Password: config.Secret{Value: "password"}}
 	f.cfg.ScannerAddress = f.serve(events.Scanner, scannerv1.ScannerService_ServiceDesc, func(s *grpcx.Server) {
