@@ -14,6 +14,8 @@ const (
 	PredicateCosignVuln = "https://cosign.sigstore.dev/attestation/vuln/v1"
 	PredicateVSA        = "https://slsa.dev/verification_summary/v1"
 	PredicateOpenVEX    = "https://openvex.dev/ns"
+	// PredicateReference, attached to an index, says which of its manifests have evidence.
+	PredicateReference = "https://in-toto.io/attestation/reference/v0.1"
 	// PredicateSLSAProvenance says how and by whom the image was built.
 	PredicateSLSAProvenance = "https://slsa.dev/provenance/v1"
 )

@@ -65,6 +65,9 @@ func (in *interceptors) reportStream(srv any, ss grpc.ServerStream, info *grpc.S
 // report turns the outcome of a call into what the caller may see, and logs the
 // call once, with what the caller may not see.
 func (in *interceptors) report(ctx context.Context, method string, start time.Time, err error) error {
+	if err == nil && !in.log.Enabled(ctx, slog.LevelDebug) {
+		return nil
+	}
 	attrs := []slog.Attr{
 		slog.String("rpc", method),
 		slog.String("peer", PeerID(ctx)),

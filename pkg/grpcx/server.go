@@ -38,6 +38,9 @@ type ServerDeps struct {
 	Authz     authz.Table
 	Telemetry *obs.Telemetry
 	Readiness *lifecycle.Readiness
+	// Quiet are full names of unary methods that are measured, and traced only if the
+	// caller's trace is recorded.
+	Quiet []string
 	// Listener replaces ServerConfig.Listen, for tests and the all-in-one.
 	Listener net.Listener
 }
@@ -88,7 +91,11 @@ func NewServer(cfg ServerConfig, d ServerDeps) (*Server, error) {
 	s := &Server{cfg: cfg, table: d.Authz, log: d.Telemetry.Logger, health: newHealthServer(d.Readiness), listener: listener}
 	s.stopping = make(chan struct{})
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
-	s.grpc = grpc.NewServer(s.options(d)...)
+	options, err := s.options(d)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), listener.Close())
+	}
+	s.grpc = grpc.NewServer(options...)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	if cfg.Reflection {
 		reflection.Register(s.grpc)
@@ -96,7 +103,7 @@ func NewServer(cfg ServerConfig, d ServerDeps) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) options(d ServerDeps) []grpc.ServerOption {
+func (s *Server) options(d ServerDeps) ([]grpc.ServerOption, error) {
 	in := &interceptors{
 		table:       d.Authz,
 		trustDomain: d.TLS.TrustDomain(),
@@ -104,15 +111,19 @@ func (s *Server) options(d ServerDeps) []grpc.ServerOption {
 		log:         s.log,
 		stopping:    s.stopping,
 	}
+	calls, err := quiet(otelgrpc.NewServerHandler(
+		otelgrpc.WithTracerProvider(d.Telemetry.TracerProvider),
+		otelgrpc.WithMeterProvider(d.Telemetry.MeterProvider),
+		otelgrpc.WithPropagators(d.Telemetry.Propagator),
+		otelgrpc.WithFilter(filters.Not(filters.HealthCheck())),
+	), d.Quiet, d.Telemetry)
+	if err != nil {
+		return nil, err
+	}
 	size := int(s.cfg.MaxMessage)
 	return []grpc.ServerOption{
 		grpc.Creds(credentials.NewTLS(d.TLS.Server("h2"))),
-		grpc.StatsHandler(otelgrpc.NewServerHandler(
-			otelgrpc.WithTracerProvider(d.Telemetry.TracerProvider),
-			otelgrpc.WithMeterProvider(d.Telemetry.MeterProvider),
-			otelgrpc.WithPropagators(d.Telemetry.Propagator),
-			otelgrpc.WithFilter(filters.Not(filters.HealthCheck())),
-		)),
+		grpc.StatsHandler(calls),
 		// From the outside in: what an inner one returns, a panic included, the
 		// report masks and logs once.
 		grpc.ChainUnaryInterceptor(in.reportUnary, in.recoverUnary, in.authorizeUnary, in.deadlineUnary),
@@ -134,7 +145,7 @@ func (s *Server) options(d ServerDeps) []grpc.ServerOption {
 			MinTime:             10 * time.Second,
 			PermitWithoutStream: true,
 		}),
-	}
+	}, nil
 }
 
 // RegisterService adds a service; generated Register functions call it.

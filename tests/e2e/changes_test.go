@@ -10,8 +10,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/allinone"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/images"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
@@ -52,6 +54,8 @@ func TestE2E_VerdictsFollowTheWorld(t *testing.T) {
 	wantState(t, v, verifierv1.Verdict_STATE_PASS)
 	wantReason(t, v, "RULE_EXCEPTED")
 	wantCause(t, a, digest, verifierv1.VerdictChange_CAUSE_EXCEPTION)
+	// Other tools hear of the exception from the image itself.
+	awaitAttestation(t, a, digest, attest.PredicateOpenVEX)
 
 	if _, err := a.Exceptions.DeleteException(t.Context(), &verifierv1.DeleteExceptionRequest{Name: "curl-not-reachable"}); err != nil {
 		t.Fatal(err)
@@ -117,6 +121,29 @@ func (c *changes) next(t *testing.T) *verifierv1.Verdict {
 		}
 		if v := m.GetVerdict(); v.GetImage().GetDigest() == c.digest {
 			return v
+		}
+	}
+}
+
+// awaitAttestation waits until the signer has attached one of this type.
+func awaitAttestation(t *testing.T, a *allinone.AllInOne, digest, predicateType string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		answer, err := a.Signer.ListAttestations(ctx, &signerv1.ListAttestationsRequest{Image: &typev1.ImageRef{Digest: digest}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range answer.GetAttestations() {
+			if at.GetPredicateType() == predicateType {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no %s was attached in time", predicateType)
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

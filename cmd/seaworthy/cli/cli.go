@@ -1,4 +1,4 @@
-// Package cli is the command line of seaworthy: run, demo, registry.
+// Package cli is the command line of seaworthy: run, demo, registry, scan.
 package cli
 
 import (
@@ -22,6 +22,7 @@ const (
 	exitFailed     = 1
 	exitUsage      = 2
 	exitUnexpected = 3 // demo: a verdict is not as expected
+	exitIncomplete = 3 // scan: what could not be judged
 )
 
 // EnvPrefix is how the environment variables of the all-in-one start, for example
@@ -40,9 +41,12 @@ func Main(ctx context.Context, args []string, out, logs io.Writer) int {
 	}
 	_, _ = fmt.Fprintln(logs, "seaworthy:", err)
 	var usage *usageError
+	var scan *scanError
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &scan):
 		return exitUsage
+	case errors.Is(err, errIncomplete):
+		return exitIncomplete
 	case errors.Is(err, demo.ErrUnexpectedVerdict):
 		return exitUnexpected
 	default:
@@ -61,16 +65,18 @@ func newRoot(out, logs io.Writer) *cobra.Command {
 		Use:   "seaworthy",
 		Short: "The image supply chain in one process: registry, scanner, signer, verifier, notifier, gateway",
 		Long: `Seaworthy takes a container image from push to a signed, explainable verdict.
-This program runs the whole fleet in one process, under one data directory.
+This program runs the whole fleet in one process, under one data directory, or scans
+one image by itself.
 
-Exit codes: 0 success, 1 failure, 2 usage or configuration, 3 a demo verdict is not as expected.`,
+Exit codes: 0 success, 1 failure, 2 usage or configuration, 3 a demo verdict is not as expected.
+Those of scan are in its help.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       buildinfo.String("seaworthy"),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newRun(out, logs), newDemo(out, logs), newRegistry(out, logs))
+	root.AddCommand(newRun(out, logs), newDemo(out, logs), newRegistry(out, logs), newScan(out, logs))
 	return root
 }
 

@@ -61,7 +61,11 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	keeper := snapshots.New(db, d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
+	files, err := snapshots.OpenFiles(cfg.advisoriesDirectory())
+	if err != nil {
+		return nil, err
+	}
+	keeper := snapshots.New(db, files, d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
 	if err := keeper.Refresh(ctx); err != nil {
 		return nil, fmt.Errorf("load advisories: %w", err)
 	}

@@ -1,11 +1,15 @@
 package app
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 )
 
@@ -42,6 +46,10 @@ type AdvisoriesConfig struct {
 	Seed []string `yaml:"seed"`
 	// RefreshInterval is how often a replica looks for what another one imported.
 	RefreshInterval time.Duration `yaml:"refresh_interval"`
+	// Directory holds the file of the snapshot in use. Empty: beside the database if
+	// that is a file, else in the user's cache directory. What is in it can be fetched
+	// again at any time.
+	Directory string `yaml:"directory"`
 	// MaxRecords is the number of records in the largest import.
 	MaxRecords int `yaml:"max_records"`
 }
@@ -61,6 +69,21 @@ func Default() Config {
 		Limits:     extract.DefaultLimits(),
 		Advisories: AdvisoriesConfig{RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
 	}
+}
+
+// advisoriesDirectory is where snapshot files are kept.
+func (c *Config) advisoriesDirectory() string {
+	if c.Advisories.Directory != "" {
+		return c.Advisories.Directory
+	}
+	if c.Database.Driver == sqldb.SQLite {
+		return strings.TrimSuffix(c.Database.DSN, ".db") + "-advisories"
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil { // no home directory
+		cache = os.TempDir()
+	}
+	return filepath.Join(cache, "seaworthy", "scanner-advisories")
 }
 
 // Validate reports what is wrong beyond the common part.

@@ -79,7 +79,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, err
 	}
 	a := &app{deps: d, cfg: cfg, log: log}
-	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
+	if a.reg, err = registry.New(cfg.Registry.Config, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	a.reg.UseSubjectLock(func(ctx context.Context, key string) (func(), error) {
@@ -88,6 +88,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	writer, err := evidence.New(log, a.reg, ring, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Registry.LegacyAttTag {
+		writer.AlsoForOldReaders()
 	}
 	if err := a.connect(writer); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -115,7 +118,8 @@ func (a *app) connect(writer *evidence.Writer) error {
 	}
 	log := a.deps.Telemetry.Logger
 	a.attest = consumer.Attest{
-		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, MaxSBOM: int64(a.cfg.MaxSBOM), Log: log,
+		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, Log: log,
+		Formats: a.cfg.SBOM.Formats, MaxSBOM: int64(a.cfg.MaxSBOM),
 		Publish: func(ctx context.Context, id string, e proto.Message) error {
 			return events.Publish(ctx, a.deps.Bus, id, e)
 		},

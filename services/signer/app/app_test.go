@@ -106,6 +106,30 @@ func TestSigner_AttestsAScan(t *testing.T) {
 	}
 }
 
+func TestSigner_BillsOfMaterialsAsConfigured(t *testing.T) {
+	for _, formats := range [][]core.SBOMFormat{{core.CycloneDXJSON}, {core.SPDXJSON, core.CycloneDXJSON}} {
+		f := newFleet(t)
+		f.cfg.SBOM.Formats = formats
+		f.start()
+		image := f.registry.PushImage("team/app")
+		f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+		var named []string
+		for _, a := range f.nextAttested().GetPlatforms()[0].GetAttestations() {
+			named = append(named, a.GetPredicateType())
+		}
+		want := []string{core.PredicateCycloneDX, core.PredicateVulnsV02, core.PredicateCosignVuln}
+		if len(formats) == 2 {
+			want = append([]string{core.PredicateSPDX}, want...)
+		}
+		if diff := cmp.Diff(want, named); diff != "" {
+			t.Errorf("%v: types of the event (-want +got):\n%s", formats, diff)
+		}
+		if diff := cmp.Diff(sorted(want), f.types(image)); diff != "" {
+			t.Errorf("%v: types in the registry (-want +got):\n%s", formats, diff)
+		}
+	}
+}
+
 func TestSigner_SameFactFiveTimes(t *testing.T) {
 	f := newFleet(t)
 	f.start()
@@ -154,8 +178,26 @@ func TestSigner_IndexPerPlatform(t *testing.T) {
 			t.Errorf("platform %d:\n%s", i, diff)
 		}
 	}
-	if got := f.types(index); len(got) != 0 {
-		t.Errorf("the index itself got %v", got)
+	if diff := cmp.Diff([]string{core.PredicateReference}, f.types(index)); diff != "" {
+		t.Errorf("the index itself:\n%s", diff)
+	}
+	var p struct {
+		References []struct {
+			Digest      map[string]string
+			MediaType   string
+			Annotations struct{ ReportDigest string }
+		}
+	}
+	if err := json.Unmarshal(f.registry.Attestations(index, f.roots())[0].Predicate, &p); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range p.References {
+		if "sha256:"+r.Digest["sha256"] != manifests[i].Digest || r.MediaType == "" || !strings.HasSuffix(r.MediaType, "manifest.v2+json") && !strings.HasSuffix(r.MediaType, "manifest.v1+json") {
+			t.Errorf("reference %d = %+v", i, r)
+		}
+	}
+	if len(p.References) != 2 {
+		t.Errorf("%d references, want 2", len(p.References))
 	}
 }
 

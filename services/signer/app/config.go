@@ -12,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 )
 
@@ -23,9 +24,11 @@ type Config struct {
 	// VerifierAddress is host:port of the verifier's gRPC server.
 	VerifierAddress string `yaml:"verifier_address"`
 	// Registry names the registries that may be written to.
-	Registry registry.Config `yaml:"registry"`
+	Registry RegistryConfig `yaml:"registry"`
 	// Keystore is where the signing key is.
 	Keystore KeystoreConfig `yaml:"keystore"`
+	// SBOM says which bills of materials are attached.
+	SBOM SBOMConfig `yaml:"sbom"`
 	// Lifetime says how long attestations last.
 	Lifetime LifetimeConfig `yaml:"lifetime"`
 	// VerifierID is the URI that names the verifier in verification summaries.
@@ -39,6 +42,14 @@ type Config struct {
 	MaxSBOM config.Bytes `yaml:"max_sbom"`
 }
 
+// RegistryConfig says where attestations are written, and how.
+type RegistryConfig struct {
+	registry.Config `yaml:",inline"`
+	// LegacyAttTag also writes what is signed with a key below the tag that clients
+	// from before Sigstore bundles read.
+	LegacyAttTag bool `yaml:"legacy_att_tag"`
+}
+
 // KeystoreConfig names the signing key.
 type KeystoreConfig struct {
 	// Dir holds cosign.key and cosign.pub.
@@ -50,6 +61,12 @@ type KeystoreConfig struct {
 	Algorithm keystore.Algorithm `yaml:"algorithm"`
 	// Generate makes a key at the first start if there is none.
 	Generate bool `yaml:"generate"`
+}
+
+// SBOMConfig says which bills of materials are attached.
+type SBOMConfig struct {
+	// Formats are spdx-json (SPDX 2.3), cyclonedx-json (CycloneDX 1.6) or both.
+	Formats []core.SBOMFormat `yaml:"formats"`
 }
 
 // LifetimeConfig says when an attestation is renewed, and what becomes of the one
@@ -82,6 +99,7 @@ func Default() Config {
 		ScannerAddress:  "127.0.0.1:9101",
 		VerifierAddress: "127.0.0.1:9103",
 		Keystore:        KeystoreConfig{Dir: "seaworthy-signer-keys", Algorithm: keystore.ECDSAP256},
+		SBOM:            SBOMConfig{Formats: []core.SBOMFormat{core.SPDXJSON}},
 		Lifetime: LifetimeConfig{
 			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
 		},
@@ -103,6 +121,7 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	c.Registry.Validate(p.In("registry"))
 	c.Keystore.validate(p.In("keystore"))
+	c.SBOM.validate(p.In("sbom"))
 	c.Lifetime.validate(p.In("lifetime"), c.Registry.Registries)
 	if c.Keystore.Generate && c.Database.Driver == sqldb.Postgres {
 		p.Warnf("keystore.generate", "each replica without a shared keystore.dir makes a key of its own")
@@ -118,6 +137,22 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if c.MaxSBOM < 1<<20 || c.MaxSBOM > attest.MaxStatement {
 		p.Errorf("max_sbom", "must be between 1MiB and %v, the largest statement", config.Bytes(attest.MaxStatement))
+	}
+}
+
+func (c *SBOMConfig) validate(p *config.Problems) {
+	if len(c.Formats) == 0 {
+		p.Errorf("formats", "name at least one of %q and %q", core.SPDXJSON, core.CycloneDXJSON)
+	}
+	for i, f := range c.Formats {
+		if f != core.SPDXJSON && f != core.CycloneDXJSON {
+			p.Errorf(fmt.Sprintf("formats[%d]", i), "%q is neither %q nor %q", f, core.SPDXJSON, core.CycloneDXJSON)
+		} else if slices.Contains(c.Formats[:i], f) {
+			p.Errorf(fmt.Sprintf("formats[%d]", i), "%q stands twice", f)
+		}
+	}
+	if !slices.Contains(c.Formats, core.SPDXJSON) {
+		p.Warnf("formats", "the shipped policies ask for %s (%q): change them too", core.PredicateSPDX, core.SPDXJSON)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 )
 
 func TestConfig_EveryKeyIsInTheReadme(t *testing.T) {
@@ -56,6 +57,10 @@ func TestConfig_Validate(t *testing.T) {
 		{"no grace needed", func(c *app.Config) { c.Lifetime.Grace, c.Lifetime.DeleteSuperseded = 0, false }, "", ""},
 		{"restless sweeper", func(c *app.Config) { c.Lifetime.SweepInterval = 0 }, "lifetime.sweep_interval", ""},
 		{"unknown registry kept", func(c *app.Config) { c.Lifetime.KeepRegistries = []string{"other.example"} }, "lifetime.keep_registries[0]", ""},
+		{"no bill of materials", func(c *app.Config) { c.SBOM.Formats = nil }, "sbom.formats", ""},
+		{"unknown bill of materials", func(c *app.Config) { c.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, "syft-json"} }, "sbom.formats[1]", ""},
+		{"the same one twice", func(c *app.Config) { c.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.SPDXJSON} }, "sbom.formats[1]", ""},
+		{"CycloneDX alone", func(c *app.Config) { c.SBOM.Formats = []core.SBOMFormat{core.CycloneDXJSON} }, "", "sbom.formats"},
 		{"huge documents", func(c *app.Config) { c.MaxSBOM = 1 << 30 }, "max_sbom", ""},
 	}
 	for _, tt := range tests {

@@ -78,7 +78,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.operator = f.Bus(eventbus.Operator)
 	f.cfg = app.Default()
-	f.cfg.Registry = f.registry.Config()
+	f.cfg.Registry.Config = f.registry.Config()
 	f.cfg.Registry.MaxAttempts = 1
 	f.cfg.Keystore = app.KeystoreConfig{Dir: newKey(t), Algorithm: keystore.ECDSAP256, Password: config.Secret{Value: "password"}}
 	f.cfg.ScannerAddress = f.serve(events.Scanner, scannerv1.ScannerService_ServiceDesc, func(s *grpcx.Server) {
@@ -338,6 +338,11 @@ func spdx(digest string) []byte {
 		`"comment":"` + strings.Repeat("x", 100<<10) + `"}`)
 }
 
+func cyclonedx(digest string) []byte {
+	return []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79","version":1,` +
+		`"metadata":{"timestamp":"2026-03-01T12:00:00Z","component":{"bom-ref":"Image","type":"container","name":"app","version":"` + digest + `"}},"components":[]}`)
+}
+
 // fakes is what the fake services know.
 type fakes struct {
 	mu       sync.Mutex
@@ -382,6 +387,9 @@ func (s *fakeScanner) GetSbom(req *scannerv1.GetSbomRequest, stream grpc.ServerS
 	s.mu.Unlock()
 	if !ok {
 		return apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "no such manifest")
+	}
+	if req.GetFormat() == scannerv1.SbomFormat_SBOM_FORMAT_CYCLONEDX_JSON {
+		doc = cyclonedx(req.GetImage().GetDigest())
 	}
 	for len(doc) > 0 {
 		n := min(len(doc), 64<<10)

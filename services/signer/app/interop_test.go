@@ -32,13 +32,15 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	t.Helper()
 	f := newFleet(t)
 	f.cfg.Keystore.Dir, f.cfg.Keystore.Algorithm, f.cfg.Keystore.Generate = t.TempDir(), algorithm, true
+	f.cfg.Registry.LegacyAttTag = true
+	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}
 	f.start()
 	image := f.registry.PushImage("team/app")
 	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
 	f.nextAttested()
 	f.publish(events.Verifier, "2", f.verdict(verifierv1.Verdict_STATE_PASS, image, image))
 	f.publish(events.Verifier, "3", f.excepted(image))
-	all := slices.Concat(evidenceTypes, []string{core.PredicateVSA, core.PredicateOpenVEX})
+	all := slices.Concat(evidenceTypes, []string{core.PredicateCycloneDX, core.PredicateVSA, core.PredicateOpenVEX})
 	f.eventually("the verdict", func() bool { return slices.Equal(slices.Compact(f.types(image)), sorted(all)) })
 
 	dir := t.TempDir()
@@ -50,23 +52,26 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	verify := func(key, predicateType string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), cosign, "verify-attestation", "--key", key, "--type", predicateType,
-			"--trusted-root", root, "--insecure-ignore-tlog=true", "--allow-http-registry", image.String())
+	verify := func(key, predicateType string, more ...string) (string, error) {
+		args := append([]string{"verify-attestation", "--key", key, "--type", predicateType, "--insecure-ignore-tlog=true", "--allow-http-registry"}, more...)
+		cmd := exec.CommandContext(t.Context(), cosign, append(args, image.String())...)
 		cmd.Env = append(os.Environ(), "HOME="+dir)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
 	ours, other := filepath.Join(f.cfg.Keystore.Dir, keystore.PublicFile), filepath.Join(dir, keystore.PublicFile)
 	// What cosign has a short name for is asked for by that.
-	short := map[string]string{core.PredicateSPDX: "spdxjson", core.PredicateCosignVuln: "vuln", core.PredicateOpenVEX: "openvex"}
+	short := map[string]string{core.PredicateSPDX: "spdxjson", core.PredicateCosignVuln: "vuln", core.PredicateOpenVEX: "openvex", core.PredicateCycloneDX: "cyclonedx"}
 	for _, predicateType := range all {
 		predicateType = cmp.Or(short[predicateType], predicateType)
-		if out, err := verify(ours, predicateType); err != nil || !strings.Contains(out, `"payload"`) {
-			t.Errorf("cosign refuses %s: %v\n%s", predicateType, err, out)
-		}
-		if out, err := verify(other, predicateType); err == nil {
-			t.Errorf("cosign accepts %s with another key:\n%s", predicateType, out)
+		// The second form is what cosign read before v3.
+		for _, form := range [][]string{{"--trusted-root", root}, {"--new-bundle-format=false"}} {
+			if out, err := verify(ours, predicateType, form...); err != nil || !strings.Contains(out, `"payload"`) {
+				t.Errorf("cosign %s refuses %s: %v\n%s", form[0], predicateType, err, out)
+			}
+			if out, err := verify(other, predicateType, form...); err == nil {
+				t.Errorf("cosign %s accepts %s with another key:\n%s", form[0], predicateType, out)
+			}
 		}
 	}
 }

@@ -90,6 +90,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	if a.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // the server lives as long as Run's context
 		TLS: d.TLS, Authz: authzTable(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
+		Quiet: []string{verifierv1.VerdictService_GetVerdict_FullMethodName, verifierv1.VerdictService_BatchGetVerdicts_FullMethodName},
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}

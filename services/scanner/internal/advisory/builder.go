@@ -98,7 +98,11 @@ func (b *Builder) Build() (*Snapshot, error) {
 	if len(records) == 0 {
 		return nil, ErrEmpty
 	}
-	return newSnapshot(records, b.scores(), b.rejected)
+	content, err := encode(records, b.scores(), b.rejected)
+	if err != nil {
+		return nil, err
+	}
+	return newSnapshot(content, "")
 }
 
 // interner keeps one copy of strings that many records share.
@@ -125,7 +129,7 @@ func (in interner) record(r *Record) {
 		for _, events := range a.Ranges {
 			for j := range events {
 				e := &events[j]
-				e.Introduced, e.Fixed, e.LastAffected = in.str(e.Introduced), in.str(e.Fixed), in.str(e.LastAffected)
+				e.Introduced, e.Fixed, e.LastAffected, e.Limit = in.str(e.Introduced), in.str(e.Fixed), in.str(e.LastAffected), in.str(e.Limit)
 			}
 		}
 	}

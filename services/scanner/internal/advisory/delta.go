@@ -1,15 +1,16 @@
 package advisory
 
 import (
-	"reflect"
+	"bytes"
+	"cmp"
+	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
 func keyOf(ecosystem, name string) core.PackageKey {
-	base, _, _ := strings.Cut(ecosystem, ":")
+	base := baseEcosystem(ecosystem)
 	return core.PackageKey{Ecosystem: base, Name: normalizeName(base, name)}
 }
 
@@ -30,61 +31,109 @@ func Keys(packages []core.Package) []core.PackageKey {
 	return out
 }
 
-// Changed returns the packages whose findings can differ between two snapshots: no
-// other package is affected by a record, or a score, that is new, gone or changed.
-func Changed(old, now *Snapshot) []core.PackageKey {
-	seen := map[core.PackageKey]bool{}
-	add := func(r *Record) {
-		for i := range r.Affected {
-			seen[keyOf(r.Affected[i].Ecosystem, r.Affected[i].Name)] = true
-		}
-	}
-	scored := changedScores(old, now)
-	i, j := 0, 0
-	for i < len(old.records) || j < len(now.records) {
-		switch {
-		case j == len(now.records) || i < len(old.records) && old.records[i].ID < now.records[j].ID:
-			add(old.records[i])
-			i++
-		case i == len(old.records) || old.records[i].ID > now.records[j].ID:
-			add(now.records[j])
-			j++
-		default:
-			a, b := old.records[i], now.records[j]
-			if !a.Modified.Equal(b.Modified) || !reflect.DeepEqual(a, b) {
-				add(a)
-				add(b)
-			} else if len(scored) > 0 && a.namesAny(scored) {
-				add(a)
-			}
-			i++
-			j++
-		}
-	}
-	out := make([]core.PackageKey, 0, len(seen))
-	for k := range seen {
+func sortedKeys(set map[core.PackageKey]bool) []core.PackageKey {
+	out := make([]core.PackageKey, 0, len(set))
+	for k := range set {
 		out = append(out, k)
 	}
+	slices.SortFunc(out, func(a, b core.PackageKey) int {
+		return cmp.Or(cmp.Compare(a.Ecosystem, b.Ecosystem), cmp.Compare(a.Name, b.Name))
+	})
 	return out
+}
+
+// Changed returns the packages whose findings can differ between two snapshots: no
+// other package is affected by a record, or a score, that is new, gone or changed.
+// Records are compared by the digests in the index; only those that differ are read.
+// The error is ErrCorrupt.
+func Changed(old, now *Snapshot) ([]core.PackageKey, error) {
+	defer runtime.KeepAlive(old)
+	defer runtime.KeepAlive(now)
+	seen := map[core.PackageKey]bool{}
+	scored, err := changedScores(old, now)
+	if err != nil {
+		return nil, err
+	}
+	for i, j := 0, 0; i < old.records() || j < now.records(); {
+		order, err := compareRecords(old, i, now, j)
+		if err != nil {
+			return nil, err
+		}
+		if order <= 0 {
+			err = old.touched(seen, i, scored, order != 0 || !sameRecord(old, i, now, j))
+			i++
+		}
+		if err == nil && order >= 0 {
+			err = now.touched(seen, j, scored, order != 0 || !sameRecord(old, i-1, now, j))
+			j++
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return sortedKeys(seen), nil
+}
+
+// compareRecords compares the ids of two records; the end comes last.
+func compareRecords(old *Snapshot, i int, now *Snapshot, j int) (int, error) {
+	switch {
+	case i == old.records():
+		return 1, nil
+	case j == now.records():
+		return -1, nil
+	}
+	a, err := old.recordID(i)
+	if err != nil {
+		return 0, err
+	}
+	b, err := now.recordID(j)
+	return bytes.Compare(a, b), err
+}
+
+// sameRecord compares the digests of two records.
+func sameRecord(old *Snapshot, i int, now *Snapshot, j int) bool {
+	const at, size = 24, 16
+	a := old.parts[sectionRecords][i*recordSize+at:][:size]
+	b := now.parts[sectionRecords][j*recordSize+at:][:size]
+	return bytes.Equal(a, b)
+}
+
+// touched adds the packages of a record if it changed, or if it names one of the
+// scored vulnerabilities.
+func (s *Snapshot) touched(seen map[core.PackageKey]bool, i int, scored map[string]bool, changed bool) error {
+	if !changed && len(scored) == 0 {
+		return nil
+	}
+	r, packages, err := s.record(i)
+	if err != nil {
+		return err
+	}
+	if !changed && !slices.ContainsFunc(r.ids(), func(id string) bool { return scored[id] }) {
+		return nil
+	}
+	for _, p := range packages {
+		ecosystem, name, err := s.packageKey(p)
+		if err != nil {
+			return err
+		}
+		seen[keyOf(ecosystem, name)] = true
+	}
+	return nil
 }
 
 // changedScores are the ids whose scores differ.
-func changedScores(old, now *Snapshot) map[string]bool {
+func changedScores(old, now *Snapshot) (map[string]bool, error) {
 	out := map[string]bool{}
-	for _, s := range now.scores {
-		if old.score(s.ID) != s {
-			out[s.ID] = true
+	for _, pair := range [][2]*Snapshot{{now, old}, {old, now}} {
+		scores, err := pair[0].Scores()
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range scores {
+			if have := pair[1].score(s.ID); have.KEV != s.KEV || have.EPSS != s.EPSS {
+				out[s.ID] = true
+			}
 		}
 	}
-	for _, s := range old.scores {
-		if now.score(s.ID) != s {
-			out[s.ID] = true
-		}
-	}
-	return out
-}
-
-func (r *Record) namesAny(ids map[string]bool) bool {
-	is := func(id string) bool { return ids[id] }
-	return ids[r.ID] || slices.ContainsFunc(r.Aliases, is) || slices.ContainsFunc(r.Upstream, is)
+	return out, nil
 }

@@ -75,7 +75,15 @@ func TestVersions(t *testing.T) {
 		{"Alpine:v3.22", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1.36.1-r30"}`), "1.36.1-r4", true, "1.36.1-r30"},
 		{"PyPI", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"2.0"}`), "2.0rc1", true, "2.0"},
 		{"Maven", events("ECOSYSTEM", `{"introduced":"2.0-beta9"},{"fixed":"2.3.1"}`), "2.0-rc1", true, "2.3.1"},
-		{"Unheard", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"2"}`), "1", false, ""},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"limit":"1.2.0"}`), "1.1.0", true, ""},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"limit":"1.2.0"}`), "1.2.0", false, ""},
+		{"npm", events("SEMVER", `{"introduced":"0"},{"limit":"1.2.0"},{"limit":"*"}`), "1.2.0", true, ""},
+		// One limit is enough to be below of.
+		{"npm", events("SEMVER", `{"introduced":"0"},{"limit":"1.2.0"},{"limit":"2.0.0"}`), "1.2.0", true, ""},
+		// Versions are equal by the rules of the ecosystem, as they are in ranges.
+		{"PyPI", `"versions":["1.0"]`, "1.0.0", true, ""},
+		{"AlmaLinux:8", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:1.0-1.el8"}`), "2.0-1.el8", true, "1:1.0-1.el8"},
+		{"AlmaLinux:8", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:1.0-1.el8"}`), "1:1.0-1.el8", false, ""},
 		{"Unheard", `"versions":["1"]`, "1", true, ""},
 	} {
 		t.Run(c.ecosystem+" "+c.version, func(t *testing.T) {
@@ -191,10 +199,7 @@ func TestBuilder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		encoded, err := s.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded := s.Encode()
 		loaded, err := advisory.Decode(encoded, s.Info().Digest)
 		if err != nil {
 			t.Fatal(err)
@@ -255,11 +260,7 @@ func FuzzRecord(f *testing.F) {
 			packages = append(packages, core.Package{Name: "p", Version: version, Ecosystem: e})
 		}
 		s.Match(packages)
-		encoded, err := s.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := advisory.Decode(encoded, s.Info().Digest); err != nil {
+		if _, err := advisory.Decode(s.Encode(), s.Info().Digest); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -124,13 +124,15 @@ func (g *group) id(aliases []string) string {
 }
 
 // distroSeverity is what a distribution says about its own package: it knows how
-// the package is built and used there. Only distributions have releases or their
-// own words in the affected entry.
+// the package is built and used there.
 func distroSeverity(h hit) core.Severity {
-	base, _, _ := strings.Cut(h.affected.Ecosystem, ":")
+	base := baseEcosystem(h.affected.Ecosystem)
 	switch base {
 	case "Debian", "Ubuntu", "Alpine", "Wolfi", "Chainguard":
-		return h.affected.Severity
+		return cmp.Or(h.affected.Severity, h.record.Severity)
+	}
+	if isRPM(base) {
+		return cmp.Or(h.affected.Severity, h.record.Severity)
 	}
 	return 0
 }

@@ -1,6 +1,7 @@
 package advisory
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,19 +49,37 @@ type osvAffected struct {
 		Ecosystem string `json:"ecosystem"`
 		Name      string `json:"name"`
 	} `json:"package"`
-	Severity []osvSeverity `json:"severity"`
-	Ranges   []struct {
-		Type   string `json:"type"`
-		Events []struct {
-			Introduced   string `json:"introduced"`
-			Fixed        string `json:"fixed"`
-			LastAffected string `json:"last_affected"`
-			Limit        string `json:"limit"`
-		} `json:"events"`
-	} `json:"ranges"`
+	Severity          []osvSeverity    `json:"severity"`
+	Ranges            []osvRange       `json:"ranges"`
 	Versions          []string         `json:"versions"`
 	EcosystemSpecific severitySpecific `json:"ecosystem_specific"`
 	DatabaseSpecific  severitySpecific `json:"database_specific"`
+}
+
+type osvRange struct {
+	Type   string `json:"type"`
+	Events []struct {
+		Introduced   string `json:"introduced"`
+		Fixed        string `json:"fixed"`
+		LastAffected string `json:"last_affected"`
+		Limit        string `json:"limit"`
+	} `json:"events"`
+}
+
+// events are the turns of the range. A limit of `*` is none, and takes the others
+// away: a version has to be below one of them only.
+func (r *osvRange) events() []Event {
+	var out []Event
+	unlimited := false
+	for _, e := range r.Events {
+		unlimited = unlimited || e.Limit == "*"
+		for _, one := range []Event{{Introduced: e.Introduced}, {Fixed: e.Fixed}, {LastAffected: e.LastAffected}, {Limit: e.Limit}} {
+			if one != (Event{}) {
+				out = append(out, one)
+			}
+		}
+	}
+	return slices.DeleteFunc(out, func(e Event) bool { return unlimited && e.Limit != "" })
 }
 
 // severitySpecific reads the severities that databases write in words. The
@@ -137,53 +156,55 @@ func parseRecord(content []byte) (*Record, error) {
 	r.Aliases, r.Upstream = sortedIDs(o.Aliases), sortedIDs(o.Upstream)
 	r.Summary = summary(o.Summary, o.Details)
 	r.Score, r.Vector = score(o.Severity)
-	r.Severity = severityWord(o.DatabaseSpecific.word)
+	r.Severity = cmp.Or(severityWord(o.DatabaseSpecific.word), statedSeverity(o.Severity), summarySeverity(r.ID, r.Summary))
 	r.KEV, r.EPSS = o.DatabaseSpecific.kev, o.DatabaseSpecific.epss
+	commits := false
 	for i := range o.Affected {
-		a, err := o.Affected[i].affected()
+		a, err := o.Affected[i].affected(r.Summary)
 		if err != nil {
 			return nil, err
 		}
 		if a != nil {
 			r.Affected = append(r.Affected, *a)
 		}
+		commits = commits || slices.ContainsFunc(o.Affected[i].Ranges, func(g osvRange) bool { return g.Type == "GIT" })
 	}
-	if len(r.Affected) == 0 {
-		return nil, errors.New("names no package with versions")
+	switch {
+	case len(r.Affected) > 0:
+		return r, nil
+	case commits:
+		return nil, errors.New("has ranges of commits only, and no package in an image tells its commit")
 	}
-	return r, nil
+	return nil, errors.New("names no package with versions")
 }
 
 // affected returns nil for an entry that names no package or no versions, such as
-// one of GIT ranges only.
-func (o *osvAffected) affected() (*Affected, error) {
+// one of GIT ranges only. The summary may name a module's stream.
+func (o *osvAffected) affected(summary string) (*Affected, error) {
 	if o.Package.Ecosystem == "" || o.Package.Name == "" {
 		return nil, nil //nolint:nilnil // nothing to match, and no error
 	}
+	base := baseEcosystem(o.Package.Ecosystem)
 	a := &Affected{
 		Ecosystem: o.Package.Ecosystem,
-		Name:      normalizeName(o.Package.Ecosystem, o.Package.Name),
+		Name:      normalizeName(base, o.Package.Name),
 		Versions:  o.Versions,
+	}
+	if strings.ContainsRune(a.Ecosystem, 0) || strings.ContainsRune(a.Name, 0) {
+		return nil, errors.New("a package's name has a zero byte")
 	}
 	slices.Sort(a.Versions)
 	a.Versions = slices.Compact(a.Versions)
 	a.Score, a.Vector = score(o.Severity)
 	a.Severity = severityWord(o.EcosystemSpecific.word)
 	if a.Severity == 0 {
-		a.Severity = severityWord(o.DatabaseSpecific.word)
+		a.Severity = cmp.Or(severityWord(o.DatabaseSpecific.word), statedSeverity(o.Severity))
 	}
 	for _, r := range o.Ranges {
 		if r.Type != "SEMVER" && r.Type != "ECOSYSTEM" {
 			continue
 		}
-		var events []Event
-		for _, e := range r.Events {
-			for _, one := range []Event{{Introduced: e.Introduced}, {Fixed: e.Fixed}, {LastAffected: e.LastAffected}} {
-				if one != (Event{}) {
-					events = append(events, one)
-				}
-			}
-		}
+		events := r.events()
 		if len(events) == 0 {
 			continue
 		}
@@ -192,6 +213,9 @@ func (o *osvAffected) affected() (*Affected, error) {
 			return nil, fmt.Errorf("package %s: %w", a.Name, err)
 		}
 		a.Ranges = append(a.Ranges, sorted)
+	}
+	if isRPM(base) {
+		a.Stream = a.moduleStream(summary)
 	}
 	if len(a.Ranges) == 0 && len(a.Versions) == 0 {
 		return nil, nil //nolint:nilnil // nothing to match, and no error
@@ -204,19 +228,19 @@ func (o *osvAffected) affected() (*Affected, error) {
 // are and never match.
 func sortEvents(ecosystem string, events []Event) ([]Event, error) {
 	type parsed struct {
-		event   Event
-		version semantic.Version
+		event Event
+		order *order
 	}
 	ps := make([]parsed, 0, len(events))
 	for _, e := range events {
-		v, err := parseVersion(ecosystem, e.version())
+		o, err := newOrder(ecosystem, e.version())
 		if errors.Is(err, semantic.ErrUnsupportedEcosystem) {
 			return events, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("version %q: %w", e.version(), err)
 		}
-		ps = append(ps, parsed{event: e, version: v})
+		ps = append(ps, parsed{event: e, order: o})
 	}
 	var failed error
 	slices.SortStableFunc(ps, func(a, b parsed) int {
@@ -228,7 +252,7 @@ func sortEvents(ecosystem string, events []Event) ([]Event, error) {
 		case b.event.Introduced == "0":
 			return 1
 		}
-		c, err := a.version.Compare(b.version)
+		c, err := a.order.with(b.order)
 		if err != nil {
 			failed = err
 		}

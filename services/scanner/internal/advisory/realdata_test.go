@@ -21,45 +21,45 @@ import (
 )
 
 // testData returns the folder of real advisories and package databases.
-func testData(t *testing.T) string {
-	t.Helper()
+func testData(tb testing.TB) string {
+	tb.Helper()
 	dir := os.Getenv("SEAWORTHY_TESTDATA")
 	if dir == "" {
 		dir = "../../../../../shared/data"
 	}
 	if _, err := os.Stat(filepath.Join(dir, "osv")); err != nil {
-		t.Skipf("no real advisories in %s; set SEAWORTHY_TESTDATA", dir)
+		tb.Skipf("no real advisories in %s; set SEAWORTHY_TESTDATA", dir)
 	}
 	return dir
 }
 
-func loadAll(t *testing.T, dir string, ecosystems ...string) (*advisory.Snapshot, *advisory.Builder) {
-	t.Helper()
+func loadAll(tb testing.TB, dir string, ecosystems ...string) (*advisory.Snapshot, *advisory.Builder) {
+	tb.Helper()
 	b := advisory.NewBuilder(1_000_000)
 	for _, e := range ecosystems {
 		zr, err := zip.OpenReader(filepath.Join(dir, "osv", e, "all.zip"))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		defer zr.Close()
 		for _, f := range zr.File {
 			rc, err := f.Open()
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			content, err := io.ReadAll(rc)
 			rc.Close()
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			if err := b.Add(e+"/all.zip!"+f.Name, content); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 		}
 	}
 	s, err := b.Build()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s, b
 }
@@ -85,19 +85,20 @@ func TestRealAdvisories(t *testing.T) {
 	for _, r := range b.Rejected() {
 		t.Logf("rejected %s: %s", r.Name, r.Message)
 	}
+	path := filepath.Join(t.TempDir(), "snapshot")
+	if err := s.WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
 	start = time.Now()
-	encoded, err := s.Encode()
+	again, err := advisory.Open(path, info.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
-	encodedIn := time.Since(start)
-	start = time.Now()
-	again, err := advisory.Decode(encoded, info.Digest)
-	if err != nil {
-		t.Fatal(err)
+	opened := time.Since(start)
+	if err := again.Verify(); err != nil {
+		t.Error(err)
 	}
-	t.Logf("%d advisories, %d rejected; built in %v, encoded to %d bytes in %v, loaded in %v",
-		info.AdvisoryCount, info.RejectedCount, built, len(encoded), encodedIn, time.Since(start))
+	t.Logf("%d advisories, %d rejected; built in %v, %d bytes, opened in %v", info.AdvisoryCount, info.RejectedCount, built, s.Size(), opened)
 	if diff := cmp.Diff(info, again.Info()); diff != "" {
 		t.Errorf("snapshot read back differs (-built +loaded):\n%s", diff)
 	}
@@ -217,11 +218,11 @@ func sorted(ms []match) []match {
 }
 
 // inventory packs a package database into a layer and extracts it.
-func inventory(t *testing.T, dir string) core.Inventory {
-	t.Helper()
+func inventory(tb testing.TB, dir string) core.Inventory {
+	tb.Helper()
 	release, err := os.ReadFile(filepath.Join(dir, "os-release"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	entries := []layertest.Entry{layertest.File("etc/os-release", string(release))}
 	if content, err := os.ReadFile(filepath.Join(dir, "apk-installed")); err == nil {
@@ -231,23 +232,23 @@ func inventory(t *testing.T, dir string) core.Inventory {
 		defer f.Close()
 		zr, err := gzip.NewReader(f)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		content, err := io.ReadAll(zr)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		entries = append(entries, layertest.File("var/lib/dpkg/status", string(content)))
 	}
 	blobs := layertest.Store{}
-	layer := blobs.Add(layertest.Gzip(t, layertest.Tar(t, entries...)))
+	layer := blobs.Add(layertest.Gzip(tb, layertest.Tar(tb, entries...)))
 	x, err := extract.New(blobs, extract.DefaultLimits(), 1)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	inv, err := x.Extract(t.Context(), imageref.Ref{}, []core.Descriptor{layer})
+	inv, err := x.Extract(tb.Context(), imageref.Ref{}, []core.Descriptor{layer})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return inv
 }

@@ -1,8 +1,7 @@
 package advisory
 
 import (
-	"regexp"
-	"strings"
+	"errors"
 	"time"
 
 	"github.com/google/osv-scalibr/semantic"
@@ -10,8 +9,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
-// Record is an advisory, reduced to what matching needs. Its JSON form, one record
-// a line, is what a snapshot consists of.
+// Record is an advisory, reduced to what matching needs. Its JSON form is what the
+// digest in a snapshot's index is of, and was the stored form before there were
+// snapshot files.
 type Record struct {
 	ID       string    `json:"id"`
 	Modified time.Time `json:"modified"`
@@ -26,7 +26,8 @@ type Record struct {
 	Severity core.Severity `json:"severity,omitempty"`
 	KEV      bool          `json:"kev,omitempty"`
 	EPSS     float64       `json:"epss,omitempty"`
-	Affected []Affected    `json:"affected"`
+	// Affected is ordered by ecosystem and name.
+	Affected []Affected `json:"affected"`
 }
 
 // Affected says which versions of a package are affected.
@@ -39,6 +40,10 @@ type Affected struct {
 	Score    float64       `json:"score,omitempty"`
 	Vector   string        `json:"vector,omitempty"`
 	Severity core.Severity `json:"severity,omitempty"`
+	// Stream is the module and stream that the package is of, for example
+	// `nodejs:16`; `?` if it is of one that the record does not name. Empty for a
+	// package that is of none, and outside of rpm.
+	Stream string `json:"stream,omitempty"`
 }
 
 // Event is one turn in a range. Exactly one member is set.
@@ -46,25 +51,46 @@ type Event struct {
 	Introduced   string `json:"introduced,omitempty"`
 	Fixed        string `json:"fixed,omitempty"`
 	LastAffected string `json:"last_affected,omitempty"`
+	Limit        string `json:"limit,omitempty"`
 }
 
-func (e Event) version() string { return e.Introduced + e.Fixed + e.LastAffected }
+func (e Event) version() string { return e.Introduced + e.Fixed + e.LastAffected + e.Limit }
+
+func (e Event) kind() int {
+	switch {
+	case e.Introduced == "0":
+		return eventAlways
+	case e.Introduced != "":
+		return eventIntroduced
+	case e.Fixed != "":
+		return eventFixed
+	case e.LastAffected != "":
+		return eventLastAffected
+	}
+	return eventLimit
+}
+
+func newEvent(kind int, version string) Event {
+	switch kind {
+	case eventAlways:
+		return Event{Introduced: "0"}
+	case eventIntroduced:
+		return Event{Introduced: version}
+	case eventFixed:
+		return Event{Fixed: version}
+	case eventLastAffected:
+		return Event{LastAffected: version}
+	}
+	return Event{Limit: version}
+}
 
 // parseVersion parses a version by the rules of an ecosystem.
 func parseVersion(ecosystem, version string) (semantic.Version, error) {
 	return semantic.Parse(version, ecosystem)
 }
 
-var pypiSeparators = regexp.MustCompile(`[-_.]+`)
-
-// normalizeName brings a package's name into the one form its ecosystem takes for
-// equal.
-func normalizeName(ecosystem, name string) string {
-	switch ecosystem {
-	case "PyPI":
-		return strings.ToLower(pypiSeparators.ReplaceAllString(name, "-"))
-	case "NuGet", "Packagist":
-		return strings.ToLower(name)
-	}
-	return name
+// supported tells whether versions of an ecosystem can be compared.
+func supported(ecosystem string) bool {
+	_, err := parseVersion(ecosystem, "1")
+	return !errors.Is(err, semantic.ErrUnsupportedEcosystem)
 }

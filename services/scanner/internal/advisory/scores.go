@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,33 +110,44 @@ func (b *Builder) SetEPSS(content []byte) error {
 }
 
 // Inherit takes from an older snapshot what the builder was not given: scores, and,
-// if it was given scores only, the records.
-func (b *Builder) Inherit(old *Snapshot) {
+// if it was given scores only, the records. The error is ErrCorrupt.
+func (b *Builder) Inherit(old *Snapshot) error {
 	if old == nil {
-		return
+		return nil
 	}
 	if len(b.records) == 0 && (b.kev != nil || b.epss != nil) {
-		for _, r := range old.records {
+		records, err := old.Records()
+		if err != nil {
+			return err
+		}
+		for _, r := range records {
 			b.records[r.ID] = versioned{record: r}
 		}
 		b.rejected += old.info.RejectedCount
 	}
-	if b.kev == nil {
-		b.kev = map[string]bool{}
-		for _, s := range old.scores {
-			if s.KEV {
-				b.kev[s.ID] = true
-			}
+	if b.kev != nil && b.epss != nil {
+		return nil
+	}
+	scores, err := old.Scores()
+	if err != nil {
+		return err
+	}
+	kev, epss := map[string]bool{}, map[string]float64{}
+	for _, s := range scores {
+		if s.KEV {
+			kev[s.ID] = true
 		}
+		if s.EPSS > 0 {
+			epss[s.ID] = s.EPSS
+		}
+	}
+	if b.kev == nil {
+		b.kev = kev
 	}
 	if b.epss == nil {
-		b.epss = map[string]float64{}
-		for _, s := range old.scores {
-			if s.EPSS > 0 {
-				b.epss[s.ID] = s.EPSS
-			}
-		}
+		b.epss = epss
 	}
+	return nil
 }
 
 // scores are those of the builder, by id.
@@ -152,17 +165,35 @@ func (b *Builder) scores() []Score {
 	for _, s := range byID {
 		out = append(out, s)
 	}
-	slices.SortFunc(out, compareScores)
+	slices.SortFunc(out, func(a, b Score) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
-func compareScores(a, b Score) int { return cmp.Compare(a.ID, b.ID) }
+// Scores are all scores, ordered by id; the error is ErrCorrupt.
+func (s *Snapshot) Scores() ([]Score, error) {
+	defer runtime.KeepAlive(s)
+	rows := s.parts[sectionScores]
+	out := make([]Score, len(rows)/scoreSize)
+	for i := range out {
+		id, err := s.slice(sectionStrings, u32at(rows, i*scoreSize), u32at(rows, i*scoreSize+4))
+		if err != nil {
+			return nil, err
+		}
+		out[i] = s.scoreAt(i, string(id))
+	}
+	return out, nil
+}
+
+func (s *Snapshot) scoreAt(i int, id string) Score {
+	row := s.parts[sectionScores][i*scoreSize:]
+	return Score{ID: id, EPSS: math.Float64frombits(u64at(row, 8)), KEV: u32at(row, 16) == 1}
+}
 
 // score returns what is known of a vulnerability; the zero Score if nothing is.
 func (s *Snapshot) score(id string) Score {
-	i, ok := slices.BinarySearchFunc(s.scores, Score{ID: id}, compareScores)
-	if !ok {
+	i, err := s.lookup(sectionScoreHash, sectionScores, scoreSize, 0, []byte(id), hashKey(id), false)
+	if err != nil || i < 0 {
 		return Score{}
 	}
-	return s.scores[i]
+	return s.scoreAt(i, id)
 }

@@ -43,10 +43,7 @@ func TestScores(t *testing.T) {
 	if diff := cmp.Diff(want, exploitation(t, s)); diff != "" {
 		t.Errorf("scores (-want +got):\n%s", diff)
 	}
-	content, err := s.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := s.Encode()
 	loaded, err := advisory.Decode(content, s.Info().Digest)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +57,9 @@ func TestScores(t *testing.T) {
 	if err := records.Add("dsa", []byte(dsa)); err != nil {
 		t.Fatal(err)
 	}
-	records.Inherit(loaded)
+	if err := records.Inherit(loaded); err != nil {
+		t.Fatal(err)
+	}
 	again, err := records.Build()
 	if err != nil || again.Info().Digest != s.Info().Digest {
 		t.Errorf("records alone: %v, %v", again, err)
@@ -69,7 +68,9 @@ func TestScores(t *testing.T) {
 	if err := scores.SetEPSS([]byte("cve,epss\r\nCVE-2,0.125\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	scores.Inherit(loaded)
+	if err := scores.Inherit(loaded); err != nil {
+		t.Fatal(err)
+	}
 	if again, err = scores.Build(); err != nil {
 		t.Fatal(err)
 	}

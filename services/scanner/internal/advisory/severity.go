@@ -58,6 +58,26 @@ func baseScore(vector string) (score float64, version2, ok bool) {
 	return 0, false, false
 }
 
+// statedSeverity reads what Ubuntu writes in the place of a vector.
+func statedSeverity(vectors []osvSeverity) core.Severity {
+	for _, v := range vectors {
+		if v.Type == "Ubuntu" {
+			return severityWord(v.Score)
+		}
+	}
+	return 0
+}
+
+// summarySeverity reads the severity that the security advisories of rpm
+// distributions begin with: `Important: openssl security update`.
+func summarySeverity(id, summary string) core.Severity {
+	word, _, ok := strings.Cut(summary, ":")
+	if !ok || len(id) < 4 || id[1:4] != "LSA" && id[1:4] != "HSA" {
+		return 0
+	}
+	return severityWord(word)
+}
+
 // severityOfScore is the qualitative scale of CVSS 3 and 4.
 func severityOfScore(score float64) core.Severity {
 	switch {

@@ -1,182 +1,354 @@
 package advisory
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"sort"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
-// formatV1 names the encoded form: zstd over lines of JSON, a header and then the
-// records ordered by id. The digest of a snapshot is the SHA-256 of those lines.
-// formatV2 has scores, ordered by id, behind the records.
-const (
-	formatV1 = "seaworthy-advisories/1"
-	formatV2 = "seaworthy-advisories/2"
-)
-
-// maxDecoded is the size of the largest snapshot that is loaded, decompressed.
-const maxDecoded = 2 << 30
-
-// ErrCorrupt says that an encoded snapshot cannot be loaded.
-var ErrCorrupt = errors.New("advisory snapshot is corrupt")
-
-type header struct {
-	Format   string `json:"format"`
-	Count    int    `json:"count"`
-	Rejected int64  `json:"rejected"`
-	Scores   int    `json:"scores,omitempty"`
-}
-
-// Snapshot is an immutable set of advisories. It is safe for use by several
-// goroutines.
+// Snapshot is an immutable set of advisories: a file that is read in place. It is
+// safe for use by several goroutines.
 type Snapshot struct {
-	info    core.SnapshotInfo
-	records []*Record
-	scores  []Score
-	index   map[packageKey][]affectedRef
+	// data is the whole file; it may lie in mapped memory, so nothing that leaves
+	// this package may point into it.
+	data  []byte
+	parts [sections][]byte
+	info  core.SnapshotInfo
 }
 
-type packageKey struct{ ecosystem, name string }
-
-type affectedRef struct {
-	record   *Record
-	affected *Affected
-}
-
-func newSnapshot(records []*Record, scores []Score, rejected int64) (*Snapshot, error) {
-	slices.SortFunc(records, func(a, b *Record) int { return cmp.Compare(a.ID, b.ID) })
-	s := &Snapshot{records: records, scores: scores, info: core.SnapshotInfo{RejectedCount: rejected}}
-	h := sha256.New()
-	if err := s.writeLines(h); err != nil {
-		return nil, err
+// Open maps a snapshot's file into memory. It checks the header and the index; the
+// blocks are checked when they are read. digest names the snapshot, for example in
+// reports, and is not checked: Verify does that. An empty one is computed.
+//
+// The file must not be changed while the snapshot is in use; it may be removed. The
+// memory is given back when nobody uses the snapshot any more. Errors are those of
+// the file system, ErrCorrupt and ErrNewer.
+func Open(path, digest string) (*Snapshot, error) {
+	data, unmap, err := mapFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("open advisory snapshot: %w", err)
 	}
-	s.info.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
-	s.buildIndex()
+	s, err := newSnapshot(data, digest)
+	if err != nil {
+		unmap()
+		return nil, fmt.Errorf("open advisory snapshot %s: %w", path, err)
+	}
+	runtime.AddCleanup(s, func(unmap func()) { unmap() }, unmap)
 	return s, nil
 }
 
-func (s *Snapshot) buildIndex() {
-	entries := 0
-	for _, r := range s.records {
-		entries += len(r.Affected)
+// Decode returns the snapshot in the content of a file and checks that it has the
+// digest. The content must not be changed any more.
+func Decode(content []byte, digest string) (*Snapshot, error) {
+	s, err := newSnapshot(content, digest)
+	if err != nil {
+		return nil, err
 	}
-	s.index = make(map[packageKey][]affectedRef, entries/2)
-	ecosystems := map[string]bool{}
-	var newest time.Time
-	for _, r := range s.records {
-		if r.Modified.After(newest) {
-			newest = r.Modified
-		}
-		for i := range r.Affected {
-			a := &r.Affected[i]
-			key := packageKey{a.Ecosystem, a.Name}
-			s.index[key] = append(s.index[key], affectedRef{record: r, affected: a})
-			ecosystems[a.Ecosystem] = true
-		}
-	}
-	s.info.DataTime = newest
-	s.info.AdvisoryCount = int64(len(s.records))
-	for e := range ecosystems {
-		s.info.Ecosystems = append(s.info.Ecosystems, e)
-	}
-	slices.Sort(s.info.Ecosystems)
+	return s, s.Verify()
 }
 
-// Info names the snapshot.
-func (s *Snapshot) Info() core.SnapshotInfo { return s.info }
+// DigestOf is the digest that a snapshot with the content has.
+func DigestOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
 
-func (s *Snapshot) writeLines(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	format := formatV1
-	if len(s.scores) > 0 {
-		format = formatV2
+func newSnapshot(data []byte, digest string) (*Snapshot, error) {
+	s := &Snapshot{data: data}
+	if err := s.sections(); err != nil {
+		return nil, err
 	}
-	if err := enc.Encode(header{Format: format, Count: len(s.records), Rejected: s.info.RejectedCount, Scores: len(s.scores)}); err != nil {
-		return fmt.Errorf("encode advisories: %w", err)
+	if err := s.index(); err != nil {
+		return nil, err
 	}
-	for _, r := range s.records {
-		if err := enc.Encode(r); err != nil {
-			return fmt.Errorf("encode advisory %s: %w", r.ID, err)
+	if digest == "" {
+		digest = DigestOf(data)
+	}
+	s.info.Digest = digest
+	return s, nil
+}
+
+// sections checks the header and finds the sections.
+func (s *Snapshot) sections() error {
+	const tableEnd = headerSize + sections*sectionSize
+	if len(s.data) < headerSize || string(s.data[:len(magic)]) != magic {
+		return corrupt("it does not begin as a snapshot does")
+	}
+	if v := u32at(s.data, 8); v > formatVersion {
+		return fmt.Errorf("%w: its format is %d, this release reads %d", ErrNewer, v, formatVersion)
+	}
+	if n := u64at(s.data, 16); n != uint64(len(s.data)) {
+		return corrupt("it has %d bytes and says that it has %d", len(s.data), n)
+	}
+	if u32at(s.data, 8) != formatVersion || u32at(s.data, 12) != sections || len(s.data) < tableEnd {
+		return corrupt("header")
+	}
+	table := s.data[headerSize:tableEnd]
+	if u32at(s.data, 24) != headerChecksum(s.data[:24], table) {
+		return corrupt("checksum of the header")
+	}
+	for kind := range sections {
+		row := table[kind*sectionSize:]
+		at, size := u64at(row, 8), u64at(row, 16)
+		if int(u32at(row, 0)) != kind || at > uint64(len(s.data)) || size > uint64(len(s.data))-at {
+			return corrupt("section %d", kind)
 		}
-	}
-	for _, sc := range s.scores {
-		if err := enc.Encode(sc); err != nil {
-			return fmt.Errorf("encode score of %s: %w", sc.ID, err)
+		s.parts[kind] = s.data[at : at+size : at+size]
+		if u32at(row, 4) != sectionChecksum(kind, s.parts[kind]) {
+			return corrupt("checksum of section %d", kind)
 		}
 	}
 	return nil
 }
 
-// Encode returns the snapshot in the form that Decode reads.
-func (s *Snapshot) Encode() ([]byte, error) {
-	var out bytes.Buffer
-	zw, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		return nil, fmt.Errorf("encode advisories: %w", err)
+// index checks the sizes of the tables and reads what the snapshot says of itself.
+func (s *Snapshot) index() error {
+	for kind, size := range map[int]int{
+		sectionPackages: packageSize, sectionRecords: recordSize, sectionIDs: idSize, sectionScores: scoreSize,
+	} {
+		if len(s.parts[kind])%size != 0 {
+			return corrupt("size of section %d", kind)
+		}
 	}
-	bw := bufio.NewWriterSize(zw, 1<<20)
-	if err := s.writeLines(bw); err != nil {
-		return nil, err
+	for kind, n := range map[int]int{sectionPackageHash: s.packages(), sectionScoreHash: len(s.parts[sectionScores]) / scoreSize} {
+		if len(s.parts[kind]) != 4*hashBuckets(n) {
+			return corrupt("size of section %d", kind)
+		}
 	}
-	if err := errors.Join(bw.Flush(), zw.Close()); err != nil {
-		return nil, fmt.Errorf("encode advisories: %w", err)
+	r := reader{b: s.parts[sectionMeta]}
+	s.info.RejectedCount = int64(r.u64())
+	seconds := int64(r.u64())
+	s.info.DataTime = time.Unix(seconds, int64(r.u32())).UTC()
+	s.info.Ecosystems = r.strs()
+	s.info.AdvisoryCount = int64(s.records())
+	if r.bad || len(r.b) > 0 {
+		return corrupt("what it says of itself")
 	}
-	return out.Bytes(), nil
+	return nil
 }
 
-// Decode loads an encoded snapshot and checks that it has the digest. A snapshot
-// that is truncated or changed is refused with ErrCorrupt.
-func Decode(encoded []byte, digest string) (*Snapshot, error) {
-	zr, err := zstd.NewReader(bytes.NewReader(encoded), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoded))
+// Info names the snapshot.
+func (s *Snapshot) Info() core.SnapshotInfo { return s.info }
+
+// Size is the size of the file, in bytes.
+func (s *Snapshot) Size() int64 { return int64(len(s.data)) }
+
+// Verify reads the whole file and checks that it has the snapshot's digest; if not,
+// the error is ErrCorrupt.
+func (s *Snapshot) Verify() error {
+	defer runtime.KeepAlive(s)
+	if got := DigestOf(s.data); got != s.info.Digest {
+		return corrupt("its digest is %s, not %s", got, s.info.Digest)
+	}
+	return nil
+}
+
+// Encode returns a copy of the file.
+func (s *Snapshot) Encode() []byte {
+	defer runtime.KeepAlive(s)
+	return bytes.Clone(s.data)
+}
+
+// WriteFile writes the snapshot to a file that is there as a whole or not at all.
+func (s *Snapshot) WriteFile(path string) error {
+	defer runtime.KeepAlive(s)
+	return writeFile(path, s.data)
+}
+
+func writeFile(path string, content []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".snapshot-*.tmp")
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return fmt.Errorf("write advisory snapshot: %w", err)
 	}
-	defer zr.Close()
-	h := sha256.New()
-	dec := json.NewDecoder(io.TeeReader(io.LimitReader(zr, maxDecoded), h))
-	var head header
-	if err := dec.Decode(&head); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if head.Format != formatV1 && head.Format != formatV2 {
-		return nil, fmt.Errorf("%w: format %q is not known", ErrCorrupt, head.Format)
-	}
-	s := &Snapshot{info: core.SnapshotInfo{Digest: digest, RejectedCount: head.Rejected}}
-	intern := interner{}
-	for range head.Count {
-		r := &Record{}
-		if err := dec.Decode(r); err != nil {
-			return nil, fmt.Errorf("%w: record %d of %d: %w", ErrCorrupt, len(s.records), head.Count, err)
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+			err = fmt.Errorf("write advisory snapshot: %w", err)
 		}
-		intern.record(r)
-		s.records = append(s.records, r)
+	}()
+	if _, err := f.Write(content); err != nil {
+		return err
 	}
-	for range head.Scores {
-		var sc Score
-		if err := dec.Decode(&sc); err != nil {
-			return nil, fmt.Errorf("%w: score %d of %d: %w", ErrCorrupt, len(s.scores), head.Scores, err)
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+func (s *Snapshot) packages() int { return len(s.parts[sectionPackages]) / packageSize }
+func (s *Snapshot) records() int  { return len(s.parts[sectionRecords]) / recordSize }
+
+// slice is a piece of a section.
+func (s *Snapshot) slice(kind int, at, size uint32) ([]byte, error) {
+	part := s.parts[kind]
+	if uint64(at)+uint64(size) > uint64(len(part)) {
+		return nil, corrupt("an entry points beyond section %d", kind)
+	}
+	return part[at : at+size : at+size], nil
+}
+
+// block returns the block that a row of the index names, checked.
+func (s *Snapshot) block(row []byte, what string) ([]byte, error) {
+	b, err := s.slice(sectionBlocks, u32at(row, 0), u32at(row, 4))
+	if err != nil {
+		return nil, err
+	}
+	if checksum(b) != u32at(row, 8) {
+		return nil, corrupt("checksum of %s", what)
+	}
+	return b, nil
+}
+
+// lookup finds the number of an entry by its key; -1 if there is none. hash gives
+// the hash of an entry where the table has it.
+func (s *Snapshot) lookup(buckets, entries, rowSize, keyAt int, key []byte, hash uint64, hashed bool) (int, error) {
+	table, rows := s.parts[buckets], s.parts[entries]
+	n := uint64(len(table) / 4)
+	for at, seen := hash&(n-1), uint64(0); seen < n; at, seen = (at+1)&(n-1), seen+1 {
+		i := int(u32at(table, int(at)*4)) - 1
+		if i < 0 {
+			return -1, nil
 		}
-		s.scores = append(s.scores, sc)
+		if (i+1)*rowSize > len(rows) {
+			return -1, corrupt("a bucket of section %d", buckets)
+		}
+		row := rows[i*rowSize:]
+		if hashed && u64at(row, 0) != hash {
+			continue
+		}
+		have, err := s.slice(sectionStrings, u32at(row, keyAt), u32at(row, keyAt+4))
+		if err != nil {
+			return -1, err
+		}
+		if bytes.Equal(have, key) {
+			return i, nil
+		}
 	}
-	if err := dec.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: more than it says", ErrCorrupt)
+	return -1, nil
+}
+
+// packageRow finds what the index has about a package.
+func (s *Snapshot) packageRow(ecosystem, name string) (row []byte, err error) {
+	var buffer [128]byte
+	key := append(append(append(buffer[:0], ecosystem...), 0), name...)
+	i, err := s.lookup(sectionPackageHash, sectionPackages, packageSize, 8, key, hashKey(key), true)
+	if err != nil || i < 0 {
+		return nil, err
 	}
-	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
-		return nil, fmt.Errorf("%w: digest is %s, not %s", ErrCorrupt, got, digest)
+	return s.parts[sectionPackages][i*packageSize:][:packageSize], nil
+}
+
+// packageKey is the ecosystem and the name of the package with the number.
+func (s *Snapshot) packageKey(i int) (ecosystem, name string, err error) {
+	if i < 0 || i >= s.packages() {
+		return "", "", corrupt("package %d", i)
 	}
-	s.buildIndex()
-	return s, nil
+	row := s.parts[sectionPackages][i*packageSize:]
+	key, err := s.slice(sectionStrings, u32at(row, 8), u32at(row, 12))
+	if err != nil {
+		return "", "", err
+	}
+	e, n, ok := bytes.Cut(key, []byte{0})
+	if !ok {
+		return "", "", corrupt("package %d", i)
+	}
+	return string(e), string(n), nil
+}
+
+// recordID is the id of the record with the number.
+func (s *Snapshot) recordID(i int) ([]byte, error) {
+	if i < 0 || i >= s.records() {
+		return nil, corrupt("record %d", i)
+	}
+	row := s.parts[sectionRecords][i*recordSize:]
+	return s.slice(sectionStrings, u32at(row, 0), u32at(row, 4))
+}
+
+// record reads the record with the number, without what it affects; these are the
+// numbers of the packages.
+func (s *Snapshot) record(i int) (*Record, []int, error) {
+	id, err := s.recordID(i)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := string(id)
+	b, err := s.block(s.parts[sectionRecords][i*recordSize+8:], name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return readRecord(b, name)
+}
+
+// Records reads all records, ordered by id.
+func (s *Snapshot) Records() ([]*Record, error) {
+	defer runtime.KeepAlive(s)
+	out := make([]*Record, s.records())
+	for i := range out {
+		var err error
+		if out[i], _, err = s.record(i); err != nil {
+			return nil, err
+		}
+	}
+	for i := range s.packages() {
+		ecosystem, name, err := s.packageKey(i)
+		if err != nil {
+			return nil, err
+		}
+		b, err := s.block(s.parts[sectionPackages][i*packageSize+16:], name)
+		if err != nil {
+			return nil, err
+		}
+		err = readEntries(b, func(e *packageEntry) error {
+			if e.record >= len(out) {
+				return corrupt("package %s names record %d", name, e.record)
+			}
+			a, err := e.affectedEntry(ecosystem, name)
+			out[e.record].Affected = append(out[e.record].Affected, a)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// About returns the packages that the records about a vulnerability affect: those
+// that have the id, or name it. They are sorted and without doubles.
+func (s *Snapshot) About(id string) ([]core.PackageKey, error) {
+	defer runtime.KeepAlive(s)
+	rows := s.parts[sectionIDs]
+	n := len(rows) / idSize
+	hash := hashKey(id)
+	seen := map[core.PackageKey]bool{}
+	for i := sort.Search(n, func(i int) bool { return u64at(rows, i*idSize) >= hash }); i < n && u64at(rows, i*idSize) == hash; i++ {
+		r, packages, err := s.record(int(u32at(rows, i*idSize+8)))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(r.ids(), id) {
+			continue
+		}
+		for _, p := range packages {
+			ecosystem, name, err := s.packageKey(p)
+			if err != nil {
+				return nil, err
+			}
+			seen[keyOf(ecosystem, name)] = true
+		}
+	}
+	return sortedKeys(seen), nil
 }

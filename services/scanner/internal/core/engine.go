@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -182,21 +181,17 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 		}
 	}
 	SortSecrets(facts.Secrets)
-	findings, problems := matcher.Match(inv.Packages)
 	r := &Report{
 		ImageDigest:    ref.Digest,
 		Platform:       platform,
 		Facts:          facts,
 		Packages:       inv.Packages,
-		Findings:       findings,
-		Snapshot:       matcher.Info(),
 		ScannerURI:     ScannerURI,
 		ScannerVersion: e.Version,
-		Problems:       slices.Concat(inv.Problems, problems),
 
 		InventoryProblems: inv.Problems,
 	}
-	r.Sort()
+	r.Match(matcher)
 	saved, err := e.Archive.Save(ctx, r)
 	if err != nil {
 		return ReportRef{}, fmt.Errorf("save report: %w", err)

@@ -200,3 +200,12 @@ func SortPackages(ps []Package) {
 		return cmp.Or(cmp.Compare(a.PURL, b.PURL), cmp.Compare(a.Location, b.Location), cmp.Compare(a.LayerDigest, b.LayerDigest))
 	})
 }
+
+// Match puts the findings of a snapshot into the report, in the place of those it
+// had. What it says of the image stays.
+func (r *Report) Match(m Matcher) {
+	findings, problems := m.Match(r.Packages)
+	r.Findings, r.Snapshot = findings, m.Info()
+	r.Problems = slices.Concat(r.InventoryProblems, problems)
+	r.Sort()
+}

@@ -123,10 +123,8 @@ func (m *Rematcher) image(ctx context.Context, digest string) (changed bool, err
 		return false, err
 	}
 	fresh := wire.Domain(stored)
-	findings, problems := matcher.Match(fresh.Packages)
-	fresh.Findings, fresh.Snapshot = findings, matcher.Info()
-	fresh.Problems, fresh.InventoryProblems = slices.Concat(inv.Problems, problems), inv.Problems
-	fresh.Sort()
+	fresh.InventoryProblems = inv.Problems
+	fresh.Match(matcher)
 	places, err := m.Store.Places(ctx, digest)
 	if err != nil {
 		return false, err

@@ -50,6 +50,15 @@ type fixture struct {
 	looked    int
 }
 
+func files(t *testing.T) *snapshots.Files {
+	t.Helper()
+	f, err := snapshots.OpenFiles(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	t.Helper()
 	s, err := store.New(db)
@@ -59,7 +68,7 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	f := &fixture{store: s, publisher: &publisher{scans: map[string]bool{}}, clock: time.Unix(1_700_000_000, 0)}
 	now := func() time.Time { f.clock = f.clock.Add(time.Second); return f.clock }
 	log := slog.New(slog.DiscardHandler)
-	f.archive, f.keeper = archive.New(s, now), snapshots.New(s, log, now, 1000)
+	f.archive, f.keeper = archive.New(s, now), snapshots.New(s, files(t), log, now, 1000)
 	f.Rematcher = &rematch.Rematcher{
 		Store: s, Archive: f.archive, Advisories: f.keeper, Publisher: f.publisher, Log: log, Now: now,
 		Done: func(context.Context, bool, error) { f.looked++ },

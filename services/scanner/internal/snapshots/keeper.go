@@ -28,14 +28,15 @@ type Keeper struct {
 	log        *slog.Logger
 	now        func() time.Time
 	maxRecords int
+	files      *Files
 	current    atomic.Pointer[advisory.Snapshot]
 	// importing lets one import at a time decide and swap.
 	importing sync.Mutex
 }
 
 // New returns a keeper without a snapshot. Imports hold at most maxRecords.
-func New(s store.Store, log *slog.Logger, now func() time.Time, maxRecords int) *Keeper {
-	return &Keeper{store: s, log: log, now: now, maxRecords: maxRecords}
+func New(s store.Store, files *Files, log *slog.Logger, now func() time.Time, maxRecords int) *Keeper {
+	return &Keeper{store: s, files: files, log: log, now: now, maxRecords: maxRecords}
 }
 
 // Current implements core.Advisories.
@@ -62,11 +63,7 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 	if s := k.current.Load(); s != nil && s.Info().Digest == digest {
 		return nil
 	}
-	content, err := k.store.Snapshot(ctx, digest)
-	if err != nil {
-		return err
-	}
-	s, err := advisory.Decode(content, digest)
+	s, err := k.load(ctx, digest)
 	if err != nil {
 		return fmt.Errorf("load snapshot %s: %w", digest, err)
 	}
@@ -74,11 +71,52 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 	return nil
 }
 
+// load opens the file of a snapshot, which may have to be fetched first.
+func (k *Keeper) load(ctx context.Context, digest string) (*advisory.Snapshot, error) {
+	s, err := k.files.Open(digest)
+	if err == nil {
+		return s, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		k.log.WarnContext(ctx, "advisory snapshot file cannot be used, another is fetched", "error", err)
+	}
+	content, err := k.store.Snapshot(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if advisory.IsLegacy(content) {
+		return k.convert(ctx, content, digest)
+	}
+	if s, err = advisory.Decode(content, digest); err != nil {
+		return nil, err
+	}
+	return k.files.Keep(s)
+}
+
+// convert makes a file of what an earlier release stored. It has the same records,
+// so no image has to be matched again.
+func (k *Keeper) convert(ctx context.Context, content []byte, digest string) (*advisory.Snapshot, error) {
+	s, err := advisory.FromLegacy(content, digest)
+	if err != nil {
+		return nil, err
+	}
+	if s, err = k.files.Keep(s); err != nil {
+		return nil, err
+	}
+	stored := k.stored(s)
+	stored.Base = digest
+	k.log.InfoContext(ctx, "advisories of an earlier release converted", "from", digest, "snapshot", stored.Digest)
+	return s, k.store.SetSnapshot(ctx, stored)
+}
+
 func (k *Keeper) use(ctx context.Context, s *advisory.Snapshot) {
 	k.current.Store(s)
 	i := s.Info()
 	k.log.InfoContext(ctx, "advisories in use", "snapshot", i.Digest, "advisories", i.AdvisoryCount,
 		"rejected", i.RejectedCount, "data_time", i.DataTime)
+	if err := k.files.Tidy(i.Digest, k.now()); err != nil {
+		k.log.WarnContext(ctx, "old advisory snapshots are not removed", "error", err)
+	}
 }
 
 // Follow refreshes at every interval until ctx ends.
@@ -115,12 +153,10 @@ func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (c
 	if err := k.Refresh(ctx); err != nil && !errors.Is(err, advisory.ErrCorrupt) {
 		return core.SnapshotInfo{}, err
 	}
-	b.Inherit(k.current.Load())
-	s, err := b.Build()
-	if err != nil {
+	if err := b.Inherit(k.current.Load()); err != nil {
 		return core.SnapshotInfo{}, err
 	}
-	content, err := s.Encode()
+	s, err := b.Build()
 	if err != nil {
 		return core.SnapshotInfo{}, err
 	}
@@ -128,9 +164,16 @@ func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (c
 	if old := k.current.Load(); old != nil && !force && info.AdvisoryCount*5 < old.Info().AdvisoryCount*4 {
 		return core.SnapshotInfo{}, &TooSmallError{Have: old.Info().AdvisoryCount, Got: info.AdvisoryCount}
 	}
-	stored := k.stored(info, content)
+	stored := k.stored(s)
 	if old := k.current.Load(); old != nil {
-		stored.Base, stored.Changed = old.Info().Digest, advisory.Changed(old, s)
+		stored.Base = old.Info().Digest
+		// What is damaged cannot be compared: every image is matched again.
+		if stored.Changed, err = advisory.Changed(old, s); err != nil {
+			stored.Changed, stored.ChangedAll = nil, true
+		}
+	}
+	if s, err = k.files.Keep(s); err != nil {
+		return core.SnapshotInfo{}, err
 	}
 	if err := k.store.SetSnapshot(ctx, stored); err != nil {
 		return core.SnapshotInfo{}, err
@@ -139,8 +182,9 @@ func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (c
 	return info, nil
 }
 
-func (k *Keeper) stored(info core.SnapshotInfo, content []byte) store.StoredSnapshot {
-	return store.StoredSnapshot{Digest: info.Digest, Count: info.AdvisoryCount, Content: content, Time: k.now()}
+func (k *Keeper) stored(s *advisory.Snapshot) store.StoredSnapshot {
+	info := s.Info()
+	return store.StoredSnapshot{Digest: info.Digest, Count: info.AdvisoryCount, Content: s.Encode(), Time: k.now()}
 }
 
 // Seed imports records from files and directories if no snapshot is in use yet.
@@ -162,11 +206,10 @@ func (k *Keeper) Seed(ctx context.Context, paths []string) error {
 	if err != nil {
 		return fmt.Errorf("seed advisories: %w", err)
 	}
-	content, err := s.Encode()
-	if err != nil {
-		return fmt.Errorf("seed advisories: %w", err)
+	if s, err = k.files.Keep(s); err != nil {
+		return err
 	}
-	if _, err := k.store.SeedSnapshot(ctx, k.stored(s.Info(), content)); err != nil {
+	if _, err := k.store.SeedSnapshot(ctx, k.stored(s)); err != nil {
 		return err
 	}
 	return k.Refresh(ctx)

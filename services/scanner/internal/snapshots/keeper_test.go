@@ -1,6 +1,7 @@
 package snapshots_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
@@ -42,8 +44,18 @@ func open(t *testing.T) *store.SQL {
 	return s
 }
 
-func keeper(s store.Store) *snapshots.Keeper {
-	return snapshots.New(s, slog.New(slog.DiscardHandler), time.Now, 1000)
+func files(t *testing.T, dir string) *snapshots.Files {
+	t.Helper()
+	f, err := snapshots.OpenFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func keeper(t *testing.T, s store.Store) *snapshots.Keeper {
+	t.Helper()
+	return snapshots.New(s, files(t, t.TempDir()), slog.New(slog.DiscardHandler), time.Now, 1000)
 }
 
 func imported(t *testing.T, k *snapshots.Keeper, n int, force bool) (core.SnapshotInfo, error) {
@@ -67,7 +79,7 @@ func count(k *snapshots.Keeper) int64 {
 // TestReplicas: an import of one replica reaches the other and survives a restart.
 func TestReplicas(t *testing.T) {
 	s := open(t)
-	a, b := keeper(s), keeper(s)
+	a, b := keeper(t, s), keeper(t, s)
 	if a.Current() != nil {
 		t.Error("a snapshot out of nowhere")
 	}
@@ -89,7 +101,7 @@ func TestReplicas(t *testing.T) {
 	if _, err := imported(t, b, 6, true); err != nil || count(b) != 6 {
 		t.Errorf("forced: %v", err)
 	}
-	if restarted := keeper(s); restarted.Refresh(t.Context()) != nil || count(restarted) != 6 {
+	if restarted := keeper(t, s); restarted.Refresh(t.Context()) != nil || count(restarted) != 6 {
 		t.Errorf("%d advisories after a restart", count(restarted))
 	}
 }
@@ -97,7 +109,7 @@ func TestReplicas(t *testing.T) {
 // TestCorrupt: what cannot be loaded leaves the old one in use, and an import heals it.
 func TestCorrupt(t *testing.T) {
 	s := open(t)
-	k := keeper(s)
+	k := keeper(t, s)
 	if _, err := imported(t, k, 10, false); err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +121,92 @@ func TestCorrupt(t *testing.T) {
 	}
 	if _, err := imported(t, k, 12, false); err != nil || count(k) != 12 {
 		t.Errorf("import after that: %v", err)
+	}
+}
+
+// TestFiles: a damaged file is fetched again, an old one is removed after a while, and
+// a restart needs nothing but the file.
+func TestFiles(t *testing.T) {
+	s, dir := open(t), t.TempDir()
+	now := time.Now()
+	start := func() *snapshots.Keeper {
+		return snapshots.New(s, files(t, dir), slog.New(slog.DiscardHandler), func() time.Time { return now }, 1000)
+	}
+	list := func() []string {
+		t.Helper()
+		out, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	k := start()
+	if _, err := imported(t, k, 10, false); err != nil || len(list()) != 1 {
+		t.Fatalf("%v, files %v", err, list())
+	}
+	first := list()[0]
+	content, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)-1] ^= 1
+	if err := os.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(first, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if again := start(); again.Refresh(t.Context()) != nil || count(again) != 10 {
+		t.Errorf("%d advisories with a damaged file", count(again))
+	}
+	healed, err := os.ReadFile(first)
+	content[len(content)-1] ^= 1
+	if err != nil || !bytes.Equal(healed, content) {
+		t.Errorf("the file is still damaged: %v", err)
+	}
+	now = now.Add(48 * time.Hour)
+	if _, err := imported(t, k, 11, false); err != nil || len(list()) != 1 || list()[0] == first {
+		t.Errorf("%v, files %v", err, list())
+	}
+	if _, err := snapshots.OpenFiles(filepath.Join(list()[0], "no directory")); err == nil {
+		t.Error("a directory that cannot be made is accepted")
+	}
+}
+
+// TestEarlierRelease: what release 0.1 stored is read, and stored as a file of the
+// same records.
+func TestEarlierRelease(t *testing.T) {
+	content, err := os.ReadFile("testdata/release-0.1.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const digest = "sha256:54d609d1dfd275fe8e92ddcae420403271585705b8369569c3414059f0df6a9c"
+	s := open(t)
+	if err := s.SetSnapshot(t.Context(), store.StoredSnapshot{Digest: digest, Count: 2, Content: content}); err != nil {
+		t.Fatal(err)
+	}
+	k := keeper(t, s)
+	if err := k.Refresh(t.Context()); err != nil || count(k) != 2 {
+		t.Fatalf("%v, %d advisories", err, count(k))
+	}
+	current, err := s.CurrentSnapshot(t.Context())
+	if err != nil || current == digest || current != k.Current().Info().Digest {
+		t.Errorf("the store has %s, %v", current, err)
+	}
+	findings, problems := k.Current().Match([]core.Package{{Name: "p", Version: "1.0.0", Ecosystem: "npm"}})
+	if len(findings) != 1 || len(problems) != 0 || !findings[0].KEV || findings[0].EPSS != 0.25 {
+		t.Errorf("findings %+v, %v", findings, problems)
+	}
+	if other := keeper(t, s); other.Refresh(t.Context()) != nil || count(other) != 2 {
+		t.Errorf("%d advisories at the next start", count(other))
+	}
+	content[len(content)/2] ^= 1
+	damaged := open(t)
+	if err := damaged.SetSnapshot(t.Context(), store.StoredSnapshot{Digest: digest, Content: content}); err != nil {
+		t.Fatal(err)
+	}
+	if err := keeper(t, damaged).Refresh(t.Context()); !errors.Is(err, advisory.ErrCorrupt) {
+		t.Errorf("damaged: %v", err)
 	}
 }
 
@@ -125,25 +223,25 @@ func TestSeed(t *testing.T) {
 		}
 	}
 	s := open(t)
-	k := keeper(s)
+	k := keeper(t, s)
 	if err := k.Seed(t.Context(), []string{dir}); err != nil || count(k) != 2 || k.Current().Info().RejectedCount != 1 {
 		t.Errorf("seed: %v, %d advisories", err, count(k))
 	}
 	if _, err := imported(t, k, 5, false); err != nil {
 		t.Fatal(err)
 	}
-	later := keeper(s)
+	later := keeper(t, s)
 	if err := errors.Join(later.Refresh(t.Context()), later.Seed(t.Context(), []string{dir})); err != nil || count(later) != 5 {
 		t.Errorf("the seed replaced an import: %v, %d advisories", err, count(later))
 	}
-	if err := keeper(open(t)).Seed(t.Context(), []string{filepath.Join(dir, "none")}); err == nil {
+	if err := keeper(t, open(t)).Seed(t.Context(), []string{filepath.Join(dir, "none")}); err == nil {
 		t.Error("a seed that does not exist is accepted")
 	}
 }
 
 // TestShippedSeed: what the shipped configurations name can be used, all of it.
 func TestShippedSeed(t *testing.T) {
-	k := keeper(open(t))
+	k := keeper(t, open(t))
 	if err := k.Seed(t.Context(), []string{"../../../../deploy/advisories"}); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +276,7 @@ func TestShippedSeed(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	s := open(t)
-	a, b := keeper(s), keeper(s)
+	a, b := keeper(t, s), keeper(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- b.Follow(ctx, time.Millisecond) }()

@@ -29,6 +29,8 @@ const fetchTimeout = 2 * time.Minute
 // Attacher attaches claims to the manifest that ref names by digest.
 type Attacher interface {
 	Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]evidence.Attached, error)
+	// Children are the digests and media types of the manifests that an index lists.
+	Children(ctx context.Context, ref imageref.Ref) (map[string]string, error)
 }
 
 // PublishFunc publishes an event under an id.
@@ -42,7 +44,9 @@ type Attest struct {
 	Scans    Scans
 	Evidence Attacher
 	Publish  PublishFunc
-	// MaxSBOM is the largest SPDX document that is read, in bytes.
+	// Formats are those of the bills of materials.
+	Formats []core.SBOMFormat
+	// MaxSBOM is the largest bill of materials that is read, in bytes.
 	MaxSBOM int64
 	Log     *slog.Logger
 }
@@ -74,6 +78,9 @@ func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *ev
 		}
 		out.Platforms = append(out.Platforms, pe)
 	}
+	if err := h.index(ctx, image, e, scan, reports); err != nil {
+		return fault(fmt.Errorf("attest the index: %w", err))
+	}
 	if err := h.Publish(ctx, events.ID(id...), out); err != nil {
 		return fmt.Errorf("publish that the image is attested: %w", err)
 	}
@@ -83,15 +90,43 @@ func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *ev
 }
 
 func (h *Attest) platform(ctx context.Context, ref imageref.Ref, scan core.Scan, r core.Report) ([]evidence.Attached, error) {
-	spdx, err := h.sbom(ctx, ref)
-	if err != nil {
-		return nil, err
+	var sboms []core.SBOM
+	for _, format := range h.Formats {
+		doc, err := h.sbom(ctx, ref, format)
+		if err != nil {
+			return nil, err
+		}
+		sboms = append(sboms, core.SBOM{Format: format, JSON: doc})
 	}
-	claims, err := core.Evidence(scan, r, spdx)
+	claims, err := core.Evidence(scan, r, sboms...)
 	if err != nil {
 		return nil, &permanent{reason: ReasonReportInvalid, err: err}
 	}
 	return h.Evidence.Attach(ctx, ref, claims)
+}
+
+// index attaches to an index which of its manifests have evidence.
+func (h *Attest) index(ctx context.Context, image imageref.Ref, e *eventv1.ImageScannedEvent, scan core.Scan, reports []core.Report) error {
+	if len(reports) == 1 && reports[0].ImageDigest == image.Digest {
+		return nil
+	}
+	listed, err := h.Evidence.Children(ctx, image)
+	if err != nil {
+		return err
+	}
+	var children []core.Child
+	for i, r := range reports {
+		p := e.GetPlatforms()[i].GetPlatform()
+		children = append(children, core.Child{
+			Report: r, Platform: core.PlatformName(p.GetOs(), p.GetArchitecture(), p.GetVariant()), MediaType: listed[r.ImageDigest],
+		})
+	}
+	claim, err := core.IndexReference(scan, image.Registry, image.Repository, children)
+	if err != nil {
+		return &permanent{reason: ReasonReportInvalid, err: err}
+	}
+	_, err = h.Evidence.Attach(ctx, image, []core.Predicate{claim})
+	return err
 }
 
 // checkScanned checks the event alone.
@@ -128,13 +163,19 @@ func imageOf(m *typev1.ImageRef) (imageref.Ref, error) {
 	return r, nil
 }
 
-// sbom reads the SPDX document of one platform manifest.
-func (h *Attest) sbom(ctx context.Context, ref imageref.Ref) ([]byte, error) {
+// sbomFormats are the scanner's names of the formats.
+var sbomFormats = map[core.SBOMFormat]scannerv1.SbomFormat{
+	core.SPDXJSON:      scannerv1.SbomFormat_SBOM_FORMAT_SPDX_JSON,
+	core.CycloneDXJSON: scannerv1.SbomFormat_SBOM_FORMAT_CYCLONEDX_JSON,
+}
+
+// sbom reads a bill of materials of one platform manifest.
+func (h *Attest) sbom(ctx context.Context, ref imageref.Ref, format core.SBOMFormat) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	stream, err := h.Scans.GetSbom(ctx, &scannerv1.GetSbomRequest{
 		Image:  &typev1.ImageRef{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest},
-		Format: scannerv1.SbomFormat_SBOM_FORMAT_SPDX_JSON,
+		Format: sbomFormats[format],
 	})
 	if err != nil {
 		return nil, scannerFault("ask the scanner for the bill of materials", err)

@@ -90,7 +90,7 @@ func golden(t *testing.T, name string, got json.RawMessage) {
 }
 
 func TestEvidence_Golden(t *testing.T) {
-	got, err := Evidence(scan, report(), spdx())
+	got, err := Evidence(scan, report(), SBOM{SPDXJSON, spdx()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +117,25 @@ func TestEvidence_Golden(t *testing.T) {
 	}
 }
 
-func TestEvidence_SameInputsSameBytes(t *testing.T) {
-	first, err := Evidence(scan, report(), spdx())
+func TestEvidence_BothBillsOfMaterials(t *testing.T) {
+	got, err := Evidence(scan, report(), SBOM{CycloneDXJSON, cyclonedx()}, SBOM{SPDXJSON, spdx()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := Evidence(scan, report(), spdx())
+	if len(got) != 4 || got[0].Type != PredicateCycloneDX || got[1].Type != PredicateSPDX {
+		t.Fatalf("predicates = %+v", got)
+	}
+	if !bytes.Equal(got[0].JSON, cyclonedx()) || got[0].ContentKey != Digest(cyclonedx()) || !got[0].Time.Equal(scan.EndTime) {
+		t.Error("the CycloneDX document was changed, or is of another time")
+	}
+}
+
+func TestEvidence_SameInputsSameBytes(t *testing.T) {
+	first, err := Evidence(scan, report(), SBOM{SPDXJSON, spdx()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Evidence(scan, report(), SBOM{SPDXJSON, spdx()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +147,7 @@ func TestEvidence_SameInputsSameBytes(t *testing.T) {
 func TestEvidence_NoFindingsIsAnEmptyList(t *testing.T) {
 	r := report()
 	r.Findings = nil
-	got, err := Evidence(scan, r, spdx())
+	got, err := Evidence(scan, r, SBOM{SPDXJSON, spdx()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +161,7 @@ func TestEvidence_NeverClaimsCleanWithoutKnowing(t *testing.T) {
 	incomplete.Incomplete = true
 	noAdvisories.SnapshotTime = time.Time{}
 	for name, r := range map[string]Report{"incomplete": incomplete, "no advisories": noAdvisories} {
-		got, err := Evidence(scan, r, spdx())
+		got, err := Evidence(scan, r, SBOM{SPDXJSON, spdx()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,18 +178,24 @@ func TestEvidence_NeverClaimsCleanWithoutKnowing(t *testing.T) {
 func TestEvidence_Refuses(t *testing.T) {
 	noTime := scan
 	noTime.EndTime = time.Time{}
-	if _, err := Evidence(noTime, report(), spdx()); err == nil {
+	if _, err := Evidence(noTime, report(), SBOM{SPDXJSON, spdx()}); err == nil {
 		t.Error("a scan without an end was accepted")
 	}
 	other := report()
 	other.ImageDigest = armDigest
-	if _, err := Evidence(scan, other, spdx()); !errors.Is(err, ErrSPDX) {
+	if _, err := Evidence(scan, other, SBOM{SPDXJSON, spdx()}); !errors.Is(err, ErrSPDX) {
 		t.Errorf("the document of another image: %v", err)
 	}
 	broken := report()
 	broken.Canonical = []byte(`{"a":`)
-	if _, err := Evidence(scan, broken, spdx()); err == nil {
+	if _, err := Evidence(scan, broken, SBOM{SPDXJSON, spdx()}); err == nil {
 		t.Error("a report that is not JSON was accepted")
+	}
+	if _, err := Evidence(scan, report(), SBOM{"syft-json", spdx()}); err == nil {
+		t.Error("a document of an unknown format was accepted")
+	}
+	if _, err := Evidence(scan, report(), SBOM{CycloneDXJSON, spdx()}); !errors.Is(err, ErrCycloneDX) {
+		t.Errorf("an SPDX document as CycloneDX: %v", err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // TestFormats_VulnsV02 reads our predicate with in-toto's own types, strictly.
 func TestFormats_VulnsV02(t *testing.T) {
-	got, err := Evidence(scan, report(), spdx())
+	got, err := Evidence(scan, report(), SBOM{SPDXJSON, spdx()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,9 @@ func TestFormats_VulnsV02(t *testing.T) {
 func TestFormats_PredicateTypes(t *testing.T) {
 	for ours, theirs := range map[string]string{
 		PredicateSPDX:       attest.PredicateSPDX,
+		PredicateCycloneDX:  attest.PredicateCycloneDX,
 		PredicateVulnsV02:   attest.PredicateVulnsV02,
+		PredicateReference:  attest.PredicateReference,
 		PredicateCosignVuln: attest.PredicateCosignVuln,
 		PredicateVSA:        attest.PredicateVSA,
 		PredicateOpenVEX:    attest.PredicateOpenVEX,

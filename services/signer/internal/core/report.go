@@ -9,11 +9,13 @@ import (
 )
 
 // Predicate types the signer writes. Each source has a closed list: reports of
-// the scanner give the first three, verdicts of the verifier the others.
+// the scanner give the first five, verdicts of the verifier the others.
 const (
 	PredicateSPDX       = "https://spdx.dev/Document"
+	PredicateCycloneDX  = "https://cyclonedx.org/bom"
 	PredicateVulnsV02   = "https://in-toto.io/attestation/vulns/v0.2"
 	PredicateCosignVuln = "https://cosign.sigstore.dev/attestation/vuln/v1"
+	PredicateReference  = "https://in-toto.io/attestation/reference/v0.1"
 	PredicateVSA        = "https://slsa.dev/verification_summary/v1"
 	PredicateOpenVEX    = "https://openvex.dev/ns"
 )
@@ -85,19 +87,24 @@ func Digest(b []byte) string {
 }
 
 // Evidence builds the predicates for one platform manifest from its report and
-// its SPDX document. The vulns v0.2 predicate is left out when the report is
+// its bills of materials. The vulns v0.2 predicate is left out when the report is
 // incomplete or was made without advisories: that format cannot say so, and an
 // empty list in it means that nothing was found. The cosign form carries the
 // report with its flags and is always there.
-func Evidence(scan Scan, r Report, spdx []byte) ([]Predicate, error) {
+func Evidence(scan Scan, r Report, sboms ...SBOM) ([]Predicate, error) {
 	if scan.StartTime.IsZero() || scan.EndTime.IsZero() {
 		return nil, fmt.Errorf("scan %s has no start or end time", scan.ID)
 	}
-	if err := CheckSPDX(spdx, r.ImageDigest); err != nil {
-		return nil, err
+	var out []Predicate
+	for _, s := range sboms {
+		p, err := s.claim(r.ImageDigest)
+		if err != nil {
+			return nil, err
+		}
+		p.Time = scan.EndTime
+		out = append(out, p)
 	}
 	key := Digest(r.Canonical)
-	out := []Predicate{{Type: PredicateSPDX, ContentKey: Digest(spdx), Time: scan.EndTime, JSON: spdx}}
 	if !r.Incomplete && !r.SnapshotTime.IsZero() {
 		v, err := vulnsV02(scan, r)
 		if err != nil {

@@ -27,6 +27,8 @@ func withoutOccasion(predicateType string, raw json.RawMessage) (map[string]any,
 	case PredicateVulnsV02, PredicateCosignVuln:
 		delete(m, "metadata")
 		delete(m, "invocation")
+	case PredicateReference:
+		delete(m, "https://seaworthy.dev/index/v1")
 	case PredicateOpenVEX:
 		delete(m, "timestamp")
 		delete(m, "@id")

@@ -1,13 +1,9 @@
 package core
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 )
 
 // ErrSPDX is the cause of every document that CheckSPDX refuses.
@@ -57,12 +53,8 @@ type spdxRelationship struct {
 // checksum, as its version, or in a package URL. Errors wrap ErrSPDX.
 func CheckSPDX(doc []byte, digest string) error {
 	var d spdxDocument
-	dec := json.NewDecoder(bytes.NewReader(doc))
-	if err := dec.Decode(&d); err != nil {
+	if err := decodeOne(doc, &d); err != nil {
 		return fmt.Errorf("%w: %w", ErrSPDX, err)
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: something follows the document", ErrSPDX)
 	}
 	switch {
 	case d.Version != spdxVersion:
@@ -92,26 +84,16 @@ func CheckSPDX(doc []byte, digest string) error {
 }
 
 func (p spdxPackage) names(digest string) bool {
-	hex, ok := strings.CutPrefix(digest, "sha256:")
-	if !ok || hex == "" {
-		return false
-	}
-	if p.Version == digest {
+	if digest != "" && p.Version == digest {
 		return true
 	}
 	for _, c := range p.Checksums {
-		if c.Algorithm == "SHA256" && strings.EqualFold(c.Value, hex) {
+		if c.Algorithm == "SHA256" && isDigest(c.Value, digest) {
 			return true
 		}
 	}
 	for _, r := range p.ExternalRefs {
-		rest, ok := strings.CutPrefix(r.Locator, "pkg:oci/")
-		if !ok {
-			continue
-		}
-		_, version, _ := strings.Cut(rest, "@")
-		version, _, _ = strings.Cut(version, "?")
-		if strings.EqualFold(strings.ReplaceAll(version, "%3A", ":"), digest) {
+		if purlNames(r.Locator, digest) {
 			return true
 		}
 	}

@@ -29,6 +29,19 @@ func (w *Writer) listed(ctx context.Context, ref imageref.Ref) (map[string]regis
 	return out, nil
 }
 
+// Children returns the digests and media types of the manifests that the index
+// that ref names by digest lists. It is ErrNoSubject if there is no such index.
+func (w *Writer) Children(ctx context.Context, ref imageref.Ref) (map[string]string, error) {
+	_, raw, err := w.registry.Manifest(ctx, imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest})
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", ErrNoSubject, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the index: %w", err)
+	}
+	return core.ManifestsOf(raw)
+}
+
 // there says whether a referrer can be found and exists: some registries list
 // referrers that were deleted.
 func (w *Writer) there(ctx context.Context, ref imageref.Ref, manifest string, listed map[string]registry.Descriptor) (bool, error) {

@@ -61,6 +61,7 @@ type Writer struct {
 	log      *slog.Logger
 	now      func() time.Time
 	written  metric.Int64Counter
+	legacy   bool
 }
 
 // New returns a writer that signs with the key in use. A claim that says what is in force
@@ -274,6 +275,9 @@ func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.
 		}
 		d, err := attest.Attach(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
 		if err != nil {
+			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
+		}
+		if err := w.attachLegacy(ctx, ref, c.entry); err != nil {
 			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
 		}
 		c.entry.ManifestDigest = d.Digest

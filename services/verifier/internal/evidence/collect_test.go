@@ -369,3 +369,23 @@ func FuzzDecodeReport(f *testing.F) {
 		}
 	})
 }
+
+func TestSignedTime(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for predicateType, predicate := range map[string]string{
+		attest.PredicateCosignVuln:     `{"metadata":{"scanFinishedOn":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateVulnsV02:       `{"metadata":{"scanFinishedOn":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateSPDX:           `{"creationInfo":{"created":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateCycloneDX:      `{"metadata":{"timestamp":"2026-03-01T12:00:00Z"}}`,
+		attest.PredicateOpenVEX:        `{"timestamp":"2026-03-01T12:00:00Z"}`,
+		attest.PredicateSLSAProvenance: `{"runDetails":{"metadata":{"finishedOn":"2026-03-01T12:00:00Z"}}}`,
+	} {
+		if got := signedTime(predicateType, json.RawMessage(predicate)); !got.Equal(at) {
+			t.Errorf("%s: %s, want %s", predicateType, got, at)
+		}
+		if got := signedTime(predicateType, json.RawMessage(`{}`)); !got.IsZero() {
+			t.Errorf("%s states no time, got %s", predicateType, got)
+		}
+	}
+}

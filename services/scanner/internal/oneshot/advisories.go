@@ -1,0 +1,41 @@
+package oneshot
+
+import (
+	"fmt"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+// Advisories builds a snapshot of the OSV records, the KEV catalogue and the EPSS
+// scores in files, archives and directories. It returns the number of records that
+// could not be used, and the first of them in words.
+func Advisories(paths []string, maxRecords int) (snapshot core.Matcher, rejected []string, err error) {
+	b := advisory.NewBuilder(maxRecords)
+	for r, err := range osvfiles.Records(paths) {
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case r.Err != nil:
+			return nil, nil, fmt.Errorf("%s: %w", r.Name, r.Err)
+		case r.CSV != nil:
+			err = b.SetEPSS(r.CSV)
+		case advisory.IsKEV(r.JSON):
+			err = b.SetKEV(r.JSON)
+		default:
+			err = b.Add(r.Name, r.JSON)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
+	s, err := b.Build()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range b.Rejected() {
+		rejected = append(rejected, r.Name+": "+r.Message)
+	}
+	return s, rejected, nil
+}
