@@ -333,9 +333,25 @@ func TestPush(t *testing.T) {
 	if err := json.Unmarshal(sbom, &bom); err != nil || bom.BOMFormat != "CycloneDX" || len(bom.Components) != 4 {
 		t.Errorf("SBOM %v: %s", err, sbom)
 	}
-	_, err = operator.ListAffectedImages(t.Context(), &scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464"})
-	if apierr.From(err).Code() != codes.Unimplemented {
-		t.Errorf("ListAffectedImages: %v", err)
+	affected, err := operator.ListAffectedImages(t.Context(), &scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464"})
+	if err != nil || len(affected.GetImages()) != 1 || affected.GetImages()[0].GetTag() != "v1" || affected.GetImages()[0].GetDigest() != digest ||
+		len(affected.GetAffected()) != 1 || affected.GetAffected()[0].GetImageDigest() != digest || len(affected.GetAffected()[0].GetFindings()) != 1 {
+		t.Errorf("ListAffectedImages: %v, %v", affected, err)
+	}
+	for _, c := range []struct {
+		req  *scannerv1.ListAffectedImagesRequest
+		code codes.Code
+	}{
+		{&scannerv1.ListAffectedImagesRequest{}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464", Purl: "pkg:apk/alpine/busybox"}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{Purl: "no purl"}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-1999-0001"}, codes.NotFound},
+		{&scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464", PageToken: "x"}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{Purl: "pkg:apk/alpine/busybox"}, codes.OK},
+	} {
+		if _, err := operator.ListAffectedImages(t.Context(), c.req); err != nil && apierr.From(err).Code() != c.code || err == nil && c.code != codes.OK {
+			t.Errorf("ListAffectedImages %v: %v", c.req, err)
+		}
 	}
 	if _, err := c.ScanImage(t.Context(), &scannerv1.ScanImageRequest{Image: ref}); apierr.From(err).Code() != codes.PermissionDenied {
 		t.Errorf("ScanImage by the signer: %v", err)
