@@ -9,6 +9,7 @@ import (
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -262,6 +263,49 @@ func (f *fleet) degraded(v *verifier, want string) {
 		case <-ctx.Done():
 			f.t.Fatalf("readiness of the policies: %v, want %q", err, want)
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// TestEnvironment asks for the verdict of an image in several environments.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	text := strings.Replace(document("prod-only", "**", "false"), "  rules:", "  environments: [prod]\n  rules:", 1) + "---\n" +
+		strings.Replace(document("everywhere", "**", "true"), "  rules:", "  environments: [dev, prod]\n  rules:", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.cfg.Policies.Files = []string{file}
+	v := f.start()
+	image := f.judged("team/app")
+	for range 2 { // read, and from memory
+		for environment, want := range map[string]verifierv1.Verdict_State{
+			"": verifierv1.Verdict_STATE_FAIL, "prod": verifierv1.Verdict_STATE_FAIL, "dve": verifierv1.Verdict_STATE_FAIL, "dev": verifierv1.Verdict_STATE_PASS,
+		} {
+			one, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: message(image), Environment: environment})
+			if err != nil || one.GetVerdict().GetState() != want {
+				t.Errorf("%q: %v, %v", environment, one, err)
+			}
+			many, err := v.verdicts.BatchGetVerdicts(t.Context(), &verifierv1.BatchGetVerdictsRequest{
+				Images: []*typev1.ImageRef{message(image), message(image)}, Environment: environment,
+			})
+			if err != nil || len(many.GetVerdicts()) != 2 || many.GetVerdicts()[1].GetState() != want {
+				t.Errorf("%q in a batch: %v, %v", environment, many, err)
+			}
+		}
+	}
+	waited, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: message(image), Environment: "dev", Wait: true})
+	if err != nil || waited.GetVerdict().GetState() != verifierv1.Verdict_STATE_PASS || waited.GetVerdict().GetEnvironment() != "dev" {
+		t.Errorf("waiting: %v, %v", waited, err)
+	}
+	for name, req := range map[string]*verifierv1.GetVerdictRequest{
+		"no name":       {Image: message(image), Environment: "Prod!"},
+		"no repository": {Image: &typev1.ImageRef{Digest: image.Digest}, Environment: "dev"},
+	} {
+		if _, err := v.verdicts.GetVerdict(t.Context(), req); !apierr.HasReason(err, "INVALID_ARGUMENT") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
