@@ -8,9 +8,12 @@ import "time"
 
 // Facts is everything a rule can see of one platform manifest.
 type Facts struct {
-	Image        *Image
-	Packages     []Package
-	Findings     []Finding
+	Image    *Image
+	Packages []Package
+	// Findings that affect the image, as far as anybody knows.
+	Findings []Finding
+	// Suppressed are findings that do not, by a VEX statement.
+	Suppressed   []Finding
 	Attestations []Attestation
 	Advisories   Advisories
 	Now          time.Time
@@ -80,7 +83,9 @@ type Finding struct {
 	Purl string `cel:"purl"`
 	// FixedVersions is empty if there is no fix.
 	FixedVersions []string `cel:"fixed_versions"`
-	Location      string   `cel:"location"`
+	// VexStatus is that of the newest VEX statement about it; empty if there is none.
+	VexStatus string `cel:"vex_status" json:"-"`
+	Location  string `cel:"location"`
 }
 
 // Attestation is one verified attestation.
@@ -90,6 +95,10 @@ type Attestation struct {
 	ManifestDigest string `cel:"manifest_digest"`
 	// KeyID is the key that it verified against.
 	KeyID string `cel:"key_id"`
+	// Signer is the subject of the certificate, or the key if it is signed with one.
+	Signer string `cel:"signer" json:",omitempty"`
+	// Issuer vouched for the subject of the certificate; empty for a key.
+	Issuer string `cel:"issuer" json:",omitempty"`
 	// SignTime is when it was signed, as far as it is proven or stated.
 	SignTime time.Time `cel:"sign_time"`
 	// Predicate is the decoded predicate, as JSON has it. Empty for scan reports
@@ -142,6 +151,8 @@ type PlatformEvidence struct {
 	// Attestations verified, at most one a predicate type and key: the newest.
 	Attestations []Attestation
 	Rejected     []Rejected
+	// VEX holds the documents of trusted authors that are attached.
+	VEX []VexDocument `json:",omitempty"`
 	// NotBefore is the signing time of the newest report that was judged before. An
 	// older report is a replay: somebody took the newer one away.
 	NotBefore time.Time

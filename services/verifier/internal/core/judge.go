@@ -24,7 +24,12 @@ type Input struct {
 	Policies []Policy
 	// Exceptions there are; Judge takes those that match and have not ended.
 	Exceptions []Exception
-	Now        time.Time
+	// VEX finds the statements of imported documents.
+	VEX VexIndex
+	Now time.Time
+	// OnVexMismatch, if set, is told of every VEX statement about a vulnerability
+	// that was found which had no effect, and why.
+	OnVexMismatch func(VexMismatch)
 }
 
 // Judge evaluates the policies that match the image on every platform. Whatever
@@ -35,6 +40,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	policies := matching(in.Policies, in.Image)
 	var ends deadline
 	used := map[string]ExceptionUse{}
+	var vex []VexUse
 	for i := range in.Platforms {
 		j := platformJudge{in: in, evidence: &in.Platforms[i], ends: &ends, used: used}
 		pv := j.judge(ctx, policies)
@@ -44,6 +50,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 		v.Platforms = append(v.Platforms, pv)
 		v.State = Worse(v.State, pv.State)
 		v.Reasons = append(v.Reasons, j.reasons...)
+		vex = append(vex, j.vex...)
 	}
 	if len(in.Platforms) == 0 {
 		v.State = StateUnknown
@@ -57,6 +64,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		v.Exceptions = append(v.Exceptions, used[name])
 	}
+	v.VEX, v.VEXCount = vexUses(vex)
 	return v, nil
 }
 
@@ -100,6 +108,8 @@ type platformJudge struct {
 	exceptions []Exception
 	// used collects, by name, those that the verdict rests on.
 	used map[string]ExceptionUse
+	// vex are findings that do not affect the manifest.
+	vex []VexUse
 }
 
 func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVerdict {
@@ -139,6 +149,7 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 		pv.State = StateUnknown
 	}
 	facts := j.facts()
+	pv.Inputs.VexDigests = j.applyVex(facts)
 	for i := range policies {
 		r := j.policy(ctx, &policies[i], facts)
 		pv.State = Worse(pv.State, r.State)

@@ -47,6 +47,7 @@ func newEnv() (*cel.Env, error) {
 		cel.Variable("image", object(core.Image{})),
 		cel.Variable("packages", cel.ListType(object(core.Package{}))),
 		cel.Variable("findings", cel.ListType(object(core.Finding{}))),
+		cel.Variable("suppressed_findings", cel.ListType(object(core.Finding{}))),
 		cel.Variable("attestations", cel.ListType(object(core.Attestation{}))),
 		cel.Variable("advisories", object(core.Advisories{})),
 		cel.Variable("now", cel.TimestampType),
@@ -88,7 +89,7 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 		switch path[0] {
 		case "packages":
 			return upTo(MaxPackages)
-		case "findings":
+		case "findings", "suppressed_findings":
 			return upTo(MaxFindings)
 		}
 	}
@@ -113,12 +114,13 @@ type check struct {
 // items.
 func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, error) {
 	vars := map[string]any{
-		"image":        f.Image,
-		"packages":     f.Packages,
-		"findings":     f.Findings,
-		"attestations": f.Attestations,
-		"advisories":   &f.Advisories,
-		"now":          f.Now,
+		"image":               f.Image,
+		"packages":            f.Packages,
+		"findings":            f.Findings,
+		"suppressed_findings": f.Suppressed,
+		"attestations":        f.Attestations,
+		"advisories":          &f.Advisories,
+		"now":                 f.Now,
 	}
 	out, _, err := c.holds.ContextEval(ctx, vars)
 	if err != nil {
