@@ -15,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/affected"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/archive"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -77,7 +78,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	puller := pull.New(client)
-	extractor, err := extract.New(puller, cfg.Limits, cfg.Scan.Layers)
+	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{SkipSecrets: !cfg.Scan.Secrets})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +107,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("grpc: %w", err)
 	}
 	server.Register(s.server, server.Deps{
-		Store: db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
+		Affected: &affected.Finder{Store: db, Reports: reports, Advisories: keeper},
+		Store:    db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
 		Now: d.Now, WatchInterval: watchInterval,
 	})
 	return s, nil

@@ -42,7 +42,19 @@ type fakeScanner struct {
 	snapshot *scannerv1.SnapshotInfo
 	imported []*scannerv1.ImportSnapshotRequest
 	answer   *scannerv1.ImportSnapshotResponse
+	affected []*scannerv1.ListAffectedImagesResponse
 	err      error
+}
+
+func (s *fakeScanner) ListAffectedImages(_ context.Context, req *scannerv1.ListAffectedImagesRequest) (*scannerv1.ListAffectedImagesResponse, error) {
+	s.record(req)
+	if s.err != nil {
+		return nil, s.err
+	}
+	if req.GetPageToken() == "" {
+		return s.affected[0], nil
+	}
+	return s.affected[1], nil
 }
 
 func (s *fakeScanner) ScanImage(_ context.Context, req *scannerv1.ScanImageRequest) (*scannerv1.ScanImageResponse, error) {

@@ -645,7 +645,10 @@ type PlatformVerdict struct {
 	// Outcome per policy, ordered by name.
 	Policies []*PolicyResult `protobuf:"bytes,4,rep,name=policies,proto3" json:"policies,omitempty"`
 	// What the verdict was made from.
-	Inputs        *Inputs `protobuf:"bytes,5,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	Inputs *Inputs `protobuf:"bytes,5,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	// The evidence by itself makes it UNKNOWN, whatever policies say. Only told where a
+	// policy asks for some environments alone.
+	Unsound       bool `protobuf:"varint,6,opt,name=unsound,proto3" json:"unsound,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -713,6 +716,13 @@ func (x *PlatformVerdict) GetInputs() *Inputs {
 		return x.Inputs
 	}
 	return nil
+}
+
+func (x *PlatformVerdict) GetUnsound() bool {
+	if x != nil {
+		return x.Unsound
+	}
+	return false
 }
 
 // PolicyResult is the outcome of one policy.
@@ -1129,13 +1139,14 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
 	"\x06policy\x18\x03 \x01(\tR\x06policy\x12\x12\n" +
 	"\x04rule\x18\x04 \x01(\tR\x04rule\x12'\n" +
-	"\x0fplatform_digest\x18\x05 \x01(\tR\x0eplatformDigest\"\x96\x02\n" +
+	"\x0fplatform_digest\x18\x05 \x01(\tR\x0eplatformDigest\"\xb0\x02\n" +
 	"\x0fPlatformVerdict\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x127\n" +
 	"\bplatform\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.PlatformR\bplatform\x12:\n" +
 	"\x05state\x18\x03 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x12?\n" +
 	"\bpolicies\x18\x04 \x03(\v2#.seaworthy.verifier.v1.PolicyResultR\bpolicies\x125\n" +
-	"\x06inputs\x18\x05 \x01(\v2\x1d.seaworthy.verifier.v1.InputsR\x06inputs\"\xe4\x01\n" +
+	"\x06inputs\x18\x05 \x01(\v2\x1d.seaworthy.verifier.v1.InputsR\x06inputs\x12\x18\n" +
+	"\aunsound\x18\x06 \x01(\bR\aunsound\"\xe4\x01\n" +
 	"\fPolicyResult\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12#\n" +
 	"\rpolicy_digest\x18\x02 \x01(\tR\fpolicyDigest\x12:\n" +

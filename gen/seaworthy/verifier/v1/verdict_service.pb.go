@@ -166,7 +166,8 @@ type GetVerdictRequest struct {
 	Wait bool `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Environment that asks, 1 to 63 lower-case letters, digits and dashes: policies
 	// of other environments do not count. Empty, or a name that no policy of the image
-	// knows: every policy counts, so that a misspelt name gets no milder answer.
+	// knows: every policy counts, so that a misspelt name gets no milder answer. With an
+	// environment the image needs registry and repository.
 	Environment string `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
 	// Ask the registry what the tag means now, instead of the last push. What it said
 	// is used again for 5 seconds. Without effect if the image names a digest.

@@ -52,6 +52,9 @@ type PlatformVerdict struct {
 	State    State
 	Policies []PolicyResult
 	Inputs   Inputs
+	// Unsound tells that the evidence by itself makes it UNKNOWN. It is only told where
+	// a policy asks for some environments alone.
+	Unsound bool
 }
 
 // Inputs name what a verdict was made from.
@@ -74,8 +77,10 @@ type Inputs struct {
 type PolicyResult struct {
 	Policy string
 	Digest string
-	State  State
-	Rules  []RuleResult
+	// Environments that ask for the policy; none is every environment.
+	Environments []string
+	State        State
+	Rules        []RuleResult
 }
 
 // RuleResult is the outcome of one rule.

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -228,7 +227,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		ours: v.PredicateType == attest.PredicateVSA || attest.IsPublishedException(v.Statement),
 		attestation: core.Attestation{
 			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
-			Signer: cmp.Or(v.Identity, v.KeyID), Issuer: v.Issuer,
+			Identity: v.Identity, Issuer: v.Issuer,
 			SignTime:  signedTime(v.PredicateType, v.Predicate),
 			Predicate: decoded(v.PredicateType, v.Predicate),
 		},
@@ -261,7 +260,7 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 		}
 		return strings.Compare(a.attestation.ManifestDigest, b.attestation.ManifestDigest)
 	})
-	type source struct{ predicateType, key string }
+	type source struct{ predicateType, key, identity, issuer string }
 	seen := map[source]bool{}
 	for _, f := range found {
 		if f.rejected != "" {
@@ -270,7 +269,7 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 			})
 			continue
 		}
-		s := source{f.predicateType, f.attestation.KeyID}
+		s := source{f.predicateType, f.attestation.KeyID, f.attestation.Identity, f.attestation.Issuer}
 		if f.ours || f.vex != nil || seen[s] {
 			continue
 		}

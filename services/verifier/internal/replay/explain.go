@@ -61,11 +61,12 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 		return Explanation{Missing: l.missing}, nil
 	}
 	var mismatches []core.VexMismatch
-	again, err := judge(ctx, verdictpb.Ref(recorded.GetImage()), platforms, rules, recorded.GetEvaluateTime().AsTime(), func(m core.VexMismatch) {
+	rules.onVexMismatch = func(m core.VexMismatch) {
 		if len(mismatches) < core.MaxVexMismatches {
 			mismatches = append(mismatches, m)
 		}
-	})
+	}
+	again, err := Judge(ctx, verdictpb.Ref(recorded.GetImage()), platforms, rules, recorded.GetEvaluateTime().AsTime())
 	if err != nil {
 		return Explanation{}, err
 	}

@@ -20,6 +20,8 @@ type Rules struct {
 	// VEX are the imported documents; SetVex sets it.
 	VEX []Vex
 	vex core.VexIndex
+	// onVexMismatch, if set, is told of VEX statements without effect.
+	onVexMismatch func(core.VexMismatch)
 	// Revision of the store's rules that these are.
 	Revision int64
 }
@@ -64,17 +66,18 @@ type Judged struct {
 	Documents []record.Document
 }
 
-// Judge makes the verdict of an image and records its inputs.
-func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (Judged, error) {
-	return judge(ctx, image, platforms, rules, now, nil)
-}
-
-func judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time, onVexMismatch func(core.VexMismatch)) (Judged, error) {
-	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), VEX: rules.vex, Now: now, OnVexMismatch: onVexMismatch}
+// Verdict makes the verdict of an image and records nothing.
+func Verdict(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (core.Verdict, error) {
+	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), VEX: rules.vex, Now: now, OnVexMismatch: rules.onVexMismatch}
 	for _, e := range rules.Exceptions {
 		in.Exceptions = append(in.Exceptions, e.Exception)
 	}
-	v, err := core.Judge(ctx, in)
+	return core.Judge(ctx, in)
+}
+
+// Judge makes the verdict of an image and records its inputs.
+func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (Judged, error) {
+	v, err := Verdict(ctx, image, platforms, rules, now)
 	if err != nil {
 		return Judged{}, err
 	}

@@ -140,8 +140,9 @@ func Reason(r core.Reason) *verifierv1.Reason {
 
 func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 	m := &verifierv1.PlatformVerdict{
-		Digest: p.Digest,
-		State:  verifierv1.Verdict_State(p.State),
+		Digest:  p.Digest,
+		State:   verifierv1.Verdict_State(p.State),
+		Unsound: p.Unsound,
 		Inputs: &verifierv1.Inputs{
 			AdvisorySnapshotDigest: p.Inputs.AdvisoryDigest,
 			AdvisoryDataTime:       timestamp(p.Inputs.AdvisoryTime),
@@ -160,7 +161,7 @@ func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 		})
 	}
 	for _, pol := range p.Policies {
-		pr := &verifierv1.PolicyResult{Policy: pol.Policy, PolicyDigest: pol.Digest, State: verifierv1.Verdict_State(pol.State)}
+		pr := &verifierv1.PolicyResult{Policy: pol.Policy, PolicyDigest: pol.Digest, State: verifierv1.Verdict_State(pol.State), Environments: pol.Environments}
 		for _, r := range pol.Rules {
 			pr.Rules = append(pr.Rules, &verifierv1.RuleResult{
 				Rule: r.Rule, Outcome: verifierv1.RuleResult_Outcome(r.Outcome), Message: r.Message,
