@@ -38,6 +38,8 @@ func TestTopology_Validate(t *testing.T) {
 		"foreign subject":          {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Subjects = []string{subjectAudit} }, "is not of stream"},
 		"locks twice":              {func(t *eventbus.Topology) { t.Locks[0].Name = "JOBS" }, "defined twice"},
 		"locks of nobody":          {func(t *eventbus.Topology) { t.Locks[0].Owner = "" }, "an owner"},
+		"objects twice":            {func(t *eventbus.Topology) { t.Objects = append(t.Objects, t.Objects[0]) }, "defined twice"},
+		"objects of nobody":        {func(t *eventbus.Topology) { t.Objects[0].Owner = "" }, "an owner"},
 		"short lease":              {func(t *eventbus.Topology) { t.Locks[0].Lease = time.Millisecond }, "lease"},
 		"no backoff":               {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Backoff = nil }, "Backoff"},
 		"no dead letter, interest": {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].NoDeadLetter = true }, "must keep messages"},
