@@ -86,6 +86,10 @@ check: lint ## Everything that must stay true besides the tests
 test-interop: build demo-images $(BIN)/cosign ## Verify what we sign with the real cosign
 	@SEAWORTHY_COSIGN=$(BIN)/cosign go test -count=1 -run Interop -timeout 15m -v ./tests/interop/... ./services/signer/app
 
+.PHONY: test-interop-all
+test-interop-all: build demo-images $(BIN)/cosign $(BIN)/oras $(BIN)/regctl ## The same, and read it with oras and regctl too
+	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_ORAS=$(BIN)/oras SEAWORTHY_REGCTL=$(BIN)/regctl go test -count=1 -run Interop -timeout 15m -v ./tests/interop/... ./services/signer/app
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@tools/scripts/fuzz $(FUZZTIME)
@@ -111,6 +115,12 @@ $(BIN)/golangci-lint: tools/lint/go.mod
 	@touch $@
 $(BIN)/nats-server: tools/nats/go.mod
 	@GOWORK=off GOBIN=$(BIN) go -C tools/nats install tool
+	@touch $@
+$(BIN)/oras: tools/oras/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/oras install tool
+	@touch $@
+$(BIN)/regctl: tools/regclient/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/regclient install tool
 	@touch $@
 $(BIN)/cosign: tools/cosign/go.mod
 	@GOWORK=off GOBIN=$(BIN) go -C tools/cosign install tool

@@ -31,7 +31,7 @@ func TestEnvelope(t *testing.T) {
 	if err != nil || string(again) != string(raw) {
 		t.Error("the same bundle gave another envelope")
 	}
-	certified, err := marshalBundle(newSigstore(t).attested(t, testStatement(), true, time.Now()))
+	certified, err := Marshal(newSigstore(t).attested(t, testStatement(), true, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

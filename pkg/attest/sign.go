@@ -30,6 +30,16 @@ import (
 // For cosign to verify it the key must be ECDSA P-256, Ed25519 or RSA: cosign
 // v3.1 verifies P-384 and P-521 keys with SHA-256 instead of the curve's hash.
 func Sign(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Statement) ([]byte, error) {
+	b, err := Draft(ctx, s, pub, st)
+	if err != nil {
+		return nil, err
+	}
+	return Marshal(b)
+}
+
+// Draft makes a bundle as Sign does, before it is written down: certificate, log
+// entries and timestamps can be put into its verification material.
+func Draft(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Statement) (*protobundle.Bundle, error) {
 	payload, err := MarshalStatement(st)
 	if err != nil {
 		return nil, err
@@ -51,7 +61,7 @@ func Sign(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Stat
 	if err := verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(pae)); err != nil {
 		return nil, fmt.Errorf("%w: the signer does not fit its public key: %w", ErrBadSignature, err)
 	}
-	return marshalBundle(&protobundle.Bundle{
+	return &protobundle.Bundle{
 		MediaType: BundleMediaType,
 		VerificationMaterial: &protobundle.VerificationMaterial{
 			Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: hint}},
@@ -60,11 +70,12 @@ func Sign(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Stat
 			Payload: payload, PayloadType: PayloadType,
 			Signatures: []*protodsse.Signature{{Sig: sig}},
 		}},
-	})
+	}, nil
 }
 
-// marshalBundle gives the bundle's JSON without the random spaces that protojson puts in.
-func marshalBundle(b *protobundle.Bundle) ([]byte, error) {
+// Marshal gives a bundle's JSON, without the random spaces that protojson puts in.
+// Over the limit is ErrTooLarge.
+func Marshal(b *protobundle.Bundle) ([]byte, error) {
 	raw, err := protojson.Marshal(b)
 	if err != nil {
 		return nil, fmt.Errorf("marshal bundle: %w", err)

@@ -4,15 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
@@ -22,6 +19,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
+	"github.com/seaworthy-dev/seaworthy/tests/internal/distribution"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/images"
 )
 
@@ -48,7 +46,7 @@ const (
 // registry, which has no referrers API: one tag lists them all. What makes them
 // take turns is the lock in NATS alone.
 func TestWriters_TwoProcessesLoseNothing(t *testing.T) {
-	host := startDistribution(t)
+	host := distribution.Start(t)
 	ref := host + "/faults/crowded"
 	digest := images.Push(t, images.Clean(t, "crowded"), ref+":1")
 	bus := eventstest.Start(t)
@@ -158,32 +156,4 @@ func writerClient(t *testing.T, host string) *registry.Client {
 	}
 	t.Cleanup(c.Close)
 	return c
-}
-
-// startDistribution runs the registry until the test ends.
-func startDistribution(t *testing.T) (host string) {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var logs strings.Builder
-	r, err := registryd.New(ctx, registryd.Config{Dir: t.TempDir(), Listener: listener, Logs: &logs})
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("registry:\n%s", logs.String())
-		}
-	})
-	return r.Addr()
 }

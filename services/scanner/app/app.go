@@ -78,7 +78,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	puller := pull.New(client)
-	extractor, err := extract.New(puller, cfg.Limits, cfg.Scan.Layers)
+	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{SkipSecrets: !cfg.Scan.Secrets})
 	if err != nil {
 		return nil, err
 	}

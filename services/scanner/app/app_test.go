@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
@@ -275,7 +276,12 @@ func TestPush(t *testing.T) {
 		t.Errorf("report: incomplete %v %v, %d packages, %d findings", r.GetIncomplete(), r.GetProblems(), r.GetPackageCount(), r.GetFindingCount())
 	}
 	facts := &scannerv1.ImageFacts{
-		User: "65532", EnvNames: []string{"PATH", "TOKEN"}, Labels: map[string]string{"a": "b"}, ExposedPorts: []string{"8080/tcp"},
+		User: "65532", EnvNames: []string{"PATH", "TOKEN"},
+		EnvSha256: map[string]string{
+			"PATH":  "808dd192d3243666b6f1ad4f9bfeca4877ee059456c40851a93937331b26014c",
+			"TOKEN": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
+		},
+		DistroEndTime: timestamppb.New(time.Date(2025, 5, 10, 0, 0, 0, 0, time.UTC)), Labels: map[string]string{"a": "b"}, ExposedPorts: []string{"8080/tcp"},
 		DistroId: "alpine", DistroVersion: "3.18.0",
 	}
 	if diff := cmp.Diff(facts, r.GetFacts(), protocmp.Transform(), protocmp.IgnoreFields(&scannerv1.ImageFacts{}, "layers", "create_time")); diff != "" {

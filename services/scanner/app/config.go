@@ -35,6 +35,8 @@ type ScanConfig struct {
 	Layers int `yaml:"layers"`
 	// Timeout bounds one attempt.
 	Timeout time.Duration `yaml:"timeout"`
+	// Secrets tells whether credentials are looked for.
+	Secrets bool `yaml:"secrets"`
 }
 
 // AdvisoriesConfig says where advisories come from.
@@ -63,7 +65,7 @@ func Default() Config {
 	common.Server.MaxMessage = maxMessage
 	return Config{
 		Config:     common,
-		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute},
+		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true},
 		Limits:     extract.DefaultLimits(),
 		Advisories: AdvisoriesConfig{RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
 	}

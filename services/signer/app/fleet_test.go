@@ -179,12 +179,7 @@ func (f *fleet) start() {
 		f.t.Fatal(err)
 	}
 	f.address = listener.Addr().String()
-	telemetry := obs.Discard(events.Signer)
-	a, err := app.New(f.t.Context(), f.cfg, service.Deps{
-		Config: f.cfg.Config, Name: events.Signer, Telemetry: telemetry,
-		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Signer)), Bus: f.BusWith(events.Signer, telemetry),
-		DB: f.db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
-	})
+	a, err := app.New(f.t.Context(), f.cfg, f.deps(listener))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -214,11 +209,37 @@ func (f *fleet) dial(id string) *grpc.ClientConn {
 }
 
 // roots are what the signer itself says is to be trusted.
+func (f *fleet) deps(listener net.Listener) service.Deps {
+	telemetry := obs.Discard(events.Signer)
+	return service.Deps{
+		Config: f.cfg.Config, Name: events.Signer, Telemetry: telemetry,
+		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Signer)), Bus: f.BusWith(events.Signer, telemetry),
+		DB: f.db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
+	}
+}
+
+// tryStart is for signers that do not start.
+func (f *fleet) tryStart() error {
+	f.t.Helper()
+	_, err := app.New(f.t.Context(), f.cfg, f.deps(nil))
+	return err
+}
+
 func (f *fleet) roots() attest.TrustRoots {
 	f.t.Helper()
 	var roots attest.TrustRoots
-	for _, k := range f.trustBundle().GetKeys() {
+	bundle := f.trustBundle()
+	for _, k := range bundle.GetKeys() {
 		roots.Keys = append(roots.Keys, trusted(f.t, k))
+	}
+	for _, i := range bundle.GetIdentities() {
+		roots.Identities = append(roots.Identities, attest.TrustedIdentity{
+			ID: i.GetName(), Issuer: i.GetIssuer(), Subject: i.GetSubject(), RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(),
+		})
+	}
+	var err error
+	if roots.Sigstore, err = attest.ParseSigstoreRoot([]byte(bundle.GetTrustedRootJson())); err != nil {
+		f.t.Fatal(err)
 	}
 	return roots
 }

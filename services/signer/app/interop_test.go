@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 )
 
 // TestInterop_CosignVerifies has the real cosign verify all that the signer
@@ -24,13 +25,16 @@ func TestInterop_CosignVerifies(t *testing.T) {
 		t.Skip("SEAWORTHY_COSIGN is not set")
 	}
 	for _, algorithm := range []keystore.Algorithm{keystore.ECDSAP256, keystore.Ed25519} {
-		t.Run(string(algorithm), func(t *testing.T) { cosignVerifies(t, cosign, algorithm) })
+		t.Run(string(algorithm), func(t *testing.T) { cosignVerifies(t, cosign, algorithm, false) })
 	}
+	t.Run("referrers API", func(t *testing.T) { cosignVerifies(t, cosign, keystore.ECDSAP256, true) })
 }
 
-func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
+func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm, referrersAPI bool) {
 	t.Helper()
 	f := newFleet(t)
+	f.registry = registrytest.Start(t, referrersAPI)
+	f.cfg.Registry.Config = f.registry.Config()
 	f.cfg.Keystore.Dir, f.cfg.Keystore.Algorithm, f.cfg.Keystore.Generate = t.TempDir(), algorithm, true
 	f.cfg.Registry.LegacyAttTag = true
 	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}

@@ -2,6 +2,8 @@ package core
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -217,12 +219,16 @@ type jsonConfig struct {
 	} `json:"config"`
 }
 
-// ParseConfig reads the facts and the platform out of an image's configuration.
-// Only names of environment variables are kept: values may be secrets.
-func ParseConfig(content []byte) (Facts, Platform, error) {
+// Environment is what a configuration sets: values by name, the last one of a name.
+type Environment map[string]string
+
+// ParseConfig reads the facts, the platform and the environment out of an image's
+// configuration. The facts have no value of the environment but its hash: values may
+// be secrets.
+func ParseConfig(content []byte) (Facts, Platform, Environment, error) {
 	var j jsonConfig
 	if err := json.Unmarshal(content, &j); err != nil {
-		return Facts{}, Platform{}, NewFault(ReasonNotAnImage, "the image's configuration cannot be read").WithCause(err)
+		return Facts{}, Platform{}, nil, NewFault(ReasonNotAnImage, "the image's configuration cannot be read").WithCause(err)
 	}
 	f := Facts{
 		User:       j.Config.User,
@@ -235,13 +241,21 @@ func ParseConfig(content []byte) (Facts, Platform, error) {
 		f.ExposedPorts = append(f.ExposedPorts, p)
 	}
 	slices.Sort(f.ExposedPorts)
+	env := Environment{}
 	for _, e := range j.Config.Env {
-		name, _, _ := strings.Cut(e, "=")
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	for name, value := range env {
 		f.EnvNames = append(f.EnvNames, name)
+		if f.EnvSHA256 == nil {
+			f.EnvSHA256 = make(map[string]string, len(env))
+		}
+		sum := sha256.Sum256([]byte(value))
+		f.EnvSHA256[name] = hex.EncodeToString(sum[:])
 	}
 	slices.Sort(f.EnvNames)
-	f.EnvNames = slices.Compact(f.EnvNames)
-	return f, Platform{OS: clip(j.OS), Architecture: clip(j.Architecture), Variant: clip(j.Variant)}, nil
+	return f, Platform{OS: clip(j.OS), Architecture: clip(j.Architecture), Variant: clip(j.Variant)}, env, nil
 }
 
 // clip bounds text from outside that goes into a message or a column, and takes

@@ -15,11 +15,18 @@ func Domain(r *scannerv1.Report) *core.Report {
 		Facts: core.Facts{
 			User: f.GetUser(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(), ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
 			Labels: f.GetLabels(), Distro: core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()}, Layers: f.GetLayers(),
+			EnvSHA256: f.GetEnvSha256(), SetuidFiles: f.GetSetuidFiles(), PackageManagers: f.GetPackageManagers(), Shells: f.GetShells(),
 		},
 		Snapshot: core.SnapshotInfo{
 			Digest: s.GetDigest(), AdvisoryCount: s.GetAdvisoryCount(), RejectedCount: s.GetRejectedCount(), Ecosystems: s.GetEcosystems(),
 		},
 		ScannerURI: r.GetScanner().GetUri(), ScannerVersion: r.GetScanner().GetVersion(), Problems: r.GetProblems(),
+	}
+	for _, s := range f.GetSecrets() {
+		out.Facts.Secrets = append(out.Facts.Secrets, core.Secret{Kind: s.GetKind(), Location: s.GetLocation(), LayerDigest: s.GetLayerDigest()})
+	}
+	if f.GetDistroEndTime() != nil {
+		out.Facts.DistroEnd = f.GetDistroEndTime().AsTime()
 	}
 	if f.GetCreateTime() != nil {
 		out.Facts.Created = f.GetCreateTime().AsTime()

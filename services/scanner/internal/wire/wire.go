@@ -56,10 +56,15 @@ func finding(f *core.Finding) *scannerv1.Finding {
 }
 
 func facts(f core.Facts) *scannerv1.ImageFacts {
-	return &scannerv1.ImageFacts{
+	out := &scannerv1.ImageFacts{
 		User: f.User, Entrypoint: f.Entrypoint, Cmd: f.Cmd, ExposedPorts: f.ExposedPorts, EnvNames: f.EnvNames,
 		Labels: f.Labels, CreateTime: Time(f.Created), DistroId: f.Distro.ID, DistroVersion: f.Distro.Version, Layers: f.Layers,
+		DistroEndTime: Time(f.DistroEnd), EnvSha256: f.EnvSHA256, SetuidFiles: f.SetuidFiles, PackageManagers: f.PackageManagers, Shells: f.Shells,
 	}
+	for _, s := range f.Secrets {
+		out.Secrets = append(out.Secrets, &scannerv1.Secret{Kind: s.Kind, Location: s.Location, LayerDigest: s.LayerDigest})
+	}
+	return out
 }
 
 // Snapshot maps the name of a snapshot.

@@ -46,13 +46,18 @@ type Judged struct {
 	Documents []record.Document
 }
 
-// Judge makes the verdict of an image and records its inputs.
-func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (Judged, error) {
+// Verdict makes the verdict of an image and records nothing.
+func Verdict(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (core.Verdict, error) {
 	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), Now: now}
 	for _, e := range rules.Exceptions {
 		in.Exceptions = append(in.Exceptions, e.Exception)
 	}
-	v, err := core.Judge(ctx, in)
+	return core.Judge(ctx, in)
+}
+
+// Judge makes the verdict of an image and records its inputs.
+func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (Judged, error) {
+	v, err := Verdict(ctx, image, platforms, rules, now)
 	if err != nil {
 		return Judged{}, err
 	}
