@@ -66,8 +66,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	keeper := snapshots.New(db, files, d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
-	if err := keeper.Refresh(ctx); err != nil {
+	keeper := snapshots.New(db, files, snapshots.NewObjects(d.Bus), d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
+	if err := keeper.Start(ctx); err != nil {
 		return nil, fmt.Errorf("load advisories: %w", err)
 	}
 	if err := keeper.Seed(ctx, cfg.Advisories.Seed); err != nil {
