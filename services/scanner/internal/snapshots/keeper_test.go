@@ -323,7 +323,7 @@ func TestFollow(t *testing.T) {
 func TestShared(t *testing.T) {
 	s := open(t)
 	down := errors.New("down")
-	s.Memory.SetErr(down)
+	s.SetErr(down)
 	a := keeper(t, s)
 	if err := a.Seed(t.Context(), []string{"../../../../deploy/advisories"}); err != nil {
 		t.Fatal(err)
@@ -335,7 +335,7 @@ func TestShared(t *testing.T) {
 	if err := b.Start(t.Context()); err != nil || count(b) != 0 {
 		t.Errorf("start without the file: %v, %d advisories", err, count(b))
 	}
-	s.Memory.SetErr(nil)
+	s.SetErr(nil)
 	follow(t, a)
 	follow(t, b)
 	eventually(t, func() bool { return count(b) == count(a) })
