@@ -87,7 +87,8 @@ func newFleet(t *testing.T) *testFleet {
 			verifierv1.RegisterVerdictServiceServer(s, f.verifier)
 			verifierv1.RegisterExceptionServiceServer(s, fakeExceptions{verifier: f.verifier})
 			verifierv1.RegisterPolicyServiceServer(s, f.policies)
-		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.PolicyService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc),
+			verifierv1.RegisterVexServiceServer(s, fakeVex{verifier: f.verifier})
+		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.PolicyService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc, &verifierv1.VexService_ServiceDesc),
 		Notifier: f.serve("notifier", func(s grpc.ServiceRegistrar) {
 			notifierv1.RegisterDeliveryServiceServer(s, f.notifier)
 		}, &notifierv1.DeliveryService_ServiceDesc),
