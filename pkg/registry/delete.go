@@ -56,10 +56,14 @@ func (c *Client) dropFromTag(ctx context.Context, t target, digest string) error
 		return err
 	}
 	defer unlock()
+	refused := ""
 	for range maxRepairs {
 		index, err := c.readReferrersTag(ctx, t.ref)
 		if err != nil {
 			return err
+		}
+		if index.etag == refused {
+			index.etag = ""
 		}
 		if !index.has(digest) {
 			return nil
@@ -69,7 +73,11 @@ func (c *Client) dropFromTag(ctx context.Context, t target, digest string) error
 		if err != nil {
 			return &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
 		}
-		_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
+		err = c.putIndex(ctx, t, index.etag, raw)
+		if isOverwrite(err) {
+			refused = index.etag
+			continue
+		}
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
 			err = c.putWithoutDangling(ctx, t, index, err)
 		}

@@ -77,26 +77,32 @@ func (c *Client) Resolve(ctx context.Context, ref imageref.Ref) (Descriptor, err
 // registry names. The descriptor's media type is the one the document itself
 // states, if it states one; its artifact type is the manifest's.
 func (c *Client) Manifest(ctx context.Context, ref imageref.Ref) (Descriptor, []byte, error) {
+	d, raw, _, err := c.manifest(ctx, ref)
+	return d, raw, err
+}
+
+// manifest is Manifest with the headers of the answer.
+func (c *Client) manifest(ctx context.Context, ref imageref.Ref) (Descriptor, []byte, http.Header, error) {
 	const op = "get manifest"
 	t, err := c.target(op, ref)
 	if err != nil {
-		return Descriptor{}, nil, err
+		return Descriptor{}, nil, nil, err
 	}
 	name, err := t.manifestName(op)
 	if err != nil {
-		return Descriptor{}, nil, err
+		return Descriptor{}, nil, nil, err
 	}
 	resp, err := c.send(ctx, t, request{
 		op: op, method: http.MethodGet, path: "manifests/" + name,
 		header: http.Header{"Accept": {acceptManifests}}, want: []int{http.StatusOK},
 	})
 	if err != nil {
-		return Descriptor{}, nil, err
+		return Descriptor{}, nil, nil, err
 	}
 	defer resp.Body.Close()
 	raw, err := readLimited(op, ref.String(), resp.Body, int64(c.cfg.MaxManifest))
 	if err != nil {
-		return Descriptor{}, nil, err
+		return Descriptor{}, nil, nil, err
 	}
 	digest := Digest(raw)
 	want := ref.Digest
@@ -104,19 +110,19 @@ func (c *Client) Manifest(ctx context.Context, ref imageref.Ref) (Descriptor, []
 		want = resp.Header.Get("Docker-Content-Digest")
 	}
 	if want != "" && want != digest {
-		return Descriptor{}, nil, &Error{
+		return Descriptor{}, nil, nil, &Error{
 			Op: op, Where: ref.String(), kind: ErrDigestMismatch, cause: fmt.Errorf("wanted %s, the content is %s", want, digest),
 		}
 	}
 	head, err := peek(raw)
 	if err != nil {
-		return Descriptor{}, nil, &Error{Op: op, Where: ref.String(), kind: ErrMalformed, cause: err}
+		return Descriptor{}, nil, nil, &Error{Op: op, Where: ref.String(), kind: ErrMalformed, cause: err}
 	}
 	d := Descriptor{MediaType: head.MediaType, ArtifactType: head.ArtifactType, Digest: digest, Size: int64(len(raw))}
 	if d.MediaType == "" {
 		d.MediaType = mediaType(resp.Header)
 	}
-	return d, raw, nil
+	return d, raw, resp.Header, nil
 }
 
 func (t target) manifestName(op string) (string, error) {

@@ -145,6 +145,9 @@ type referrersIndex struct {
 	entries []referrersEntry
 	// annotations of the index itself.
 	annotations json.RawMessage
+	// etag is what the registry called the version that was read; empty if it does
+	// not say, or only weakly.
+	etag string
 }
 
 type referrersEntry struct {

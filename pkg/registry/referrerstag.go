@@ -29,7 +29,7 @@ func ReferrersTag(digest string) string { return strings.Replace(digest, ":", "-
 func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (referrersIndex, error) {
 	const op = "read referrers tag"
 	ref := imageref.Ref{Registry: subject.Registry, Repository: subject.Repository, Tag: ReferrersTag(subject.Digest)}
-	_, raw, err := c.Manifest(ctx, ref)
+	_, raw, header, err := c.manifest(ctx, ref)
 	if errors.Is(err, ErrNotFound) {
 		return referrersIndex{}, nil
 	}
@@ -40,12 +40,32 @@ func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (re
 	if err != nil {
 		return referrersIndex{}, &Error{Op: op, Where: ref.String(), kind: kindOfIndexError(err), cause: err}
 	}
+	index.etag = strongETag(header)
 	return index, nil
 }
 
-// listInTag makes the referrers tag of t's digest list d. The registry has no
+// strongETag is how the registry calls the version that it answered with; empty if
+// it does not say, or only weakly.
+func strongETag(h http.Header) string {
+	if tag := h.Get("ETag"); strings.HasPrefix(tag, `"`) {
+		return tag
+	}
+	return ""
+}
+
+// ifMatch is the condition that the version called etag is still there, none if
+// that is empty.
+func ifMatch(etag string) http.Header {
+	if etag == "" {
+		return http.Header{}
+	}
+	return http.Header{"If-Match": {etag}}
+}
+
+// listInTag makes the referrers tag of t's digest list d. Most registries have no
 // compare-and-swap, so a write is read back, at once and after a while, and
-// repeated until it stands. Writers of this process take turns, but do not wait
+// repeated until it stands; those that have one refuse what would overwrite
+// something newer. Writers of this process take turns, but do not wait
 // for each other's second look.
 func (c *Client) listInTag(ctx context.Context, t target, d Descriptor) error {
 	const op = "write referrers tag"
@@ -77,11 +97,15 @@ func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descr
 		return false, err
 	}
 	defer unlock()
-	written := false
+	written, refused := false, ""
 	for range maxRepairs {
 		index, err := c.readReferrersTag(ctx, t.ref)
 		if err != nil {
 			return false, err
+		}
+		if index.etag == refused {
+			// Nobody wrote in between: this registry means something else by it.
+			index.etag = ""
 		}
 		missing, err := index.add(c.written.of(key))
 		if err != nil {
@@ -97,7 +121,11 @@ func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descr
 		if err != nil {
 			return false, &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
 		}
-		_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
+		err = c.putIndex(ctx, t, index.etag, raw)
+		if isOverwrite(err) {
+			refused = index.etag
+			continue
+		}
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
 			c.written.only(key, d)
 			err = c.putWithoutDangling(ctx, t, index, err)
@@ -107,7 +135,20 @@ func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descr
 		}
 		written = true
 	}
-	return written, nil
+	return true, nil
+}
+
+// putIndex writes the referrers tag on condition that the version called etag is
+// still there, if that is not empty. Registries that know no conditions ignore it.
+func (c *Client) putIndex(ctx context.Context, t target, etag string, raw []byte) error {
+	_, err := c.putManifestIf(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw, ifMatch(etag))
+	return err
+}
+
+// isOverwrite reports whether a write was refused because others wrote before.
+func isOverwrite(err error) bool {
+	failure := new(Error)
+	return errors.As(err, &failure) && failure.StatusCode == http.StatusPreconditionFailed
 }
 
 // putWithoutDangling writes index without the entries whose manifests are gone:
@@ -156,10 +197,16 @@ func (x *referrersIndex) add(ds []Descriptor) (int, error) {
 // putManifest stores a manifest under a tag or digest. The answer's headers say
 // whether the registry understood the subject.
 func (c *Client) putManifest(ctx context.Context, t target, name, mediaType string, raw []byte) (http.Header, error) {
+	return c.putManifestIf(ctx, t, name, mediaType, raw, http.Header{})
+}
+
+// putManifestIf is putManifest with conditions in header.
+func (c *Client) putManifestIf(ctx context.Context, t target, name, mediaType string, raw []byte, header http.Header) (http.Header, error) {
 	const op = "put manifest"
+	header.Set("Content-Type", mediaType)
 	resp, err := c.send(ctx, t, request{
 		op: op, method: http.MethodPut, path: "manifests/" + name, body: raw, push: true,
-		header: http.Header{"Content-Type": {mediaType}},
+		header: header,
 		want:   []int{http.StatusCreated, http.StatusOK, http.StatusAccepted},
 	})
 	if err != nil {

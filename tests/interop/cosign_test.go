@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -32,45 +33,73 @@ var predicates = map[string]string{
 	attest.PredicateSPDX:       "spdxjson",
 	attest.PredicateCosignVuln: "vuln",
 	attest.PredicateVulnsV02:   attest.PredicateVulnsV02,
+	attest.PredicateCycloneDX:  "cyclonedx",
 	attest.PredicateVSA:        attest.PredicateVSA,
 }
 
-// TestInterop_Cosign asks the real cosign about every attestation of an image that
-// went through the real pipeline, with nothing but the public key.
-func TestInterop_Cosign(t *testing.T) {
-	cosign := os.Getenv("SEAWORTHY_COSIGN")
-	if cosign == "" {
+// cosign is the real program as somebody uses it who has a public key and the
+// trusted root of the signer.
+type cosign struct {
+	path, home, root string
+}
+
+func newCosign(t *testing.T, trustedRoot string) cosign {
+	t.Helper()
+	path := os.Getenv("SEAWORTHY_COSIGN")
+	if path == "" {
 		t.Skip("SEAWORTHY_COSIGN is not set; `make test-interop` builds cosign and sets it")
 	}
-	a := allinone.Start(t, nil)
-	image := a.Registry() + "/interop/app"
-	digest := images.Push(t, images.Clean(t, "interop"), image+":1")
-	waitForAll(t, a, digest)
+	home := t.TempDir()
+	// Without a root cosign asks its public mirror.
+	return cosign{path: path, home: home, root: write(t, home, "trusted_root.json", []byte(trustedRoot))}
+}
+
+// emptyRoot holds nothing: a key needs nothing.
+const emptyRoot = `{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`
+
+func (c cosign) run(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, c.path, args...)
+	cmd.Env = append(os.Environ(), "HOME="+c.home, "COSIGN_PASSWORD=")
+	cmd.Dir = c.home
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, errs.String())
+	}
+	return out, err
+}
+
+func (c cosign) verify(ctx context.Context, key, predicateType, image string) ([]byte, error) {
+	return c.run(ctx, "verify-attestation", "--key", key, "--type", predicateType,
+		"--trusted-root", c.root, "--insecure-ignore-tlog=true", image)
+}
+
+// TestInterop_Cosign asks the real cosign about every attestation of an image and
+// of an index that went through the real pipeline, with nothing but the public key.
+func TestInterop_Cosign(t *testing.T) {
+	if os.Getenv("SEAWORTHY_COSIGN") == "" {
+		t.Skip("SEAWORTHY_COSIGN is not set; `make test-interop` builds cosign and sets it")
+	}
+	a := allinone.Start(t, func(cfg *fleet.Config) {
+		cfg.Signer.SBOM.Formats = append(cfg.Signer.SBOM.Formats, "cyclonedx-json")
+	})
+	repository := a.Registry() + "/interop/app"
+	image := images.Push(t, images.Clean(t, "interop"), repository+":1")
+	index := images.PushIndex(t, images.Index(t, images.Clean(t, "amd64"), images.Clean(t, "arm64")), repository+":index")
+	waitForAll(t, a, image)
+	waitForAll(t, a, index)
 
 	bundle, err := a.Signer.GetTrustBundle(t.Context(), &signerv1.GetTrustBundleRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	ours := write(t, dir, "ours.pub", []byte(bundle.GetKeys()[0].GetPublicKeyPem()))
-	other := write(t, dir, "other.pub", otherKey(t))
-	// An empty trusted root: without one cosign asks its public mirror.
-	root := write(t, dir, "trusted_root.json", []byte(`{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}`))
-
-	verify := func(key, predicateType string) ([]byte, error) {
-		cmd := exec.CommandContext(t.Context(), cosign, "verify-attestation", "--key", key, "--type", predicateType,
-			"--trusted-root", root, "--insecure-ignore-tlog=true", image+"@"+digest)
-		var errs bytes.Buffer
-		cmd.Stderr = &errs
-		out, err := cmd.Output()
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, errs.String())
-		}
-		return out, err
-	}
-	for predicate, name := range predicates {
+	c := newCosign(t, bundle.GetTrustedRootJson())
+	ours := write(t, c.home, "ours.pub", []byte(bundle.GetKeys()[0].GetPublicKeyPem()))
+	other := write(t, c.home, "other.pub", otherKey(t))
+	check := func(digest, predicate, name string) {
 		t.Run(filepath.Base(predicate), func(t *testing.T) {
-			out, err := verify(ours, name)
+			out, err := c.verify(t.Context(), ours, name, repository+"@"+digest)
 			if err != nil {
 				t.Fatalf("cosign refuses it: %v", err)
 			}
@@ -82,11 +111,15 @@ func TestInterop_Cosign(t *testing.T) {
 			if got := "sha256:" + st.Subject[0].Digest["sha256"]; got != digest {
 				t.Errorf("subject %s, want %s", got, digest)
 			}
-			if _, err := verify(other, name); err == nil {
+			if _, err := c.verify(t.Context(), other, name, repository+"@"+digest); err == nil {
 				t.Error("cosign accepts it with another key")
 			}
 		})
 	}
+	for predicate, name := range predicates {
+		check(image, predicate, name)
+	}
+	check(index, attest.PredicateReference, attest.PredicateReference)
 }
 
 func waitForAll(t *testing.T, a *allinone.AllInOne, digest string) {

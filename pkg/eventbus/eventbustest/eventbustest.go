@@ -70,16 +70,22 @@ func (s *Server) URL() string { return "nats://127.0.0.1:" + strconv.Itoa(s.cfg.
 // TLS returns the identity with this SPIFFE ID, issued by the server's CA.
 func (s *Server) TLS(id string) *tlsx.Source {
 	s.tb.Helper()
+	src, err := tlsx.NewSource(s.TLSConfig(id))
+	if err != nil {
+		s.tb.Fatalf("load certificate: %v", err)
+	}
+	return src
+}
+
+// TLSConfig names the files of that identity, for another process.
+func (s *Server) TLSConfig(id string) tlsx.Config {
+	s.tb.Helper()
 	parts := strings.Split(id, "/")
 	cfg, err := s.ca.Issue(filepath.Join(s.dir, "tls"), strings.Join(parts[len(parts)-2:], "-"), id, time.Hour)
 	if err != nil {
 		s.tb.Fatalf("issue certificate: %v", err)
 	}
-	src, err := tlsx.NewSource(cfg)
-	if err != nil {
-		s.tb.Fatalf("load certificate: %v", err)
-	}
-	return src
+	return cfg
 }
 
 // SetUsers changes the users from the next Start on.

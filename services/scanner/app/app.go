@@ -15,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/affected"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/archive"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -49,6 +50,7 @@ type scanner struct {
 	snapshots *snapshots.Keeper
 	scans     *consumer.Scans
 	rematcher *rematch.Rematcher
+	pruner    *pruner
 	server    *grpcx.Server
 }
 
@@ -77,14 +79,14 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	puller := pull.New(client)
-	extractor, err := extract.New(puller, cfg.Limits, cfg.Scan.Layers)
+	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{SkipSecrets: !cfg.Scan.Secrets})
 	if err != nil {
 		return nil, err
 	}
 	reports := archive.New(db, d.Now)
 	extractor.UseCache(reports)
 	engine := &core.Engine{
-		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Version: buildinfo.Version(),
+		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Lineage: reports, Version: buildinfo.Version(),
 	}
 	m, err := newMetrics(d.Telemetry, keeper, d.Now)
 	if err != nil {
@@ -92,6 +94,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	publisher := publisher{d.Bus}
 	s := &scanner{cfg: cfg, deps: d, registry: client, snapshots: keeper}
+	s.pruner = &pruner{
+		store: db, log: d.Telemetry.Logger, now: d.Now, retention: cfg.Scan.LayerRetention, set: extractor.Set(), interval: pruneInterval,
+	}
 	s.scans = &consumer.Scans{
 		Engine: engine, Store: db, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now,
 		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone, Ignored: m.ignored,
@@ -106,7 +111,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("grpc: %w", err)
 	}
 	server.Register(s.server, server.Deps{
-		Store: db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
+		Affected: &affected.Finder{Store: db, Reports: reports, Advisories: keeper},
+		Store:    db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
 		Now: d.Now, WatchInterval: watchInterval,
 	})
 	return s, nil
@@ -119,6 +125,7 @@ func (s *scanner) Run(ctx context.Context) error {
 	g.Go(func() error { return s.server.Run(ctx) })
 	g.Go(func() error { return s.snapshots.Follow(ctx, s.cfg.Advisories.RefreshInterval) })
 	g.Go(func() error { return s.rematcher.Run(ctx, rematchInterval) })
+	g.Go(func() error { return s.pruner.run(ctx) })
 	g.Go(func() error {
 		return events.Consume(ctx, s.deps.Bus, events.ConsumerScannerScan, s.cfg.Scan.Concurrency, s.handle)
 	})

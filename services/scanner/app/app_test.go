@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
@@ -275,7 +276,12 @@ func TestPush(t *testing.T) {
 		t.Errorf("report: incomplete %v %v, %d packages, %d findings", r.GetIncomplete(), r.GetProblems(), r.GetPackageCount(), r.GetFindingCount())
 	}
 	facts := &scannerv1.ImageFacts{
-		User: "65532", EnvNames: []string{"PATH", "TOKEN"}, Labels: map[string]string{"a": "b"}, ExposedPorts: []string{"8080/tcp"},
+		User: "65532", EnvNames: []string{"PATH", "TOKEN"},
+		EnvSha256: map[string]string{
+			"PATH":  "808dd192d3243666b6f1ad4f9bfeca4877ee059456c40851a93937331b26014c",
+			"TOKEN": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
+		},
+		DistroEndTime: timestamppb.New(time.Date(2025, 5, 10, 0, 0, 0, 0, time.UTC)), Labels: map[string]string{"a": "b"}, ExposedPorts: []string{"8080/tcp"},
 		DistroId: "alpine", DistroVersion: "3.18.0",
 	}
 	if diff := cmp.Diff(facts, r.GetFacts(), protocmp.Transform(), protocmp.IgnoreFields(&scannerv1.ImageFacts{}, "layers", "create_time")); diff != "" {
@@ -327,9 +333,25 @@ func TestPush(t *testing.T) {
 	if err := json.Unmarshal(sbom, &bom); err != nil || bom.BOMFormat != "CycloneDX" || len(bom.Components) != 4 {
 		t.Errorf("SBOM %v: %s", err, sbom)
 	}
-	_, err = operator.ListAffectedImages(t.Context(), &scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464"})
-	if apierr.From(err).Code() != codes.Unimplemented {
-		t.Errorf("ListAffectedImages: %v", err)
+	affected, err := operator.ListAffectedImages(t.Context(), &scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464"})
+	if err != nil || len(affected.GetImages()) != 1 || affected.GetImages()[0].GetTag() != "v1" || affected.GetImages()[0].GetDigest() != digest ||
+		len(affected.GetAffected()) != 1 || affected.GetAffected()[0].GetImageDigest() != digest || len(affected.GetAffected()[0].GetFindings()) != 1 {
+		t.Errorf("ListAffectedImages: %v, %v", affected, err)
+	}
+	for _, c := range []struct {
+		req  *scannerv1.ListAffectedImagesRequest
+		code codes.Code
+	}{
+		{&scannerv1.ListAffectedImagesRequest{}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464", Purl: "pkg:apk/alpine/busybox"}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{Purl: "no purl"}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-1999-0001"}, codes.NotFound},
+		{&scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464", PageToken: "x"}, codes.InvalidArgument},
+		{&scannerv1.ListAffectedImagesRequest{Purl: "pkg:apk/alpine/busybox"}, codes.OK},
+	} {
+		if _, err := operator.ListAffectedImages(t.Context(), c.req); err != nil && apierr.From(err).Code() != c.code || err == nil && c.code != codes.OK {
+			t.Errorf("ListAffectedImages %v: %v", c.req, err)
+		}
 	}
 	if _, err := c.ScanImage(t.Context(), &scannerv1.ScanImageRequest{Image: ref}); apierr.From(err).Code() != codes.PermissionDenied {
 		t.Errorf("ScanImage by the signer: %v", err)

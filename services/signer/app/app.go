@@ -13,7 +13,6 @@ import (
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
-	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
@@ -23,8 +22,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyring"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
@@ -50,44 +47,34 @@ type app struct {
 	attest consumer.Attest
 	vsa    consumer.VSA
 	cfg    Config
+	// signers are as what it signs.
+	signers *signers
 }
 
 // New opens the key store and the signing log and prepares all connections. It
 // waits for nobody.
 func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
-	password, err := cfg.Keystore.Password.Resolve()
-	if err != nil {
-		return nil, fmt.Errorf("keystore.password: %w", err)
-	}
 	log, err := store.New(ctx, d.DB)
 	if err != nil {
 		return nil, err
 	}
-	ring, err := keyring.Open(ctx, log, &keystore.Dir{
-		Path: cfg.Keystore.Dir, Password: []byte(password), Generate: cfg.Keystore.Generate, Algorithm: cfg.Keystore.Algorithm,
-	}, d.Now)
+	signers, err := openSigners(ctx, &cfg, log, d)
 	if err != nil {
 		return nil, err
 	}
-	key, err := ring.Current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", key.KeyID(), "generated", ring.Generated())
-	trustedRoot, err := attest.KeyedTrustedRoot()
-	if err != nil {
-		return nil, err
-	}
-	a := &app{deps: d, cfg: cfg, log: log}
-	if a.reg, err = registry.New(cfg.Registry, d.Telemetry); err != nil {
+	a := &app{deps: d, cfg: cfg, log: log, signers: signers}
+	if a.reg, err = registry.New(cfg.Registry.Config, d.Telemetry); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	a.reg.UseSubjectLock(func(ctx context.Context, key string) (func(), error) {
 		return d.Bus.Lock(ctx, events.LocksSigner, key)
 	})
-	writer, err := evidence.New(log, a.reg, ring, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
+	writer, err := evidence.New(log, a.reg, signers.all, cfg.Lifetime.MaxAge, d.Telemetry, d.Now)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Registry.LegacyAttTag {
+		writer.AlsoForOldReaders()
 	}
 	if err := a.connect(writer); err != nil {
 		return nil, errors.Join(err, a.close())
@@ -99,7 +86,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	server.Register(a.server, log, ring, trustedRoot)
+	server.Register(a.server, log, signers.keys, signers.trust)
 	return a, nil
 }
 
@@ -167,5 +154,6 @@ func (a *app) close() error {
 		errs = append(errs, c.Close())
 	}
 	a.reg.Close()
+	a.signers.close()
 	return errors.Join(errs...)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstore"
 )
 
 // Config is the configuration of the signer.
@@ -24,9 +25,15 @@ type Config struct {
 	// VerifierAddress is host:port of the verifier's gRPC server.
 	VerifierAddress string `yaml:"verifier_address"`
 	// Registry names the registries that may be written to.
-	Registry registry.Config `yaml:"registry"`
+	Registry RegistryConfig `yaml:"registry"`
 	// Keystore is where the signing key is.
 	Keystore KeystoreConfig `yaml:"keystore"`
+	// Identities are as what the signer signs, each claim as all of them. None means
+	// the keys of the key store.
+	Identities []IdentityConfig `yaml:"identities"`
+	// Sigstore names the services and authorities of keyless identities and of
+	// witnesses.
+	Sigstore sigstore.Config `yaml:"sigstore"`
 	// SBOM says which bills of materials are attached.
 	SBOM SBOMConfig `yaml:"sbom"`
 	// Lifetime says how long attestations last.
@@ -40,6 +47,14 @@ type Config struct {
 	MaxReport config.Bytes `yaml:"max_report"`
 	// MaxSBOM is the largest bill of materials that is fetched.
 	MaxSBOM config.Bytes `yaml:"max_sbom"`
+}
+
+// RegistryConfig says where attestations are written, and how.
+type RegistryConfig struct {
+	registry.Config `yaml:",inline"`
+	// LegacyAttTag also writes what is signed with a key below the tag that clients
+	// from before Sigstore bundles read.
+	LegacyAttTag bool `yaml:"legacy_att_tag"`
 }
 
 // KeystoreConfig names the signing key.
@@ -95,6 +110,7 @@ func Default() Config {
 		Lifetime: LifetimeConfig{
 			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
 		},
+		Sigstore:    defaultSigstore(),
 		VerifierID:  defaultVerifierID,
 		Concurrency: defaultConcurrency,
 		MaxReport:   64 << 20,
@@ -112,7 +128,10 @@ func (c *Config) Validate(p *config.Problems) {
 		}
 	}
 	c.Registry.Validate(p.In("registry"))
-	c.Keystore.validate(p.In("keystore"))
+	c.validateIdentities(p)
+	if c.usesKeystore() {
+		c.Keystore.validate(p.In("keystore"))
+	}
 	c.SBOM.validate(p.In("sbom"))
 	c.Lifetime.validate(p.In("lifetime"), c.Registry.Registries)
 	if c.Keystore.Generate && c.Database.Driver == sqldb.Postgres {

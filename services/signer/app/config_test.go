@@ -34,6 +34,18 @@ func TestConfig_EveryKeyIsInTheReadme(t *testing.T) {
 
 func TestConfig_Validate(t *testing.T) {
 	password := config.Secret{File: "password"}
+	keyless := func(change func(*app.IdentityConfig)) func(*app.Config) {
+		return func(c *app.Config) {
+			i := app.IdentityConfig{
+				Name: "ci", Type: app.TypeKeyless, Issuer: "https://oidc.example", Subject: "a@example.org",
+				Token: config.Secret{File: "token"}, Witnesses: []string{app.WitnessTimestamp},
+			}
+			change(&i)
+			c.Identities = []app.IdentityConfig{i}
+			c.Sigstore.SigningConfig, c.Sigstore.TrustedRoot = "signing_config.json", "trusted_root.json"
+			c.Keystore = app.KeystoreConfig{}
+		}
+	}
 	tests := []struct {
 		name    string
 		change  func(*app.Config)
@@ -61,6 +73,40 @@ func TestConfig_Validate(t *testing.T) {
 		{"unknown bill of materials", func(c *app.Config) { c.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, "syft-json"} }, "sbom.formats[1]", ""},
 		{"the same one twice", func(c *app.Config) { c.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.SPDXJSON} }, "sbom.formats[1]", ""},
 		{"CycloneDX alone", func(c *app.Config) { c.SBOM.Formats = []core.SBOMFormat{core.CycloneDXJSON} }, "", "sbom.formats"},
+		{"keyless", keyless(func(*app.IdentityConfig) {}), "", ""},
+		{"keyless without token", keyless(func(i *app.IdentityConfig) { i.Token = config.Secret{} }), "identities[0].token", ""},
+		{"token in the file", keyless(func(i *app.IdentityConfig) { i.Token = config.Secret{Value: "x"} }), "identities[0].token.value", ""},
+		{"nobody's certificate", keyless(func(i *app.IdentityConfig) { i.Subject = "" }), "identities[0].issuer", ""},
+		{"no proof of the time", keyless(func(i *app.IdentityConfig) { i.Witnesses = nil }), "identities[0].witnesses", ""},
+		{"unknown witness", keyless(func(i *app.IdentityConfig) { i.Witnesses = []string{"x"} }), "identities[0].witnesses[0]", ""},
+		{"witness twice", keyless(func(i *app.IdentityConfig) { i.Witnesses = []string{"log", "log"} }), "identities[0].witnesses[1]", ""},
+		{"unknown type", keyless(func(i *app.IdentityConfig) { i.Type = "x" }), "identities[0].type", ""},
+		{"bad name", keyless(func(i *app.IdentityConfig) { i.Name = "C I" }), "identities[0].name", ""},
+		{"no Sigstore", func(c *app.Config) {
+			keyless(func(*app.IdentityConfig) {})(c)
+			c.Sigstore.TrustedRoot = ""
+		}, "sigstore", ""},
+		{"name used twice", func(c *app.Config) {
+			keyless(func(*app.IdentityConfig) {})(c)
+			c.Identities = append(c.Identities, c.Identities[0])
+		}, "identities[1].name", ""},
+		{"two key stores", func(c *app.Config) {
+			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey}, {Name: "b", Type: app.TypeKey}}
+		}, "identities[1].type", ""},
+		{"key with an issuer", func(c *app.Config) {
+			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey, Issuer: "x"}}
+		}, "identities[0].type", ""},
+		{"Ed25519 in a log", func(c *app.Config) {
+			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey, Witnesses: []string{app.WitnessLog}}}
+			c.Sigstore.SigningConfig, c.Sigstore.TrustedRoot = "a", "b"
+			c.Keystore.Algorithm = "ed25519"
+		}, "identities[0].witnesses", ""},
+		{"too many identities", func(c *app.Config) { c.Identities = make([]app.IdentityConfig, 9) }, "identities: ", ""},
+		{"Sigstore for nothing", func(c *app.Config) { c.Sigstore.TrustedRoot = "x" }, "", "sigstore"},
+		{"no time for Rekor", func(c *app.Config) { c.Sigstore.Rekor.Timeout = 0 }, "sigstore.rekor.timeout", ""},
+		{"no attempt at Fulcio", func(c *app.Config) { c.Sigstore.Fulcio.Attempts = 0 }, "sigstore.fulcio.attempts", ""},
+		{"no failure of the authority", func(c *app.Config) { c.Sigstore.Timestamp.MaxFailures = 0 }, "sigstore.timestamp.max_failures", ""},
+		{"left alone for long", func(c *app.Config) { c.Sigstore.Timestamp.Cooldown = 24 * time.Hour }, "sigstore.timestamp.cooldown", ""},
 		{"huge documents", func(c *app.Config) { c.MaxSBOM = 1 << 30 }, "max_sbom", ""},
 	}
 	for _, tt := range tests {

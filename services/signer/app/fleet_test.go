@@ -78,7 +78,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.operator = f.Bus(eventbus.Operator)
 	f.cfg = app.Default()
-	f.cfg.Registry = f.registry.Config()
+	f.cfg.Registry.Config = f.registry.Config()
 	f.cfg.Registry.MaxAttempts = 1
 	f.cfg.Keystore = app.KeystoreConfig{Dir: newKey(t), Algorithm: keystore.ECDSAP256, Password: config.Secret{Value: "password"}}
 	f.cfg.ScannerAddress = f.serve(events.Scanner, scannerv1.ScannerService_ServiceDesc, func(s *grpcx.Server) {
@@ -179,12 +179,7 @@ func (f *fleet) start() {
 		f.t.Fatal(err)
 	}
 	f.address = listener.Addr().String()
-	telemetry := obs.Discard(events.Signer)
-	a, err := app.New(f.t.Context(), f.cfg, service.Deps{
-		Config: f.cfg.Config, Name: events.Signer, Telemetry: telemetry,
-		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Signer)), Bus: f.BusWith(events.Signer, telemetry),
-		DB: f.db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
-	})
+	a, err := app.New(f.t.Context(), f.cfg, f.deps(listener))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -214,11 +209,37 @@ func (f *fleet) dial(id string) *grpc.ClientConn {
 }
 
 // roots are what the signer itself says is to be trusted.
+func (f *fleet) deps(listener net.Listener) service.Deps {
+	telemetry := obs.Discard(events.Signer)
+	return service.Deps{
+		Config: f.cfg.Config, Name: events.Signer, Telemetry: telemetry,
+		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Signer)), Bus: f.BusWith(events.Signer, telemetry),
+		DB: f.db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
+	}
+}
+
+// tryStart is for signers that do not start.
+func (f *fleet) tryStart() error {
+	f.t.Helper()
+	_, err := app.New(f.t.Context(), f.cfg, f.deps(nil))
+	return err
+}
+
 func (f *fleet) roots() attest.TrustRoots {
 	f.t.Helper()
 	var roots attest.TrustRoots
-	for _, k := range f.trustBundle().GetKeys() {
+	bundle := f.trustBundle()
+	for _, k := range bundle.GetKeys() {
 		roots.Keys = append(roots.Keys, trusted(f.t, k))
+	}
+	for _, i := range bundle.GetIdentities() {
+		roots.Identities = append(roots.Identities, attest.TrustedIdentity{
+			ID: i.GetName(), Issuer: i.GetIssuer(), Subject: i.GetSubject(), RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(),
+		})
+	}
+	var err error
+	if roots.Sigstore, err = attest.ParseSigstoreRoot([]byte(bundle.GetTrustedRootJson())); err != nil {
+		f.t.Fatal(err)
 	}
 	return roots
 }
@@ -349,6 +370,14 @@ type fakes struct {
 	scans    map[string]*scannerv1.Scan
 	sboms    map[string][]byte
 	verdicts map[string]*verifierv1.Verdict
+	asked    chan string // scans that were asked for, if somebody wants to know
+}
+
+// watchScans tells which scans are asked for from now on.
+func (k *fakes) watchScans() <-chan string {
+	c := make(chan string, 1000)
+	k.set(func(k *fakes) { k.asked = c })
+	return c
 }
 
 func (k *fakes) set(f func(*fakes)) {
@@ -371,6 +400,10 @@ type fakeScanner struct {
 func (s *fakeScanner) GetScan(_ context.Context, req *scannerv1.GetScanRequest) (*scannerv1.GetScanResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	select {
+	case s.asked <- req.GetScanId():
+	default:
+	}
 	scan, ok := s.scans[req.GetScanId()]
 	if !ok {
 		return nil, apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "no such scan")

@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 )
 
 // TestInterop_CosignVerifies has the real cosign verify all that the signer
@@ -24,14 +25,18 @@ func TestInterop_CosignVerifies(t *testing.T) {
 		t.Skip("SEAWORTHY_COSIGN is not set")
 	}
 	for _, algorithm := range []keystore.Algorithm{keystore.ECDSAP256, keystore.Ed25519} {
-		t.Run(string(algorithm), func(t *testing.T) { cosignVerifies(t, cosign, algorithm) })
+		t.Run(string(algorithm), func(t *testing.T) { cosignVerifies(t, cosign, algorithm, false) })
 	}
+	t.Run("referrers API", func(t *testing.T) { cosignVerifies(t, cosign, keystore.ECDSAP256, true) })
 }
 
-func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
+func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm, referrersAPI bool) {
 	t.Helper()
 	f := newFleet(t)
+	f.registry = registrytest.Start(t, referrersAPI)
+	f.cfg.Registry.Config = f.registry.Config()
 	f.cfg.Keystore.Dir, f.cfg.Keystore.Algorithm, f.cfg.Keystore.Generate = t.TempDir(), algorithm, true
+	f.cfg.Registry.LegacyAttTag = true
 	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}
 	f.start()
 	image := f.registry.PushImage("team/app")
@@ -51,9 +56,9 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	verify := func(key, predicateType string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), cosign, "verify-attestation", "--key", key, "--type", predicateType,
-			"--trusted-root", root, "--insecure-ignore-tlog=true", "--allow-http-registry", image.String())
+	verify := func(key, predicateType string, more ...string) (string, error) {
+		args := append([]string{"verify-attestation", "--key", key, "--type", predicateType, "--insecure-ignore-tlog=true", "--allow-http-registry"}, more...)
+		cmd := exec.CommandContext(t.Context(), cosign, append(args, image.String())...)
 		cmd.Env = append(os.Environ(), "HOME="+dir)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
@@ -63,11 +68,14 @@ func cosignVerifies(t *testing.T, cosign string, algorithm keystore.Algorithm) {
 	short := map[string]string{core.PredicateSPDX: "spdxjson", core.PredicateCosignVuln: "vuln", core.PredicateOpenVEX: "openvex", core.PredicateCycloneDX: "cyclonedx"}
 	for _, predicateType := range all {
 		predicateType = cmp.Or(short[predicateType], predicateType)
-		if out, err := verify(ours, predicateType); err != nil || !strings.Contains(out, `"payload"`) {
-			t.Errorf("cosign refuses %s: %v\n%s", predicateType, err, out)
-		}
-		if out, err := verify(other, predicateType); err == nil {
-			t.Errorf("cosign accepts %s with another key:\n%s", predicateType, out)
+		// The second form is what cosign read before v3.
+		for _, form := range [][]string{{"--trusted-root", root}, {"--new-bundle-format=false"}} {
+			if out, err := verify(ours, predicateType, form...); err != nil || !strings.Contains(out, `"payload"`) {
+				t.Errorf("cosign %s refuses %s: %v\n%s", form[0], predicateType, err, out)
+			}
+			if out, err := verify(other, predicateType, form...); err == nil {
+				t.Errorf("cosign %s accepts %s with another key:\n%s", form[0], predicateType, out)
+			}
 		}
 	}
 }

@@ -2,6 +2,8 @@ package app_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,10 +11,14 @@ import (
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 )
 
 // document is a policy for images of a repository, with one rule.
@@ -262,6 +268,188 @@ func (f *fleet) degraded(v *verifier, want string) {
 		case <-ctx.Done():
 			f.t.Fatalf("readiness of the policies: %v, want %q", err, want)
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// TestEnvironment asks for the verdict of an image in several environments.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	text := strings.Replace(document("prod-only", "**", "false"), "  rules:", "  environments: [prod]\n  rules:", 1) + "---\n" +
+		strings.Replace(document("everywhere", "**", "true"), "  rules:", "  environments: [dev, prod]\n  rules:", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.cfg.Policies.Files = []string{file}
+	v := f.start()
+	image := f.judged("team/app")
+	for range 2 { // read, and from memory
+		for environment, want := range map[string]verifierv1.Verdict_State{
+			"": verifierv1.Verdict_STATE_FAIL, "prod": verifierv1.Verdict_STATE_FAIL, "dve": verifierv1.Verdict_STATE_FAIL, "dev": verifierv1.Verdict_STATE_PASS,
+		} {
+			one, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: message(image), Environment: environment})
+			if err != nil || one.GetVerdict().GetState() != want {
+				t.Errorf("%q: %v, %v", environment, one, err)
+			}
+			many, err := v.verdicts.BatchGetVerdicts(t.Context(), &verifierv1.BatchGetVerdictsRequest{
+				Images: []*typev1.ImageRef{message(image), message(image)}, Environment: environment,
+			})
+			if err != nil || len(many.GetVerdicts()) != 2 || many.GetVerdicts()[1].GetState() != want {
+				t.Errorf("%q in a batch: %v, %v", environment, many, err)
+			}
+		}
+	}
+	waited, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: message(image), Environment: "dev", Wait: true})
+	if err != nil || waited.GetVerdict().GetState() != verifierv1.Verdict_STATE_PASS || waited.GetVerdict().GetEnvironment() != "dev" {
+		t.Errorf("waiting: %v, %v", waited, err)
+	}
+	for name, req := range map[string]*verifierv1.GetVerdictRequest{
+		"no name":       {Image: message(image), Environment: "Prod!"},
+		"no repository": {Image: &typev1.ImageRef{Digest: image.Digest}, Environment: "dev"},
+	} {
+		if _, err := v.verdicts.GetVerdict(t.Context(), req); !apierr.HasReason(err, "INVALID_ARGUMENT") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPolicyTest tries changes without making them, page by page.
+func TestPolicyTest(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	v := f.start()
+	ctx := t.Context()
+	for _, repository := range []string{"team/a", "team/b", "other/c"} {
+		f.judged(repository)
+	}
+	unjudged := f.registry.PushImage("team/d", "v1")
+	f.pushed(ctx, "push-d", unjudged)
+	f.background(func(ctx context.Context) error {
+		return events.Consume(ctx, f.bus[events.Scanner], events.ConsumerScannerScan, 1,
+			func(context.Context, *eventv1.ImagePushedEvent, *eventbus.Delivery) error {
+				return eventbus.Permanent("LAYER_CORRUPT", errors.New("layer 3 is no gzip"))
+			})
+	})
+	f.next()
+	f.registry.Down.Store(true)
+
+	// sum adds up the pages of one image each.
+	sum := func(req *verifierv1.TestPolicyRequest) *verifierv1.TestPolicyResponse {
+		t.Helper()
+		req.PageSize = 1
+		all := &verifierv1.TestPolicyResponse{}
+		for range 10 {
+			r, err := v.policies.TestPolicy(ctx, req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.EvaluatedCount += r.GetEvaluatedCount()
+			all.ChangedCount += r.GetChangedCount()
+			all.UnmatchedCount += r.GetUnmatchedCount()
+			all.SkippedCount += r.GetSkippedCount()
+			all.Flips = append(all.Flips, r.GetFlips()...)
+			all.StateChanges = append(all.StateChanges, r.GetStateChanges()...)
+			if req.PageToken = r.GetNextPageToken(); req.PageToken == "" {
+				return all
+			}
+		}
+		t.Fatal("the pages do not end")
+		return nil
+	}
+	denying := document("extra", "*/team/**", "image.user == \"\"")
+	got := sum(&verifierv1.TestPolicyRequest{Document: denying})
+	if got.GetEvaluatedCount() != 2 || got.GetChangedCount() != 2 || got.GetUnmatchedCount() != 1 || got.GetSkippedCount() != 1 || len(got.GetFlips()) != 2 {
+		t.Fatalf("a policy that denies: %v", got)
+	}
+	flip := got.GetFlips()[0]
+	if flip.GetFrom() != verifierv1.Verdict_STATE_PASS || flip.GetTo() != verifierv1.Verdict_STATE_FAIL || flip.GetPlatformDigest() == "" ||
+		len(flip.GetReasons()) != 1 || flip.GetReasons()[0].GetRule() != "only" {
+		t.Errorf("flip: %v", flip)
+	}
+	if c := got.GetStateChanges()[0]; c.GetCount() != 1 || c.GetTo() != verifierv1.Verdict_STATE_FAIL {
+		t.Errorf("state changes: %v", got.GetStateChanges())
+	}
+	got = sum(&verifierv1.TestPolicyRequest{DeleteName: "baseline"})
+	if len(got.GetFlips()) != 3 || got.GetFlips()[0].GetTo() != verifierv1.Verdict_STATE_UNKNOWN || got.GetFlips()[0].GetReasons()[0].GetCode() != "NO_POLICY" {
+		t.Errorf("without the baseline: %v", got)
+	}
+	if got = sum(&verifierv1.TestPolicyRequest{Document: document("extra", "**", "true")}); got.GetChangedCount() != 3 || len(got.GetFlips()) != 0 {
+		t.Errorf("a policy that allows: %v", got)
+	}
+	f.quiet(2 * time.Second)
+	list, err := v.policies.ListPolicies(ctx, &verifierv1.ListPoliciesRequest{})
+	if err != nil || len(list.GetPolicies()) != 1 {
+		t.Errorf("after trying: %v, %v", list, err)
+	}
+
+	first, err := v.policies.TestPolicy(ctx, &verifierv1.TestPolicyRequest{Document: denying, PageSize: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.policies.CreatePolicy(ctx, &verifierv1.CreatePolicyRequest{Document: document("x", "none/x", "true")}); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		req    *verifierv1.TestPolicyRequest
+		reason string
+	}{
+		"rules changed": {&verifierv1.TestPolicyRequest{Document: denying, PageSize: 1, PageToken: first.GetNextPageToken()}, "POLICIES_CHANGED"},
+		"other token":   {&verifierv1.TestPolicyRequest{DeleteName: "baseline", PageToken: first.GetNextPageToken()}, "INVALID_PAGE_TOKEN"},
+		"nothing":       {&verifierv1.TestPolicyRequest{}, "INVALID_ARGUMENT"},
+		"both":          {&verifierv1.TestPolicyRequest{Document: denying, DeleteName: "x"}, "INVALID_ARGUMENT"},
+		"faulty":        {&verifierv1.TestPolicyRequest{Document: document("a", "**", "nope")}, "INVALID_ARGUMENT"},
+		"delete none":   {&verifierv1.TestPolicyRequest{DeleteName: "none"}, "POLICY_NOT_FOUND"},
+		"size":          {&verifierv1.TestPolicyRequest{Document: denying, PageSize: -1}, "INVALID_ARGUMENT"},
+	} {
+		if _, err := v.policies.TestPolicy(ctx, tc.req); !apierr.HasReason(err, tc.reason) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	f.export(v, unjudged)
+}
+
+// export asks for recorded evidence: of an image that has some, and of others.
+func (f *fleet) export(v *verifier, unjudged imageref.Ref) {
+	f.t.Helper()
+	ctx := f.t.Context()
+	read := func(image *typev1.ImageRef) ([]byte, error) {
+		stream, err := v.policies.ExportEvidence(ctx, &verifierv1.ExportEvidenceRequest{Image: image})
+		if err != nil {
+			return nil, err
+		}
+		var all []byte
+		for {
+			r, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return all, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, r.GetChunk()...)
+		}
+	}
+	data, err := read(&typev1.ImageRef{Registry: unjudged.Registry, Repository: "team/a", Tag: "v1"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	recorded, err := record.DecodeImage(data)
+	if err != nil || len(recorded.Platforms) != 1 || recorded.Platforms[0].Report == nil || !strings.Contains(recorded.Image, "/team/a:v1@sha256:") {
+		f.t.Errorf("recorded: %+v, %v", recorded, err)
+	}
+	for name, tc := range map[string]struct {
+		image  *typev1.ImageRef
+		reason string
+	}{
+		"never judged": {message(unjudged), "EVIDENCE_NOT_FOUND"},
+		"never pushed": {&typev1.ImageRef{Registry: "r.example", Repository: "x", Tag: "v1"}, "EVIDENCE_NOT_FOUND"},
+		"no digest":    {&typev1.ImageRef{Digest: "sha256:" + strings.Repeat("0", 64)}, "EVIDENCE_NOT_FOUND"},
+		"nothing":      {nil, "INVALID_ARGUMENT"},
+	} {
+		if _, err := read(tc.image); !apierr.HasReason(err, tc.reason) {
+			f.t.Errorf("export of %s: %v", name, err)
 		}
 	}
 }

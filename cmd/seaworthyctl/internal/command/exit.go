@@ -15,7 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 )
 
-// Exit codes. 1 and 2 are answers of `verdict`, not errors.
+// Exit codes. 1 and 2 are answers, not errors.
 const (
 	exitOK          = 0
 	exitFail        = 1
@@ -29,7 +29,7 @@ const (
 
 const exitCodes = `Exit codes:
   0  done; for verdict: PASS
-  1  verdict: FAIL
+  1  verdict: FAIL; affected: no image is
   2  verdict: UNKNOWN
   3  another error
   4  wrong usage
@@ -146,6 +146,8 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "scan the image first: seaworthyctl scan IMAGE --wait"
 	case "NO_SNAPSHOT", "NO_ADVISORIES":
 		return "import advisories in the OSV format: seaworthyctl advisories import PATH…"
+	case "ADVISORY_NOT_FOUND":
+		return "seaworthyctl advisories status shows which advisories are in use; a package can be asked for by its purl"
 	case "VERDICT_NOT_JUDGED":
 		return "seaworthyctl verdict history IMAGE shows why no policy was evaluated"
 	case "EXCEPTION_EXISTS":

@@ -42,7 +42,19 @@ type fakeScanner struct {
 	snapshot *scannerv1.SnapshotInfo
 	imported []*scannerv1.ImportSnapshotRequest
 	answer   *scannerv1.ImportSnapshotResponse
+	affected []*scannerv1.ListAffectedImagesResponse
 	err      error
+}
+
+func (s *fakeScanner) ListAffectedImages(_ context.Context, req *scannerv1.ListAffectedImagesRequest) (*scannerv1.ListAffectedImagesResponse, error) {
+	s.record(req)
+	if s.err != nil {
+		return nil, s.err
+	}
+	if req.GetPageToken() == "" {
+		return s.affected[0], nil
+	}
+	return s.affected[1], nil
 }
 
 func (s *fakeScanner) ScanImage(_ context.Context, req *scannerv1.ScanImageRequest) (*scannerv1.ScanImageResponse, error) {
@@ -153,6 +165,7 @@ type fakeVerifier struct {
 	proof   *verifierv1.ExplainVerdictResponse
 
 	exceptions []*verifierv1.Exception
+	vex        []*verifierv1.VexDocument
 }
 
 func (v *fakeVerifier) GetVerdictHistory(_ context.Context, req *verifierv1.GetVerdictHistoryRequest) (*verifierv1.GetVerdictHistoryResponse, error) {

@@ -85,7 +85,8 @@ func newFleet(t *testing.T) *testFleet {
 		Verifier: f.serve("verifier", func(s grpc.ServiceRegistrar) {
 			verifierv1.RegisterVerdictServiceServer(s, f.verifier)
 			verifierv1.RegisterExceptionServiceServer(s, fakeExceptions{verifier: f.verifier})
-		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc),
+			verifierv1.RegisterVexServiceServer(s, fakeVex{verifier: f.verifier})
+		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc, &verifierv1.VexService_ServiceDesc),
 		Notifier: f.serve("notifier", func(s grpc.ServiceRegistrar) {
 			notifierv1.RegisterDeliveryServiceServer(s, f.notifier)
 		}, &notifierv1.DeliveryService_ServiceDesc),

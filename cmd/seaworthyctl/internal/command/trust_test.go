@@ -204,7 +204,7 @@ func TestAttestations(t *testing.T) {
 		t.Errorf("a tag that does not exist: %+v, want exit code 5", r)
 	}
 	f.signer.bundle = &signerv1.GetTrustBundleResponse{}
-	if r := f.run("attestations", "shop/ledger:1"); r.code != 3 || !strings.Contains(r.err, "no key") {
+	if r := f.run("attestations", "shop/ledger:1"); r.code != 3 || !strings.Contains(r.err, "neither a key nor") {
 		t.Errorf("without a key: %+v, want exit code 3", r)
 	}
 }

@@ -36,8 +36,12 @@ type Attestation struct {
 	// Verified says that a key of the trust bundle signed it and that it is about
 	// the subject.
 	Verified bool `json:"verified"`
-	// KeyID is the key that signed it, if verified.
+	// KeyID is the key that signed it, or the subject of the certificate, if verified.
 	KeyID string `json:"keyId,omitempty"`
+	// SignTime is when it was signed, as a timestamp authority or a log proves, and
+	// LogIndex its place in the log.
+	SignTime time.Time `json:"signTime,omitzero"`
+	LogIndex *int64    `json:"logIndex,omitempty"`
 	// Reason and Problem say why it is not verified.
 	Reason  string `json:"reason,omitempty"`
 	Problem string `json:"problem,omitempty"`
@@ -45,9 +49,11 @@ type Attestation struct {
 
 // Broken says that it is not just somebody else's: it claims one of the keys and
 // is not signed with it, is about something else, or cannot be read.
-func (a Attestation) Broken() bool { return !a.Verified && a.Reason != "UNTRUSTED_KEY" }
+func (a Attestation) Broken() bool {
+	return !a.Verified && a.Reason != "UNTRUSTED_KEY" && a.Reason != "UNTRUSTED_IDENTITY"
+}
 
-// Roots are the keys of a trust bundle.
+// Roots are the keys and identities of a trust bundle.
 func Roots(bundle *signerv1.GetTrustBundleResponse, now time.Time) (attest.TrustRoots, error) {
 	roots := attest.TrustRoots{At: now}
 	for _, k := range bundle.GetKeys() {
@@ -71,8 +77,20 @@ func Roots(bundle *signerv1.GetTrustBundleResponse, now time.Time) (attest.Trust
 		}
 		roots.Keys = append(roots.Keys, key)
 	}
-	if len(roots.Keys) == 0 {
-		return attest.TrustRoots{}, errors.New("the trust bundle has no key")
+	for _, i := range bundle.GetIdentities() {
+		roots.Identities = append(roots.Identities, attest.TrustedIdentity{
+			ID: i.GetSubject(), Issuer: i.GetIssuer(), Subject: i.GetSubject(),
+			RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(),
+		})
+	}
+	if len(roots.Keys)+len(roots.Identities) == 0 {
+		return attest.TrustRoots{}, errors.New("the trust bundle has neither a key nor an identity")
+	}
+	if root := bundle.GetTrustedRootJson(); root != "" {
+		var err error
+		if roots.Sigstore, err = attest.ParseSigstoreRoot([]byte(root)); err != nil {
+			return attest.TrustRoots{}, fmt.Errorf("trust bundle: %w", err)
+		}
 	}
 	return roots, nil
 }
@@ -149,5 +167,6 @@ func judge(subject registry.Descriptor, r attest.Referred, roots attest.TrustRoo
 		return a
 	}
 	a.Verified, a.KeyID, a.PredicateType, a.CreateTime = true, v.KeyID, v.PredicateType, v.CreateTime
+	a.SignTime, a.LogIndex = v.SignTime, v.LogIndex
 	return a
 }

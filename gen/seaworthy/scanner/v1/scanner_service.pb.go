@@ -626,12 +626,15 @@ func (x *GetSbomResponse) GetChunk() []byte {
 	return nil
 }
 
-// ListAffectedImagesRequest chooses an advisory or a package.
+// ListAffectedImagesRequest chooses a vulnerability or a package, never both.
 type ListAffectedImagesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of an advisory, for example `CVE-2021-44228`.
+	// Id of an advisory, for example `CVE-2021-44228`; any id that the vulnerability
+	// is known by will do.
 	AdvisoryId string `protobuf:"bytes,1,opt,name=advisory_id,json=advisoryId,proto3" json:"advisory_id,omitempty"`
-	// Package URL, with or without version.
+	// Package URL, with or without version; qualifiers are not looked at. Of an OS
+	// package without namespace, such as `pkg:deb/openssl`, those of every
+	// distribution are meant.
 	Purl string `protobuf:"bytes,2,opt,name=purl,proto3" json:"purl,omitempty"`
 	// Images a page, 1 to 1,000; 0 means 100.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -702,10 +705,14 @@ func (x *ListAffectedImagesRequest) GetPageToken() string {
 // ListAffectedImagesResponse carries a page of images.
 type ListAffectedImagesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Images with their digests.
+	// Names and digests under which the images of `affected` were scanned, in the
+	// same order, without doubles.
 	Images []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
-	// Token of the next page; empty on the last.
+	// Token of the next page; empty on the last. A page may have fewer images than
+	// were asked for, even none, and still not be the last.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What is affected, ordered by the digest of the manifest.
+	Affected      []*AffectedImage `protobuf:"bytes,3,rep,name=affected,proto3" json:"affected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +761,88 @@ func (x *ListAffectedImagesResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListAffectedImagesResponse) GetAffected() []*AffectedImage {
+	if x != nil {
+		return x.Affected
+	}
+	return nil
+}
+
+// AffectedImage is one platform manifest that is affected.
+type AffectedImage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest of the platform manifest.
+	ImageDigest string `protobuf:"bytes,1,opt,name=image_digest,json=imageDigest,proto3" json:"image_digest,omitempty"`
+	// Where it was scanned, with the digest that was asked for there: its own or that
+	// of an index. A tag is given if it still meant that digest when it was last
+	// scanned.
+	Images []*v1.ImageRef `protobuf:"bytes,2,rep,name=images,proto3" json:"images,omitempty"`
+	// Findings of the vulnerability; empty if a package was asked for. At most 100.
+	Findings []*Finding `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Packages that were asked for; empty if a vulnerability was. At most 100.
+	Packages      []*Package `protobuf:"bytes,4,rep,name=packages,proto3" json:"packages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AffectedImage) Reset() {
+	*x = AffectedImage{}
+	mi := &file_seaworthy_scanner_v1_scanner_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AffectedImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AffectedImage) ProtoMessage() {}
+
+func (x *AffectedImage) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_scanner_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AffectedImage.ProtoReflect.Descriptor instead.
+func (*AffectedImage) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_scanner_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AffectedImage) GetImageDigest() string {
+	if x != nil {
+		return x.ImageDigest
+	}
+	return ""
+}
+
+func (x *AffectedImage) GetImages() []*v1.ImageRef {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *AffectedImage) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *AffectedImage) GetPackages() []*Package {
+	if x != nil {
+		return x.Packages
+	}
+	return nil
+}
+
 var File_seaworthy_scanner_v1_scanner_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_scanner_v1_scanner_service_proto_rawDesc = "" +
@@ -797,10 +886,16 @@ const file_seaworthy_scanner_v1_scanner_service_proto_rawDesc = "" +
 	"\x04purl\x18\x02 \x01(\tR\x04purl\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"y\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"\xba\x01\n" +
 	"\x1aListAffectedImagesResponse\x123\n" +
 	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*d\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12?\n" +
+	"\baffected\x18\x03 \x03(\v2#.seaworthy.scanner.v1.AffectedImageR\baffected\"\xdd\x01\n" +
+	"\rAffectedImage\x12!\n" +
+	"\fimage_digest\x18\x01 \x01(\tR\vimageDigest\x123\n" +
+	"\x06images\x18\x02 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x129\n" +
+	"\bfindings\x18\x03 \x03(\v2\x1d.seaworthy.scanner.v1.FindingR\bfindings\x129\n" +
+	"\bpackages\x18\x04 \x03(\v2\x1d.seaworthy.scanner.v1.PackageR\bpackages*d\n" +
 	"\n" +
 	"SbomFormat\x12\x1b\n" +
 	"\x17SBOM_FORMAT_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -827,7 +922,7 @@ func file_seaworthy_scanner_v1_scanner_service_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_scanner_v1_scanner_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_seaworthy_scanner_v1_scanner_service_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_seaworthy_scanner_v1_scanner_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_seaworthy_scanner_v1_scanner_service_proto_goTypes = []any{
 	(SbomFormat)(0),                    // 0: seaworthy.scanner.v1.SbomFormat
 	(*ScanImageRequest)(nil),           // 1: seaworthy.scanner.v1.ScanImageRequest
@@ -842,44 +937,50 @@ var file_seaworthy_scanner_v1_scanner_service_proto_goTypes = []any{
 	(*GetSbomResponse)(nil),            // 10: seaworthy.scanner.v1.GetSbomResponse
 	(*ListAffectedImagesRequest)(nil),  // 11: seaworthy.scanner.v1.ListAffectedImagesRequest
 	(*ListAffectedImagesResponse)(nil), // 12: seaworthy.scanner.v1.ListAffectedImagesResponse
-	(*v1.ImageRef)(nil),                // 13: seaworthy.type.v1.ImageRef
-	(*Scan)(nil),                       // 14: seaworthy.scanner.v1.Scan
-	(ScanView)(0),                      // 15: seaworthy.scanner.v1.ScanView
-	(v1.Severity)(0),                   // 16: seaworthy.type.v1.Severity
-	(*Finding)(nil),                    // 17: seaworthy.scanner.v1.Finding
-	(*v1.Platform)(nil),                // 18: seaworthy.type.v1.Platform
+	(*AffectedImage)(nil),              // 13: seaworthy.scanner.v1.AffectedImage
+	(*v1.ImageRef)(nil),                // 14: seaworthy.type.v1.ImageRef
+	(*Scan)(nil),                       // 15: seaworthy.scanner.v1.Scan
+	(ScanView)(0),                      // 16: seaworthy.scanner.v1.ScanView
+	(v1.Severity)(0),                   // 17: seaworthy.type.v1.Severity
+	(*Finding)(nil),                    // 18: seaworthy.scanner.v1.Finding
+	(*v1.Platform)(nil),                // 19: seaworthy.type.v1.Platform
+	(*Package)(nil),                    // 20: seaworthy.scanner.v1.Package
 }
 var file_seaworthy_scanner_v1_scanner_service_proto_depIdxs = []int32{
-	13, // 0: seaworthy.scanner.v1.ScanImageRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	14, // 1: seaworthy.scanner.v1.ScanImageResponse.scan:type_name -> seaworthy.scanner.v1.Scan
-	13, // 2: seaworthy.scanner.v1.GetScanRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	15, // 3: seaworthy.scanner.v1.GetScanRequest.view:type_name -> seaworthy.scanner.v1.ScanView
-	14, // 4: seaworthy.scanner.v1.GetScanResponse.scan:type_name -> seaworthy.scanner.v1.Scan
-	14, // 5: seaworthy.scanner.v1.WatchScanResponse.scan:type_name -> seaworthy.scanner.v1.Scan
-	13, // 6: seaworthy.scanner.v1.ListFindingsRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	16, // 7: seaworthy.scanner.v1.ListFindingsRequest.min_severity:type_name -> seaworthy.type.v1.Severity
-	17, // 8: seaworthy.scanner.v1.ListFindingsResponse.findings:type_name -> seaworthy.scanner.v1.Finding
-	13, // 9: seaworthy.scanner.v1.GetSbomRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	14, // 0: seaworthy.scanner.v1.ScanImageRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	15, // 1: seaworthy.scanner.v1.ScanImageResponse.scan:type_name -> seaworthy.scanner.v1.Scan
+	14, // 2: seaworthy.scanner.v1.GetScanRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	16, // 3: seaworthy.scanner.v1.GetScanRequest.view:type_name -> seaworthy.scanner.v1.ScanView
+	15, // 4: seaworthy.scanner.v1.GetScanResponse.scan:type_name -> seaworthy.scanner.v1.Scan
+	15, // 5: seaworthy.scanner.v1.WatchScanResponse.scan:type_name -> seaworthy.scanner.v1.Scan
+	14, // 6: seaworthy.scanner.v1.ListFindingsRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	17, // 7: seaworthy.scanner.v1.ListFindingsRequest.min_severity:type_name -> seaworthy.type.v1.Severity
+	18, // 8: seaworthy.scanner.v1.ListFindingsResponse.findings:type_name -> seaworthy.scanner.v1.Finding
+	14, // 9: seaworthy.scanner.v1.GetSbomRequest.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 10: seaworthy.scanner.v1.GetSbomRequest.format:type_name -> seaworthy.scanner.v1.SbomFormat
-	18, // 11: seaworthy.scanner.v1.GetSbomRequest.platform:type_name -> seaworthy.type.v1.Platform
-	13, // 12: seaworthy.scanner.v1.ListAffectedImagesResponse.images:type_name -> seaworthy.type.v1.ImageRef
-	1,  // 13: seaworthy.scanner.v1.ScannerService.ScanImage:input_type -> seaworthy.scanner.v1.ScanImageRequest
-	3,  // 14: seaworthy.scanner.v1.ScannerService.GetScan:input_type -> seaworthy.scanner.v1.GetScanRequest
-	5,  // 15: seaworthy.scanner.v1.ScannerService.WatchScan:input_type -> seaworthy.scanner.v1.WatchScanRequest
-	7,  // 16: seaworthy.scanner.v1.ScannerService.ListFindings:input_type -> seaworthy.scanner.v1.ListFindingsRequest
-	9,  // 17: seaworthy.scanner.v1.ScannerService.GetSbom:input_type -> seaworthy.scanner.v1.GetSbomRequest
-	11, // 18: seaworthy.scanner.v1.ScannerService.ListAffectedImages:input_type -> seaworthy.scanner.v1.ListAffectedImagesRequest
-	2,  // 19: seaworthy.scanner.v1.ScannerService.ScanImage:output_type -> seaworthy.scanner.v1.ScanImageResponse
-	4,  // 20: seaworthy.scanner.v1.ScannerService.GetScan:output_type -> seaworthy.scanner.v1.GetScanResponse
-	6,  // 21: seaworthy.scanner.v1.ScannerService.WatchScan:output_type -> seaworthy.scanner.v1.WatchScanResponse
-	8,  // 22: seaworthy.scanner.v1.ScannerService.ListFindings:output_type -> seaworthy.scanner.v1.ListFindingsResponse
-	10, // 23: seaworthy.scanner.v1.ScannerService.GetSbom:output_type -> seaworthy.scanner.v1.GetSbomResponse
-	12, // 24: seaworthy.scanner.v1.ScannerService.ListAffectedImages:output_type -> seaworthy.scanner.v1.ListAffectedImagesResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	19, // 11: seaworthy.scanner.v1.GetSbomRequest.platform:type_name -> seaworthy.type.v1.Platform
+	14, // 12: seaworthy.scanner.v1.ListAffectedImagesResponse.images:type_name -> seaworthy.type.v1.ImageRef
+	13, // 13: seaworthy.scanner.v1.ListAffectedImagesResponse.affected:type_name -> seaworthy.scanner.v1.AffectedImage
+	14, // 14: seaworthy.scanner.v1.AffectedImage.images:type_name -> seaworthy.type.v1.ImageRef
+	18, // 15: seaworthy.scanner.v1.AffectedImage.findings:type_name -> seaworthy.scanner.v1.Finding
+	20, // 16: seaworthy.scanner.v1.AffectedImage.packages:type_name -> seaworthy.scanner.v1.Package
+	1,  // 17: seaworthy.scanner.v1.ScannerService.ScanImage:input_type -> seaworthy.scanner.v1.ScanImageRequest
+	3,  // 18: seaworthy.scanner.v1.ScannerService.GetScan:input_type -> seaworthy.scanner.v1.GetScanRequest
+	5,  // 19: seaworthy.scanner.v1.ScannerService.WatchScan:input_type -> seaworthy.scanner.v1.WatchScanRequest
+	7,  // 20: seaworthy.scanner.v1.ScannerService.ListFindings:input_type -> seaworthy.scanner.v1.ListFindingsRequest
+	9,  // 21: seaworthy.scanner.v1.ScannerService.GetSbom:input_type -> seaworthy.scanner.v1.GetSbomRequest
+	11, // 22: seaworthy.scanner.v1.ScannerService.ListAffectedImages:input_type -> seaworthy.scanner.v1.ListAffectedImagesRequest
+	2,  // 23: seaworthy.scanner.v1.ScannerService.ScanImage:output_type -> seaworthy.scanner.v1.ScanImageResponse
+	4,  // 24: seaworthy.scanner.v1.ScannerService.GetScan:output_type -> seaworthy.scanner.v1.GetScanResponse
+	6,  // 25: seaworthy.scanner.v1.ScannerService.WatchScan:output_type -> seaworthy.scanner.v1.WatchScanResponse
+	8,  // 26: seaworthy.scanner.v1.ScannerService.ListFindings:output_type -> seaworthy.scanner.v1.ListFindingsResponse
+	10, // 27: seaworthy.scanner.v1.ScannerService.GetSbom:output_type -> seaworthy.scanner.v1.GetSbomResponse
+	12, // 28: seaworthy.scanner.v1.ScannerService.ListAffectedImages:output_type -> seaworthy.scanner.v1.ListAffectedImagesResponse
+	23, // [23:29] is the sub-list for method output_type
+	17, // [17:23] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_scanner_v1_scanner_service_proto_init() }
@@ -894,7 +995,7 @@ func file_seaworthy_scanner_v1_scanner_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_scanner_v1_scanner_service_proto_rawDesc), len(file_seaworthy_scanner_v1_scanner_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -73,10 +73,16 @@ type ScannerServiceClient interface {
 	// Idempotency: reads only.
 	// Callers: operators, clients, the signer.
 	GetSbom(ctx context.Context, in *GetSbomRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetSbomResponse], error)
-	// ListAffectedImages lists the images that an advisory or a package touches.
+	// ListAffectedImages lists the images whose newest report has a vulnerability or
+	// a package. It asks the index of stored inventories and the reports, never a
+	// registry.
 	//
-	// Errors: UNIMPLEMENTED in this release.
-	// Idempotency: reads only.
+	// Errors: INVALID_ARGUMENT if not exactly one of `advisory_id` and `purl` is
+	// given, for a malformed package URL and for a bad page token; NOT_FOUND
+	// (`ADVISORY_NOT_FOUND`) if no advisory of the snapshot in use has the id or
+	// names it, (`NO_SNAPSHOT`) before the first import.
+	// Idempotency: reads only. Images that are scanned while somebody pages may or
+	// may not be listed.
 	// Callers: operators and clients.
 	ListAffectedImages(ctx context.Context, in *ListAffectedImagesRequest, opts ...grpc.CallOption) (*ListAffectedImagesResponse, error)
 }
@@ -213,10 +219,16 @@ type ScannerServiceServer interface {
 	// Idempotency: reads only.
 	// Callers: operators, clients, the signer.
 	GetSbom(*GetSbomRequest, grpc.ServerStreamingServer[GetSbomResponse]) error
-	// ListAffectedImages lists the images that an advisory or a package touches.
+	// ListAffectedImages lists the images whose newest report has a vulnerability or
+	// a package. It asks the index of stored inventories and the reports, never a
+	// registry.
 	//
-	// Errors: UNIMPLEMENTED in this release.
-	// Idempotency: reads only.
+	// Errors: INVALID_ARGUMENT if not exactly one of `advisory_id` and `purl` is
+	// given, for a malformed package URL and for a bad page token; NOT_FOUND
+	// (`ADVISORY_NOT_FOUND`) if no advisory of the snapshot in use has the id or
+	// names it, (`NO_SNAPSHOT`) before the first import.
+	// Idempotency: reads only. Images that are scanned while somebody pages may or
+	// may not be listed.
 	// Callers: operators and clients.
 	ListAffectedImages(context.Context, *ListAffectedImagesRequest) (*ListAffectedImagesResponse, error)
 	mustEmbedUnimplementedScannerServiceServer()

@@ -34,7 +34,8 @@ type Attestation struct {
 	ManifestDigest string `protobuf:"bytes,3,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
 	// SHA-256 of the signed statement's content.
 	ContentDigest string `protobuf:"bytes,4,opt,name=content_digest,json=contentDigest,proto3" json:"content_digest,omitempty"`
-	// Identity of the key that signed it.
+	// Identity of the key that signed it; of a keyless signature the subject of the
+	// certificate.
 	KeyId string `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	// When it was signed.
 	SignTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=sign_time,json=signTime,proto3" json:"sign_time,omitempty"`
@@ -43,6 +44,14 @@ type Attestation struct {
 	// When a later one of the same subject and predicate type took its place;
 	// unset while it is in force.
 	SupersedeTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=supersede_time,json=supersedeTime,proto3" json:"supersede_time,omitempty"`
+	// Name, in the signer's configuration, of the identity that signed it; empty for
+	// the keys of the key store.
+	Identity string `protobuf:"bytes,9,opt,name=identity,proto3" json:"identity,omitempty"`
+	// Place in a transparency log; unset if it is in none.
+	LogIndex *int64 `protobuf:"varint,10,opt,name=log_index,json=logIndex,proto3,oneof" json:"log_index,omitempty"`
+	// When it was signed, as a timestamp authority or a transparency log says; unset
+	// if nobody but the signer does.
+	ProveTime     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=prove_time,json=proveTime,proto3" json:"prove_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +138,27 @@ func (x *Attestation) GetTraceId() string {
 func (x *Attestation) GetSupersedeTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.SupersedeTime
+	}
+	return nil
+}
+
+func (x *Attestation) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Attestation) GetLogIndex() int64 {
+	if x != nil && x.LogIndex != nil {
+		return *x.LogIndex
+	}
+	return 0
+}
+
+func (x *Attestation) GetProveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ProveTime
 	}
 	return nil
 }
@@ -385,7 +415,90 @@ func (x *TrustedKey) GetAlgorithm() string {
 	return ""
 }
 
-// GetTrustBundleResponse carries the keys.
+// TrustedIdentity is for whom certificates are issued that may be trusted, by the
+// authorities of the trusted root.
+type TrustedIdentity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the signer's configuration.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// URL of the OpenID Connect issuer that vouches for the subject.
+	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Subject alternative name of the certificates: an email address or a URI.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Whether each signature has an entry in a transparency log of the trusted root.
+	Log bool `protobuf:"varint,4,opt,name=log,proto3" json:"log,omitempty"`
+	// Whether each signature has a timestamp by an authority of the trusted root.
+	Timestamp     bool `protobuf:"varint,5,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrustedIdentity) Reset() {
+	*x = TrustedIdentity{}
+	mi := &file_seaworthy_signer_v1_attestation_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrustedIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrustedIdentity) ProtoMessage() {}
+
+func (x *TrustedIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_signer_v1_attestation_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrustedIdentity.ProtoReflect.Descriptor instead.
+func (*TrustedIdentity) Descriptor() ([]byte, []int) {
+	return file_seaworthy_signer_v1_attestation_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TrustedIdentity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TrustedIdentity) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *TrustedIdentity) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *TrustedIdentity) GetLog() bool {
+	if x != nil {
+		return x.Log
+	}
+	return false
+}
+
+func (x *TrustedIdentity) GetTimestamp() bool {
+	if x != nil {
+		return x.Timestamp
+	}
+	return false
+}
+
+// GetTrustBundleResponse carries the keys and identities.
 type GetTrustBundleResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Keys, the one in use first.
@@ -395,13 +508,15 @@ type GetTrustBundleResponse struct {
 	// signatures; for signatures by keys alone there are none. The keys are not in
 	// it: the format has no place for them.
 	TrustedRootJson string `protobuf:"bytes,2,opt,name=trusted_root_json,json=trustedRootJson,proto3" json:"trusted_root_json,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Identities that sign keyless.
+	Identities    []*TrustedIdentity `protobuf:"bytes,3,rep,name=identities,proto3" json:"identities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetTrustBundleResponse) Reset() {
 	*x = GetTrustBundleResponse{}
-	mi := &file_seaworthy_signer_v1_attestation_service_proto_msgTypes[5]
+	mi := &file_seaworthy_signer_v1_attestation_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +528,7 @@ func (x *GetTrustBundleResponse) String() string {
 func (*GetTrustBundleResponse) ProtoMessage() {}
 
 func (x *GetTrustBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_signer_v1_attestation_service_proto_msgTypes[5]
+	mi := &file_seaworthy_signer_v1_attestation_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +541,7 @@ func (x *GetTrustBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTrustBundleResponse.ProtoReflect.Descriptor instead.
 func (*GetTrustBundleResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_signer_v1_attestation_service_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_signer_v1_attestation_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetTrustBundleResponse) GetKeys() []*TrustedKey {
@@ -443,11 +558,18 @@ func (x *GetTrustBundleResponse) GetTrustedRootJson() string {
 	return ""
 }
 
+func (x *GetTrustBundleResponse) GetIdentities() []*TrustedIdentity {
+	if x != nil {
+		return x.Identities
+	}
+	return nil
+}
+
 var File_seaworthy_signer_v1_attestation_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\n" +
-	"-seaworthy/signer/v1/attestation_service.proto\x12\x13seaworthy.signer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xe5\x02\n" +
+	"-seaworthy/signer/v1/attestation_service.proto\x12\x13seaworthy.signer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xec\x03\n" +
 	"\vAttestation\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12%\n" +
 	"\x0epredicate_type\x18\x02 \x01(\tR\rpredicateType\x12'\n" +
@@ -456,7 +578,14 @@ const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\x06key_id\x18\x05 \x01(\tR\x05keyId\x127\n" +
 	"\tsign_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bsignTime\x12\x19\n" +
 	"\btrace_id\x18\a \x01(\tR\atraceId\x12A\n" +
-	"\x0esupersede_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rsupersedeTime\"\x88\x01\n" +
+	"\x0esupersede_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rsupersedeTime\x12\x1a\n" +
+	"\bidentity\x18\t \x01(\tR\bidentity\x12 \n" +
+	"\tlog_index\x18\n" +
+	" \x01(\x03H\x00R\blogIndex\x88\x01\x01\x129\n" +
+	"\n" +
+	"prove_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tproveTimeB\f\n" +
+	"\n" +
+	"_log_index\"\x88\x01\n" +
 	"\x17ListAttestationsRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -475,10 +604,19 @@ const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12;\n" +
 	"\vrevoke_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"revokeTime\x12\x1c\n" +
-	"\talgorithm\x18\x06 \x01(\tR\talgorithm\"y\n" +
+	"\talgorithm\x18\x06 \x01(\tR\talgorithm\"\x87\x01\n" +
+	"\x0fTrustedIdentity\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x10\n" +
+	"\x03log\x18\x04 \x01(\bR\x03log\x12\x1c\n" +
+	"\ttimestamp\x18\x05 \x01(\bR\ttimestamp\"\xbf\x01\n" +
 	"\x16GetTrustBundleResponse\x123\n" +
 	"\x04keys\x18\x01 \x03(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x04keys\x12*\n" +
-	"\x11trusted_root_json\x18\x02 \x01(\tR\x0ftrustedRootJson2\xf0\x01\n" +
+	"\x11trusted_root_json\x18\x02 \x01(\tR\x0ftrustedRootJson\x12D\n" +
+	"\n" +
+	"identities\x18\x03 \x03(\v2$.seaworthy.signer.v1.TrustedIdentityR\n" +
+	"identities2\xf0\x01\n" +
 	"\x12AttestationService\x12o\n" +
 	"\x10ListAttestations\x12,.seaworthy.signer.v1.ListAttestationsRequest\x1a-.seaworthy.signer.v1.ListAttestationsResponse\x12i\n" +
 	"\x0eGetTrustBundle\x12*.seaworthy.signer.v1.GetTrustBundleRequest\x1a+.seaworthy.signer.v1.GetTrustBundleResponseBEZCgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1;signerv1b\x06proto3"
@@ -495,36 +633,39 @@ func file_seaworthy_signer_v1_attestation_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_signer_v1_attestation_service_proto_rawDescData
 }
 
-var file_seaworthy_signer_v1_attestation_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_seaworthy_signer_v1_attestation_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_seaworthy_signer_v1_attestation_service_proto_goTypes = []any{
 	(*Attestation)(nil),              // 0: seaworthy.signer.v1.Attestation
 	(*ListAttestationsRequest)(nil),  // 1: seaworthy.signer.v1.ListAttestationsRequest
 	(*ListAttestationsResponse)(nil), // 2: seaworthy.signer.v1.ListAttestationsResponse
 	(*GetTrustBundleRequest)(nil),    // 3: seaworthy.signer.v1.GetTrustBundleRequest
 	(*TrustedKey)(nil),               // 4: seaworthy.signer.v1.TrustedKey
-	(*GetTrustBundleResponse)(nil),   // 5: seaworthy.signer.v1.GetTrustBundleResponse
-	(*v1.ImageRef)(nil),              // 6: seaworthy.type.v1.ImageRef
-	(*timestamppb.Timestamp)(nil),    // 7: google.protobuf.Timestamp
+	(*TrustedIdentity)(nil),          // 5: seaworthy.signer.v1.TrustedIdentity
+	(*GetTrustBundleResponse)(nil),   // 6: seaworthy.signer.v1.GetTrustBundleResponse
+	(*v1.ImageRef)(nil),              // 7: seaworthy.type.v1.ImageRef
+	(*timestamppb.Timestamp)(nil),    // 8: google.protobuf.Timestamp
 }
 var file_seaworthy_signer_v1_attestation_service_proto_depIdxs = []int32{
-	6,  // 0: seaworthy.signer.v1.Attestation.image:type_name -> seaworthy.type.v1.ImageRef
-	7,  // 1: seaworthy.signer.v1.Attestation.sign_time:type_name -> google.protobuf.Timestamp
-	7,  // 2: seaworthy.signer.v1.Attestation.supersede_time:type_name -> google.protobuf.Timestamp
-	6,  // 3: seaworthy.signer.v1.ListAttestationsRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	0,  // 4: seaworthy.signer.v1.ListAttestationsResponse.attestations:type_name -> seaworthy.signer.v1.Attestation
-	7,  // 5: seaworthy.signer.v1.TrustedKey.start_time:type_name -> google.protobuf.Timestamp
-	7,  // 6: seaworthy.signer.v1.TrustedKey.end_time:type_name -> google.protobuf.Timestamp
-	7,  // 7: seaworthy.signer.v1.TrustedKey.revoke_time:type_name -> google.protobuf.Timestamp
-	4,  // 8: seaworthy.signer.v1.GetTrustBundleResponse.keys:type_name -> seaworthy.signer.v1.TrustedKey
-	1,  // 9: seaworthy.signer.v1.AttestationService.ListAttestations:input_type -> seaworthy.signer.v1.ListAttestationsRequest
-	3,  // 10: seaworthy.signer.v1.AttestationService.GetTrustBundle:input_type -> seaworthy.signer.v1.GetTrustBundleRequest
-	2,  // 11: seaworthy.signer.v1.AttestationService.ListAttestations:output_type -> seaworthy.signer.v1.ListAttestationsResponse
-	5,  // 12: seaworthy.signer.v1.AttestationService.GetTrustBundle:output_type -> seaworthy.signer.v1.GetTrustBundleResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	7,  // 0: seaworthy.signer.v1.Attestation.image:type_name -> seaworthy.type.v1.ImageRef
+	8,  // 1: seaworthy.signer.v1.Attestation.sign_time:type_name -> google.protobuf.Timestamp
+	8,  // 2: seaworthy.signer.v1.Attestation.supersede_time:type_name -> google.protobuf.Timestamp
+	8,  // 3: seaworthy.signer.v1.Attestation.prove_time:type_name -> google.protobuf.Timestamp
+	7,  // 4: seaworthy.signer.v1.ListAttestationsRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	0,  // 5: seaworthy.signer.v1.ListAttestationsResponse.attestations:type_name -> seaworthy.signer.v1.Attestation
+	8,  // 6: seaworthy.signer.v1.TrustedKey.start_time:type_name -> google.protobuf.Timestamp
+	8,  // 7: seaworthy.signer.v1.TrustedKey.end_time:type_name -> google.protobuf.Timestamp
+	8,  // 8: seaworthy.signer.v1.TrustedKey.revoke_time:type_name -> google.protobuf.Timestamp
+	4,  // 9: seaworthy.signer.v1.GetTrustBundleResponse.keys:type_name -> seaworthy.signer.v1.TrustedKey
+	5,  // 10: seaworthy.signer.v1.GetTrustBundleResponse.identities:type_name -> seaworthy.signer.v1.TrustedIdentity
+	1,  // 11: seaworthy.signer.v1.AttestationService.ListAttestations:input_type -> seaworthy.signer.v1.ListAttestationsRequest
+	3,  // 12: seaworthy.signer.v1.AttestationService.GetTrustBundle:input_type -> seaworthy.signer.v1.GetTrustBundleRequest
+	2,  // 13: seaworthy.signer.v1.AttestationService.ListAttestations:output_type -> seaworthy.signer.v1.ListAttestationsResponse
+	6,  // 14: seaworthy.signer.v1.AttestationService.GetTrustBundle:output_type -> seaworthy.signer.v1.GetTrustBundleResponse
+	13, // [13:15] is the sub-list for method output_type
+	11, // [11:13] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_signer_v1_attestation_service_proto_init() }
@@ -532,13 +673,14 @@ func file_seaworthy_signer_v1_attestation_service_proto_init() {
 	if File_seaworthy_signer_v1_attestation_service_proto != nil {
 		return
 	}
+	file_seaworthy_signer_v1_attestation_service_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_signer_v1_attestation_service_proto_rawDesc), len(file_seaworthy_signer_v1_attestation_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,8 +38,8 @@ type AttestationServiceClient interface {
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ListAttestations(ctx context.Context, in *ListAttestationsRequest, opts ...grpc.CallOption) (*ListAttestationsResponse, error)
-	// GetTrustBundle returns the public keys that verify the signer's
-	// attestations.
+	// GetTrustBundle returns the public keys and the identities that verify the
+	// signer's attestations.
 	//
 	// Errors: UNAVAILABLE while the key store is not open.
 	// Idempotency: reads only.
@@ -90,8 +90,8 @@ type AttestationServiceServer interface {
 	// Idempotency: reads only.
 	// Callers: operators and clients.
 	ListAttestations(context.Context, *ListAttestationsRequest) (*ListAttestationsResponse, error)
-	// GetTrustBundle returns the public keys that verify the signer's
-	// attestations.
+	// GetTrustBundle returns the public keys and the identities that verify the
+	// signer's attestations.
 	//
 	// Errors: UNAVAILABLE while the key store is not open.
 	// Idempotency: reads only.

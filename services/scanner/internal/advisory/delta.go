@@ -9,6 +9,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
+// Key is what packages of an ecosystem with a name are found by.
+func Key(ecosystem, name string) core.PackageKey { return keyOf(ecosystem, name) }
+
 func keyOf(ecosystem, name string) core.PackageKey {
 	base := baseEcosystem(ecosystem)
 	return core.PackageKey{Ecosystem: base, Name: normalizeName(base, name)}

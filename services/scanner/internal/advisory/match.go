@@ -18,7 +18,7 @@ import (
 func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, problems []string) {
 	defer runtime.KeepAlive(s)
 	// The binary packages of one source package have the same advisories.
-	type question struct{ ecosystem, name, version, second, stream string }
+	type question struct{ ecosystem, name, version, stream string }
 	type answer struct {
 		hits []hit
 		err  error
@@ -30,7 +30,7 @@ func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, prob
 		if !subject.judged() {
 			continue
 		}
-		q := question{p.Ecosystem, subject.name, subject.version, subject.second, subject.stream}
+		q := question{p.Ecosystem, subject.name, subject.version, subject.stream}
 		a, ok := known[q]
 		if !ok {
 			a.hits, a.err = s.hits(&subject)
@@ -68,18 +68,16 @@ func (s *Snapshot) hits(p *subject) ([]hit, error) {
 	var failed error
 	seen := map[int]bool{}
 	for _, ecosystem := range p.ecosystems {
-		for _, name := range p.names() {
-			row, err := s.packageRow(ecosystem, name)
-			if row == nil {
-				failed = errors.Join(failed, err)
-				continue
-			}
-			b, err := s.block(row[16:], name)
-			if err == nil {
-				out, err = s.hitsOf(p, ecosystem, b, seen, out)
-			}
+		row, err := s.packageRow(ecosystem, p.name)
+		if row == nil {
 			failed = errors.Join(failed, err)
+			continue
 		}
+		b, err := s.block(row[16:], p.name)
+		if err == nil {
+			out, err = s.hitsOf(p, ecosystem, b, seen, out)
+		}
+		failed = errors.Join(failed, err)
 	}
 	return out, failed
 }

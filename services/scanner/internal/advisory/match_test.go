@@ -110,6 +110,7 @@ func TestNames(t *testing.T) {
 		want                      bool
 	}{
 		{"PyPI names are normalised", "PyPI", "Flask_Login", core.Package{Name: "flask.login", Version: "1", Ecosystem: "PyPI"}, true},
+		{"Maven coordinates have no spaces", "Maven", "org.example : a", core.Package{Name: "org.example:a", Version: "1", Ecosystem: "Maven"}, true},
 		{"npm names are not", "npm", "Lodash", core.Package{Name: "lodash", Version: "1.0.0", Ecosystem: "npm"}, false},
 		{"source package", "Debian:12", "openssl", core.Package{Name: "libssl3", SourceName: "openssl", Version: "1", Ecosystem: "Debian:12"}, true},
 		{"binary package", "Debian:12", "libssl3", core.Package{Name: "libssl3", SourceName: "openssl", Version: "1", Ecosystem: "Debian:12"}, false},
@@ -124,6 +125,69 @@ func TestNames(t *testing.T) {
 				t.Errorf("findings %v", findings)
 			}
 		})
+	}
+}
+
+// TestStreams: the versions of two streams of a module cannot be compared with each
+// other, nor those of a module with others.
+func TestStreams(t *testing.T) {
+	modular := events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:16.4-1.module_el8.5.0+1"}`)
+	const version = "1:10.1-1.module_el8.2.0+391"
+	for _, c := range []struct {
+		summary, affected, version, purl string
+		want                             bool
+	}{
+		{"Important: nodejs:16 security update", modular, version, "pkg:rpm/almalinux/nodejs@1?rpmmod=nodejs:16", true},
+		{"Important: nodejs:16 security update", modular, version, "pkg:rpm/almalinux/nodejs@1?rpmmod=nodejs:10", false},
+		{"Important: nodejs:16 security update", modular, version, "pkg:rpm/almalinux/nodejs@1?modularitylabel=nodejs:16:8060:ad0", true},
+		// Nobody says which stream it is: it may be this one.
+		{"Important: nodejs:16 security update", modular, version, "", true},
+		{"nodejs security update", modular, version, "pkg:rpm/almalinux/nodejs@1?rpmmod=nodejs:10", true},
+		{"virt:rhel and virt-devel:rhel security update", modular, version, "pkg:rpm/almalinux/nodejs@1?rpmmod=virt-devel:rhel", true},
+		{"Important: nodejs:16 security update", modular, "1:10.1-1.el8", "", false},
+		{"nodejs security update", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:16.4-1.el8"}`), version, "", false},
+		{"nodejs security update", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:16.4-1.el8"}`), "16.3-1.el8", "", true},
+		{"nodejs security update", events("ECOSYSTEM", `{"introduced":"0"},{"fixed":"1:16.4-1.el8"}`), "16.4-1.el8", "pkg:rpm/almalinux/nodejs@1?epoch=1", false},
+	} {
+		s := snapshot(t, record("ALSA-1", `"summary":"`+c.summary+`"`, "AlmaLinux:8", "nodejs", c.affected))
+		findings, problems := s.Match([]core.Package{{Name: "nodejs", Version: c.version, Ecosystem: "AlmaLinux:8", PURL: c.purl}})
+		if (len(findings) == 1) != c.want || problems != nil {
+			t.Errorf("%s, %s, %s: %v, %v", c.summary, c.version, c.purl, findings, problems)
+		}
+	}
+}
+
+// TestGoItself: the versions of Go as binaries tell them.
+func TestGoItself(t *testing.T) {
+	s := snapshot(t, record("GO-1", "", "Go", "stdlib", events("SEMVER", `{"introduced":"0"},{"fixed":"1.20.5"},{"introduced":"1.21.0-0"},{"fixed":"1.21.0-rc.3"}`)))
+	for version, want := range map[string]bool{
+		"1.20.4": true, "1.20.5": false, "go1.20.4": true, "1.20": true, "1.20.5-vendor": false, "1.20.4-vendor": true,
+		"1.20.12 (Red Hat 1.20.12-2.el9)": false, "1.21rc2": true, "1.21rc3": false, "1.21.0-rc.2": true, "1.21": false, "1.20.4 X:boringcrypto": true,
+	} {
+		findings, problems := s.Match([]core.Package{{Name: "stdlib", Version: version, Ecosystem: "Go"}})
+		if (len(findings) == 1) != want || problems != nil {
+			t.Errorf("%s: %v, %v", version, findings, problems)
+		}
+	}
+}
+
+// TestModules: another major version of a Go module is another module.
+func TestModules(t *testing.T) {
+	s := snapshot(t,
+		record("GO-1", "", "Go", "example.org/m", events("SEMVER", `{"introduced":"0"},{"fixed":"1.2.0"}`)),
+		record("GO-2", "", "Go", "example.org/m/v2", events("SEMVER", `{"introduced":"2.0.0"},{"fixed":"2.3.0"}`)))
+	for _, c := range []struct{ name, version, want string }{
+		{"example.org/m", "1.1.0", "GO-1"}, {"example.org/m", "2.1.0+incompatible", ""}, {"example.org/m/v2", "2.1.0", "GO-2"},
+		{"example.org/m/v2", "2.3.0", ""}, {"example.org/m/v3", "3.0.0", ""}, {"example.org/m", "0.0.0-20200101000000-abcdefabcdef", "GO-1"},
+	} {
+		findings, _ := s.Match([]core.Package{{Name: c.name, Version: c.version, Ecosystem: "Go"}})
+		got := ""
+		for _, f := range findings {
+			got += f.ID
+		}
+		if got != c.want {
+			t.Errorf("%s %s: %q, want %q", c.name, c.version, got, c.want)
+		}
 	}
 }
 
@@ -150,6 +214,21 @@ func TestMerge(t *testing.T) {
 		{"the distribution decides", "Debian:12", []string{
 			record("DEBIAN-CVE-2020-1", `"upstream":["CVE-2020-1"],`+vector, "Debian:12", "p", all+`,"ecosystem_specific":{"urgency":"unimportant"}`),
 		}, []string{"CVE-2020-1 [CVE-2020-1 DEBIAN-CVE-2020-1] 2 7.5 [9]"}},
+		{"the words of Ubuntu", "Ubuntu:22.04:LTS", []string{
+			record("UBUNTU-CVE-2020-1", `"upstream":["CVE-2020-1"],"severity":[{"type":"Ubuntu","score":"low"},{"type":"CVSS_V3","score":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"}]`, "Ubuntu:22.04:LTS", "p", all),
+		}, []string{"CVE-2020-1 [CVE-2020-1 UBUNTU-CVE-2020-1] 3 7.5 [9]"}},
+		{"the words of rpm distributions", "AlmaLinux:9", []string{
+			record("ALSA-2020:1", `"summary":"Important: p security update"`, "AlmaLinux:9", "p", all),
+		}, []string{"ALSA-2020:1 [ALSA-2020:1] 5 0 [9]"}},
+		{"a newer vector beats version 2", "npm", []string{
+			record("GHSA-v", `"severity":[{"type":"CVSS_V2","score":"AV:N/AC:L/Au:N/C:C/I:C/A:C"},{"type":"CVSS_V3","score":"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"}]`, "npm", "p", all),
+		}, []string{"GHSA-v [GHSA-v] 5 7.5 [9]"}},
+		{"version 2 alone", "npm", []string{
+			record("GHSA-v", `"severity":[{"type":"CVSS_V2","score":"AV:N/AC:L/Au:N/C:C/I:C/A:C"}]`, "npm", "p", all),
+		}, []string{"GHSA-v [GHSA-v] 6 10 [9]"}},
+		{"version 4", "npm", []string{
+			record("GHSA-v", `"severity":[{"type":"CVSS_V4","score":"CVSS:4.0/AV:N/AC:L/AT:N/PR:N/UI:N/VC:H/VI:H/VA:H/SC:N/SI:N/SA:N"}]`, "npm", "p", all),
+		}, []string{"GHSA-v [GHSA-v] 6 9.3 [9]"}},
 		{"malware", "npm", []string{record("MAL-1", "", "npm", "p", all)}, []string{"MAL-1 [MAL-1] 6 0 [9]"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

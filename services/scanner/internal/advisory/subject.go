@@ -2,6 +2,7 @@ package advisory
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/package-url/packageurl-go"
@@ -14,8 +15,6 @@ type subject struct {
 	// ecosystems are the package's own, and the one of all its releases.
 	ecosystems    []string
 	name, version string
-	// second is another name that advisories of the ecosystem use; empty if none.
-	second string
 	// stream is the module and stream of an rpm package, for example `nodejs:16`;
 	// anyStream if it is of one that nobody named, empty if it is of none.
 	stream string
@@ -35,25 +34,16 @@ func newSubject(p *core.Package) subject {
 	s.name = normalizeName(base, p.AdvisoryName())
 	s.version = normalizeVersion(base, s.name, p.AdvisoryVersion())
 	if s.rpm {
-		s.ofRPM(p, base)
+		s.ofRPM(p)
 	}
 	return s
 }
 
 func (s *subject) judged() bool { return s.ecosystems[0] != "" && s.version != "" && s.name != "" }
 
-func (s *subject) names() []string {
-	if s.second == "" || s.second == s.name {
-		return []string{s.name}
-	}
-	return []string{s.name, s.second}
-}
-
-// ofRPM reads what is special to rpm: AlmaLinux names binary packages, others name
-// source packages, and versions compare with their epoch. The epoch and the module
-// may stand in the package URL only.
-func (s *subject) ofRPM(p *core.Package, base string) {
-	s.second = normalizeName(base, p.Name)
+// ofRPM reads what is special to rpm: versions compare with their epoch, and within
+// one stream of a module. Both may stand in the package URL only.
+func (s *subject) ofRPM(p *core.Package) {
 	qualifiers := map[string]string{}
 	if strings.Contains(p.PURL, "?") {
 		if parsed, err := packageurl.FromString(p.PURL); err == nil {
@@ -106,39 +96,20 @@ func streamOfLabel(label string) string {
 // example `1.module_el8.6.0+2867+72759d2f`.
 func isModular(version string) bool { return strings.Contains(version, ".module") }
 
+// RPMEcosystems are the ecosystems with rpm packages, without their releases.
+func RPMEcosystems() []string {
+	return []string{"AlmaLinux", "Rocky Linux", "Red Hat", "openSUSE", "SUSE", "Mageia", "openEuler", "Azure Linux"}
+}
+
 // isRPM tells whether an ecosystem, without its release, has rpm packages.
-func isRPM(base string) bool {
-	switch base {
-	case "AlmaLinux", "Rocky Linux", "Red Hat", "openSUSE", "SUSE", "Mageia", "openEuler", "Azure Linux":
-		return true
-	}
-	return false
-}
-
-var pypiSeparators = regexp.MustCompile(`[-_.]+`)
-
-// NormalizePyPI is the one form of a name of the Python Package Index (PEP 503).
-func NormalizePyPI(name string) string {
-	plain := true
-	for i := range len(name) {
-		c := name[i]
-		if c == '_' || c == '.' || c >= 'A' && c <= 'Z' || c == '-' && i > 0 && name[i-1] == '-' || c >= 0x80 {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		return name
-	}
-	return strings.ToLower(pypiSeparators.ReplaceAllString(name, "-"))
-}
+func isRPM(base string) bool { return slices.Contains(RPMEcosystems(), base) }
 
 // normalizeName brings a package's name into the one form its ecosystem takes for
 // equal. The ecosystem has no release.
 func normalizeName(ecosystem, name string) string {
 	switch ecosystem {
 	case "PyPI":
-		return NormalizePyPI(name)
+		return core.NormalizePyPI(name)
 	case "NuGet", "Packagist":
 		return strings.ToLower(name)
 	case "Maven":

@@ -19,6 +19,8 @@ type Source interface {
 // Extractor takes the inventory of the layers of one manifest.
 type Extractor interface {
 	Extract(ctx context.Context, ref imageref.Ref, layers []Descriptor) (Inventory, error)
+	// Secrets returns the kinds of credentials in a value of the environment.
+	Secrets(name, value string) []string
 }
 
 // Matcher is an advisory snapshot. It is immutable.
@@ -59,6 +61,8 @@ type Engine struct {
 	Extractor  Extractor
 	Advisories Advisories
 	Archive    Archive
+	// Lineage may be nil: only what images claim is known of base images then.
+	Lineage Lineage
 	// Version is the version of the scanner. A new version scans again.
 	Version string
 }
@@ -69,6 +73,12 @@ type Result struct {
 	Digest string
 	// Reports are the reports of its platforms, in the order of the index.
 	Reports []ReportRef
+}
+
+// take takes over what the layers say of the image.
+func (f *Facts) take(inv *Inventory) {
+	f.Distro, f.DistroEnd = inv.Distro, SupportEnd(inv.Distro)
+	f.SetuidFiles, f.Secrets, f.PackageManagers, f.Shells = inv.SetuidFiles, inv.Secrets, inv.PackageManagers, inv.Shells
 }
 
 // Resolve returns the digest of an image and its parsed manifest.
@@ -155,7 +165,7 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 	if err != nil {
 		return ReportRef{}, fmt.Errorf("read image config: %w", err)
 	}
-	facts, platform, err := ParseConfig(config)
+	facts, platform, env, err := ParseConfig(config)
 	if err != nil {
 		return ReportRef{}, err
 	}
@@ -166,7 +176,18 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 	if err != nil {
 		return ReportRef{}, fmt.Errorf("extract packages: %w", err)
 	}
-	facts.Distro = inv.Distro
+	facts.take(&inv)
+	if facts.Base = claimedBase(m.Annotations, facts.Labels); e.Lineage != nil {
+		if facts.Base, err = e.Lineage.Base(ctx, ref.Digest, facts.Layers, facts.Base); err != nil {
+			return ReportRef{}, err
+		}
+	}
+	for name, value := range env {
+		for _, kind := range e.Extractor.Secrets(name, value) {
+			facts.Secrets = append(facts.Secrets, Secret{Kind: kind, Location: "env:" + name})
+		}
+	}
+	SortSecrets(facts.Secrets)
 	r := &Report{
 		ImageDigest:    ref.Digest,
 		Platform:       platform,

@@ -2,6 +2,8 @@ package core
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -66,6 +68,8 @@ type jsonManifest struct {
 	Layers       []jsonDescriptor `json:"layers"`
 	Manifests    []jsonDescriptor `json:"manifests"`
 	Subject      *jsonDescriptor  `json:"subject"`
+
+	Annotations map[string]string `json:"annotations"`
 }
 
 // Manifest is a parsed manifest: of one image, or of an index of several.
@@ -76,6 +80,8 @@ type Manifest struct {
 	// Config and Layers are those of a single image, lowest layer first.
 	Config Descriptor
 	Layers []Descriptor
+	// Annotations are those of a single image's manifest.
+	Annotations map[string]string
 	// Platforms are the platform manifests of an index, in its order; manifests
 	// that are no platform images are left out.
 	Platforms []Descriptor
@@ -195,7 +201,7 @@ func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	if len(j.Layers) > maxLayers {
 		return nil, NewFault(ReasonLimitExceeded, "the manifest has %d layers, more than %d", len(j.Layers), maxLayers)
 	}
-	m := &Manifest{MediaType: mediaType, Config: j.Config.descriptor()}
+	m := &Manifest{MediaType: mediaType, Config: j.Config.descriptor(), Annotations: j.Annotations}
 	for _, l := range j.Layers {
 		m.Layers = append(m.Layers, l.descriptor())
 	}
@@ -217,12 +223,16 @@ type jsonConfig struct {
 	} `json:"config"`
 }
 
-// ParseConfig reads the facts and the platform out of an image's configuration.
-// Only names of environment variables are kept: values may be secrets.
-func ParseConfig(content []byte) (Facts, Platform, error) {
+// Environment is what a configuration sets: values by name, the last one of a name.
+type Environment map[string]string
+
+// ParseConfig reads the facts, the platform and the environment out of an image's
+// configuration. The facts have no value of the environment but its hash: values may
+// be secrets.
+func ParseConfig(content []byte) (Facts, Platform, Environment, error) {
 	var j jsonConfig
 	if err := json.Unmarshal(content, &j); err != nil {
-		return Facts{}, Platform{}, NewFault(ReasonNotAnImage, "the image's configuration cannot be read").WithCause(err)
+		return Facts{}, Platform{}, nil, NewFault(ReasonNotAnImage, "the image's configuration cannot be read").WithCause(err)
 	}
 	f := Facts{
 		User:       j.Config.User,
@@ -235,13 +245,21 @@ func ParseConfig(content []byte) (Facts, Platform, error) {
 		f.ExposedPorts = append(f.ExposedPorts, p)
 	}
 	slices.Sort(f.ExposedPorts)
+	env := Environment{}
 	for _, e := range j.Config.Env {
-		name, _, _ := strings.Cut(e, "=")
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	for name, value := range env {
 		f.EnvNames = append(f.EnvNames, name)
+		if f.EnvSHA256 == nil {
+			f.EnvSHA256 = make(map[string]string, len(env))
+		}
+		sum := sha256.Sum256([]byte(value))
+		f.EnvSHA256[name] = hex.EncodeToString(sum[:])
 	}
 	slices.Sort(f.EnvNames)
-	f.EnvNames = slices.Compact(f.EnvNames)
-	return f, Platform{OS: clip(j.OS), Architecture: clip(j.Architecture), Variant: clip(j.Variant)}, nil
+	return f, Platform{OS: clip(j.OS), Architecture: clip(j.Architecture), Variant: clip(j.Variant)}, env, nil
 }
 
 // clip bounds text from outside that goes into a message or a column, and takes

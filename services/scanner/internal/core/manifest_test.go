@@ -86,7 +86,7 @@ func TestParseManifest(t *testing.T) {
 }
 
 func TestParseConfig(t *testing.T) {
-	facts, platform, err := core.ParseConfig([]byte(`{"os":"linux","architecture":"arm64","variant":"v8","created":"2024-01-02T04:04:05+01:00",
+	facts, platform, env, err := core.ParseConfig([]byte(`{"os":"linux","architecture":"arm64","variant":"v8","created":"2024-01-02T04:04:05+01:00",
 		"config":{"User":"app","Entrypoint":["/app"],"Cmd":["-v"],"Env":["PATH=/bin","TOKEN=secret","EMPTY","PATH=again"],
 		"ExposedPorts":{"9090/tcp":{},"8080/tcp":{}},"Labels":{"a":"b"}}}`))
 	if err != nil {
@@ -95,6 +95,11 @@ func TestParseConfig(t *testing.T) {
 	want := core.Facts{
 		User: "app", Entrypoint: []string{"/app"}, Cmd: []string{"-v"}, EnvNames: []string{"EMPTY", "PATH", "TOKEN"},
 		ExposedPorts: []string{"8080/tcp", "9090/tcp"}, Labels: map[string]string{"a": "b"}, Created: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC),
+		EnvSHA256: map[string]string{
+			"EMPTY": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+			"PATH":  "b4c9e14061c2fd453b36700e3b0da008db2189c711ac629f0f583089164e267d",
+			"TOKEN": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
+		},
 	}
 	if diff := cmp.Diff(want, facts); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
@@ -102,13 +107,16 @@ func TestParseConfig(t *testing.T) {
 	if platform != (core.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}) {
 		t.Errorf("platform %v", platform)
 	}
+	if env["TOKEN"] != "secret" || env["PATH"] != "again" || len(env) != 3 {
+		t.Errorf("environment %v", env)
+	}
 	if strings.Contains(fmt.Sprint(facts), "secret") {
 		t.Error("the value of a variable is kept")
 	}
-	if _, p, err := core.ParseConfig([]byte(`{"os":"li\u0000nux","architecture":"` + strings.Repeat("é", 100) + `"}`)); err != nil || p.OS != "linux" || len(p.Architecture) > 120 {
+	if _, p, _, err := core.ParseConfig([]byte(`{"os":"li\u0000nux","architecture":"` + strings.Repeat("é", 100) + `"}`)); err != nil || p.OS != "linux" || len(p.Architecture) > 120 {
 		t.Errorf("hostile platform: %+v, %v", p, err)
 	}
-	if _, _, err := core.ParseConfig([]byte("{")); core.AsFault(err) == nil {
+	if _, _, _, err := core.ParseConfig([]byte("{")); core.AsFault(err) == nil {
 		t.Errorf("malformed config: %v", err)
 	}
 }
@@ -121,7 +129,7 @@ func FuzzParseManifest(f *testing.F) {
 		if (m == nil) == (err == nil) || err != nil && core.AsFault(err) == nil {
 			t.Fatalf("%v, %v", m, err)
 		}
-		if _, _, err := core.ParseConfig(content); err != nil && core.AsFault(err) == nil {
+		if _, _, _, err := core.ParseConfig(content); err != nil && core.AsFault(err) == nil {
 			t.Fatal(err)
 		}
 	})

@@ -33,6 +33,8 @@ type Package struct {
 	// LayerDigest is the digest of the layer that brought the package.
 	LayerDigest string
 	Licenses    []string
+	// InBase tells that a layer of the base image brought the package.
+	InBase bool
 }
 
 // PackageKey is what advisories and stored inventories meet by.
@@ -90,6 +92,8 @@ type Finding struct {
 	EPSS           float64
 	LayerDigest    string
 	Location       string
+	// InBase tells that a layer of the base image brought the package.
+	InBase bool
 }
 
 // SnapshotInfo names an advisory snapshot.
@@ -121,12 +125,46 @@ type Facts struct {
 	Distro  Distro
 	// Layers are the digests of the layers, lowest first.
 	Layers []string
+	Base   BaseImage
+	// DistroEnd is when the support of the distribution's version ends; zero if that
+	// is not known.
+	DistroEnd time.Time
+	// EnvSHA256 is the SHA-256 of the value of each environment variable, in hex.
+	EnvSHA256 map[string]string
+	// SetuidFiles are executable files with the setuid or setgid bit, sorted.
+	SetuidFiles []string
+	// Secrets are credentials, without their values.
+	Secrets []Secret
+	// PackageManagers are the names of those that are installed, sorted.
+	PackageManagers []string
+	// Shells are the paths of those that are installed, sorted.
+	Shells []string
+}
+
+// Secret is a credential in an image. The credential itself is never kept.
+type Secret struct {
+	// Kind is for example `private-key`.
+	Kind string
+	// Location is the path of the file without a leading slash, or `env:NAME`.
+	Location string
+	// LayerDigest is of the layer that brought the file; empty for the environment.
+	LayerDigest string
+}
+
+// SortSecrets orders credentials by kind and location.
+func SortSecrets(s []Secret) {
+	slices.SortFunc(s, func(a, b Secret) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Location, b.Location)) })
 }
 
 // Inventory is what was found in the layers of one manifest.
 type Inventory struct {
 	Packages []Package
 	Distro   Distro
+	// SetuidFiles, Secrets, PackageManagers and Shells are as in Facts.
+	SetuidFiles     []string
+	Secrets         []Secret
+	PackageManagers []string
+	Shells          []string
 	// Problems name what could not be read, sorted. Any problem makes the report
 	// incomplete.
 	Problems []string
@@ -151,8 +189,9 @@ type Report struct {
 }
 
 // Sort brings packages, findings and problems into the order that reports are
-// made in.
+// made in, and marks those of the base image.
 func (r *Report) Sort() {
+	r.markBase()
 	SortPackages(r.Packages)
 	slices.SortFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.PURL, b.PURL), cmp.Compare(a.Location, b.Location), cmp.Compare(a.ID, b.ID))

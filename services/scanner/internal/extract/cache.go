@@ -23,11 +23,11 @@ type Cache interface {
 
 // setVersion changes with everything that changes what a layer's outcome is: the
 // extractors, their wrappers here, and the encoding below.
-const setVersion = "3"
+const setVersion = "4"
 
-// ExtractorSet is the version of the set of extractors under these limits. Another
-// release of the extractors or other limits may find something else in a layer.
-func ExtractorSet(l Limits) string {
+// ExtractorSet is the version of the set of extractors under these limits and
+// options. Another release of the extractors may find something else in a layer.
+func ExtractorSet(l Limits, o Options) string {
 	library := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, d := range info.Deps {
@@ -36,7 +36,7 @@ func ExtractorSet(l Limits) string {
 			}
 		}
 	}
-	return fmt.Sprintf("%s scalibr=%s max_file=%d max_depth=%d", setVersion, library, l.MaxFile, l.MaxDepth)
+	return fmt.Sprintf("%s scalibr=%s max_file=%d max_depth=%d secrets=%t", setVersion, library, l.MaxFile, l.MaxDepth, !o.SkipSecrets)
 }
 
 const (
@@ -66,6 +66,8 @@ type storedFile struct {
 	Database   bool
 	Problem    string
 	Owners     []owner
+	Secrets    []string
+	Bits       bits
 }
 
 type storedFound struct {
@@ -104,6 +106,7 @@ func encodeLayer(r *layerResult) ([]byte, error) {
 func storeFile(f *file) storedFile {
 	out := storedFile{
 		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Database: f.database, Problem: f.problem, Owners: f.owners,
+		Secrets: f.secrets, Bits: f.bits,
 	}
 	for _, p := range f.packages {
 		out.Packages = append(out.Packages, storedFound{
@@ -158,7 +161,7 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &file{considered: considered, osRelease: f.OSRelease, database: f.Database, problem: f.Problem, owners: f.Owners}
+	out := &file{considered: considered, osRelease: f.OSRelease, database: f.Database, problem: f.Problem, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
 	for _, p := range f.Packages {
 		out.packages = append(out.packages, found{
 			purlType: p.PURLType, name: p.Name, version: p.Version, sourceName: p.SourceName,

@@ -26,28 +26,44 @@ type Extractor struct {
 	opener  Opener
 	limits  Limits
 	layers  int
+	options Options
 	plugins *plugins
+	kinds   []secretKind
 	memory  *semaphore.Weighted
 	cache   Cache
 	set     string
 }
 
+// Options are what is looked for beside packages. The zero value is the default.
+type Options struct {
+	// SkipSecrets looks for no credentials.
+	SkipSecrets bool
+}
+
 // New returns an extractor that reads as many layers of an image at once as
 // layers says.
 func New(opener Opener, limits Limits, layers int) (*Extractor, error) {
-	ps, err := newPlugins(limits)
+	return NewWith(opener, limits, layers, Options{})
+}
+
+// NewWith is New with options.
+func NewWith(opener Opener, limits Limits, layers int, o Options) (*Extractor, error) {
+	ps, err := newPlugins(limits, o)
 	if err != nil {
 		return nil, err
 	}
 	return &Extractor{
-		opener: opener, limits: limits, layers: max(layers, 1), plugins: ps,
-		memory: semaphore.NewWeighted(int64(limits.MaxBuffered)), set: ExtractorSet(limits),
+		opener: opener, limits: limits, layers: max(layers, 1), options: o, plugins: ps, kinds: secretKinds(),
+		memory: semaphore.NewWeighted(int64(limits.MaxBuffered)), set: ExtractorSet(limits, o),
 	}, nil
 }
 
 // UseCache makes the extractor look for known layers in c, and keep there what it
 // reads. It is called before the first image.
 func (x *Extractor) UseCache(c Cache) { x.cache = c }
+
+// Set is the version of the set of extractors that layers are stored with.
+func (x *Extractor) Set() string { return x.set }
 
 // Extract returns the inventory of an image with the given layers, lowest first.
 // Errors are faults: LAYER_CORRUPT and LIMIT_EXCEEDED of the image, others of the

@@ -6,7 +6,7 @@ import (
 )
 
 func FuzzOwners(f *testing.F) {
-	ps, err := newPlugins(DefaultLimits())
+	ps, err := newPlugins(DefaultLimits(), Options{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func FuzzOwners(f *testing.F) {
 
 // FuzzStoredLayer: no row of the database can panic the merge.
 func FuzzStoredLayer(f *testing.F) {
-	ps, err := newPlugins(DefaultLimits())
+	ps, err := newPlugins(DefaultLimits(), Options{})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -49,6 +49,9 @@ type file struct {
 	problem  string
 	// owners are the OS packages that the file lists files of.
 	owners []owner
+	// secrets are the kinds of credentials in it.
+	secrets []string
+	bits    bits
 }
 
 // layerResult is the outcome of one layer.
@@ -254,14 +257,18 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 			jobs = append(jobs, job{path: n, plugins: ps})
 		}
 	}
+	bits := bitsOf(h)
 	if len(jobs) == 0 {
+		if bits.Exec {
+			return &file{bits: bits}, nil
+		}
 		return nil, nil //nolint:nilnil // no extractor wants the file; that is no error
 	}
 	head := make([]byte, min(h.Size, magicSize))
 	if _, err := io.ReadFull(r, head); err != nil {
 		return nil, err
 	}
-	out := &file{}
+	out := &file{bits: bits}
 	for _, j := range jobs {
 		out.considered = append(out.considered, j.plugins...)
 	}
@@ -283,7 +290,7 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 	content := inMemory(held)
 	for _, j := range jobs {
 		before := len(out.packages)
-		l.plugins.run(ctx, out, j, name, info, content)
+		l.plugins.run(ctx, l.budget, out, j, name, info, content)
 		if err := l.budget.spendPackages(len(out.packages) - before); err != nil {
 			return nil, err
 		}

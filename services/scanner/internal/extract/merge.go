@@ -169,6 +169,7 @@ func (m *merger) inventory() core.Inventory {
 			inv.Packages = append(inv.Packages, f.pkg(d, valid(path), m.digests[layer]))
 		}
 	})
+	m.facts(&inv)
 	core.SortPackages(inv.Packages)
 	inv.Packages = slices.CompactFunc(inv.Packages, func(a, b core.Package) bool {
 		return a.PURL == b.PURL && a.Location == b.Location

@@ -55,6 +55,9 @@ type plugin struct {
 	lenient bool
 	// lock: the file says what would be installed. It counts only where nothing is.
 	lock bool
+	// search: the extractor searches the text for patterns, which costs more than
+	// parsing it.
+	search bool
 }
 
 type extractFunc = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error)
@@ -74,7 +77,7 @@ type job struct {
 // it what it also returns.
 var silence sync.Once
 
-func newPlugins(l Limits) (*plugins, error) {
+func newPlugins(l Limits, o Options) (*plugins, error) {
 	silence.Do(func() { scalibrlog.SetLogger(discardLog{}) })
 	hashJars := false
 	cfg := &config_go_proto.PluginConfig{
@@ -122,6 +125,9 @@ func newPlugins(l Limits) (*plugins, error) {
 		p := scalibrPlugin(e)
 		c.set(p)
 		out.list = append(out.list, p)
+	}
+	if !o.SkipSecrets {
+		out.list = append(out.list, secretsPlugin())
 	}
 	out.list = append(out.list, rpmPlugin(out), composerInstalled(), composerLock(), packageLock())
 	out.byName = map[string]*plugin{}
@@ -178,7 +184,7 @@ func (ps *plugins) wants(path string, info fs.FileInfo) []*plugin {
 
 // run gives a file to the extractors of a job. own is the name the file has; the
 // job's path is another when a hard link stands for it.
-func (ps *plugins) run(ctx context.Context, out *file, j job, own string, info fs.FileInfo, content *content) {
+func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own string, info fs.FileInfo, content *content) {
 	as := ""
 	if j.path != own {
 		as = j.path
@@ -186,6 +192,10 @@ func (ps *plugins) run(ctx context.Context, out *file, j job, own string, info f
 	for _, p := range j.plugins {
 		if p.maxSize > 0 && content.size > p.maxSize {
 			out.fail(j.path, fmt.Errorf("larger than %d bytes", p.maxSize))
+			continue
+		}
+		if p.search && !b.spendSearch(content.size) {
+			out.fail(j.path, fmt.Errorf("not searched for credentials: the image has more than %d bytes of such files", maxSearched))
 			continue
 		}
 		out.database = out.database || p.database

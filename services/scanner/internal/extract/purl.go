@@ -1,7 +1,6 @@
 package extract
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/google/osv-scalibr/purl"
@@ -43,7 +42,7 @@ func (f *found) pkg(d distro, location, layer string) core.Package {
 		namespace, name := splitLast(f.name, "/")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeNPM, strings.ToLower(namespace), strings.ToLower(name), f.version, nil, "").ToString()
 	case purl.TypePyPi:
-		p.PURL = packageurl.NewPackageURL(packageurl.TypePyPi, "", normalizePyPI(f.name), f.version, nil, "").ToString()
+		p.PURL = packageurl.NewPackageURL(packageurl.TypePyPi, "", core.NormalizePyPI(f.name), f.version, nil, "").ToString()
 	case purl.TypeMaven:
 		group, artifact, _ := strings.Cut(f.name, ":")
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, f.version, nil, "").ToString()
@@ -126,10 +125,4 @@ func splitLast(s, sep string) (before, after string) {
 		return s[:i], s[i+len(sep):]
 	}
 	return "", s
-}
-
-var pypiSeparators = regexp.MustCompile(`[-_.]+`)
-
-func normalizePyPI(name string) string {
-	return strings.ToLower(pypiSeparators.ReplaceAllString(name, "-"))
 }

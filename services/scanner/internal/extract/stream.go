@@ -23,7 +23,14 @@ type budget struct {
 	names   atomic.Int64
 	// packages found in files, before the layers are merged.
 	packages atomic.Int64
+	searched atomic.Int64
 }
+
+// maxSearched is how much of an image is searched for credentials, in bytes. Real
+// images have some kilobytes of files that could hold some.
+const maxSearched = 4 << 20
+
+func (b *budget) spendSearch(n int64) bool { return b.searched.Add(n) <= maxSearched }
 
 func (b *budget) spendBytes(n int64) error {
 	if b.bytes.Add(n) > int64(b.limits.MaxImage) {

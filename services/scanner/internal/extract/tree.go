@@ -164,18 +164,25 @@ func (n *node) set(name string, child *node) {
 
 // walk calls f for every file, in no particular order.
 func (t *tree) walk(f func(path string, n *node)) {
-	var visit func(prefix string, n *node)
-	visit = func(prefix string, n *node) {
+	t.visit(func(path string, n *node) {
+		if n.file != nil {
+			f(path, n)
+		}
+	})
+}
+
+// visit calls f for every place, in no particular order.
+func (t *tree) visit(f func(path string, n *node)) {
+	var below func(prefix string, n *node)
+	below = func(prefix string, n *node) {
 		for name, c := range n.children {
 			p := name
 			if prefix != "" {
 				p = prefix + "/" + name
 			}
-			if c.file != nil {
-				f(p, c)
-			}
-			visit(p, c)
+			f(p, c)
+			below(p, c)
 		}
 	}
-	visit("", t.root)
+	below("", t.root)
 }

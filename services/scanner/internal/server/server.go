@@ -43,6 +43,7 @@ type Deps struct {
 	Resolver  Resolver
 	Publisher Publisher
 	Snapshots Snapshots
+	Affected  Affected
 	Now       func() time.Time
 	// WatchInterval is how often WatchScan looks for a change.
 	WatchInterval time.Duration
@@ -58,8 +59,7 @@ const reasonScanNotFound = "SCAN_NOT_FOUND"
 
 var errScanNotFound = apierr.New(codes.NotFound, reasonScanNotFound, "there is no such scan")
 
-// scanner implements scanner.v1.ScannerService. ListAffectedImages stays with the
-// embedded UNIMPLEMENTED.
+// scanner implements scanner.v1.ScannerService.
 type scanner struct {
 	scannerv1.UnimplementedScannerServiceServer
 	Deps

@@ -47,6 +47,17 @@ func (k *Keeper) Current() core.Matcher {
 	return nil
 }
 
+// About returns the packages that the advisories about a vulnerability affect, by
+// the snapshot in use; ok is false before the first import.
+func (k *Keeper) About(id string) (keys []core.PackageKey, ok bool, err error) {
+	s := k.current.Load()
+	if s == nil {
+		return nil, false, nil
+	}
+	keys, err = s.About(id)
+	return keys, true, err
+}
+
 // NewBuilder returns an empty builder for Import.
 func (k *Keeper) NewBuilder() *advisory.Builder { return advisory.NewBuilder(k.maxRecords) }
 

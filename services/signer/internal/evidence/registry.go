@@ -111,7 +111,8 @@ func (w *Writer) adopt(ctx context.Context, t turn, p core.Predicate) (bool, err
 	if err != nil {
 		return false, err
 	}
-	roots := attest.TrustRoots{Keys: t.trusted, At: w.now()}
+	roots := t.trusted
+	roots.At = w.now()
 	adopted := false
 	for _, r := range found {
 		if known[r.Digest] {
@@ -145,6 +146,7 @@ func (w *Writer) remember(ctx context.Context, line store.Line, p core.Predicate
 		Key:   store.Key{Line: line, ContentKey: core.Digest(payload)},
 		KeyID: v.KeyID, ContentDigest: core.Digest(payload), Bundle: r.Bundle,
 		SignTime: v.CreateTime, ClaimTime: attest.StatedTime(v.Statement), ManifestDigest: r.Digest,
+		LogIndex: v.LogIndex, ProvenTime: v.SignTime,
 	}
 	if core.SameContent(p.Type, v.Predicate, p.JSON) {
 		e.ContentKey = p.ContentKey

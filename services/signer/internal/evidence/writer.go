@@ -22,7 +22,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -44,35 +44,28 @@ type Attached struct {
 	ManifestDigest string
 }
 
-// Keys are the keys that signed and the one that does.
-type Keys interface {
-	// Current is the key to sign with.
-	Current(ctx context.Context) (keystore.Identity, error)
-	// Trusted are all keys that this signer ever had.
-	Trusted(ctx context.Context) ([]attest.TrustedKey, error)
-}
-
 // Writer attaches claims. It is safe for concurrent use.
 type Writer struct {
 	store    store.Store
 	registry *registry.Client
-	keys     Keys
+	signers  []identity.Identity
 	maxAge   time.Duration
 	log      *slog.Logger
 	now      func() time.Time
 	written  metric.Int64Counter
+	legacy   bool
 }
 
-// New returns a writer that signs with the key in use. A claim that says what is in force
-// gets a new attestation when that is maxAge older; 0 means never.
-func New(s store.Store, r *registry.Client, keys Keys, maxAge time.Duration, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
+// New returns a writer that signs as each of the identities. A claim that says what
+// is in force gets a new attestation when that is maxAge older; 0 means never.
+func New(s store.Store, r *registry.Client, signers []identity.Identity, maxAge time.Duration, t *obs.Telemetry, now func() time.Time) (*Writer, error) {
 	written, err := t.Meter().Int64Counter("signer.attestations",
 		metric.WithDescription("Attestations asked for, by predicate type and what had to be done."))
 	if err != nil {
 		return nil, fmt.Errorf("make counter: %w", err)
 	}
 	return &Writer{
-		store: s, registry: r, keys: keys, maxAge: maxAge,
+		store: s, registry: r, signers: signers, maxAge: maxAge,
 		log: t.Logger, now: now, written: written,
 	}, nil
 }
@@ -95,8 +88,8 @@ type claim struct {
 }
 
 // Attach makes sure that the manifest that ref names by digest carries an
-// attestation for each claim, or of a later one of its type, and returns them in
-// the order of the claims. Claims that turn out to be nothing when they are
+// attestation for each claim and by each identity, or of a later claim of its
+// type, and returns them in the order of the claims. Claims that turn out to be nothing when they are
 // revised are left out.
 // Errors are those of the registry, of the store, of attest, ErrNotReadBack and
 // ErrRevised.
@@ -115,12 +108,14 @@ func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Pre
 	}
 	var work []claim
 	for _, p := range claims {
-		c, ok, err := w.prepare(ctx, ref, p, listed)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Type, err)
-		}
-		if ok {
-			work = append(work, c)
+		for _, by := range w.signers {
+			c, ok, err := w.prepare(ctx, ref, by, p, listed)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", p.Type, err)
+			}
+			if ok {
+				work = append(work, c)
+			}
 		}
 	}
 	if err := w.attach(ctx, ref, subject, work); err != nil {
@@ -138,15 +133,15 @@ func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Pre
 // prepare finds or makes the log entry of a claim and decides whether it has to
 // be attached. It says false if there is nothing to claim. Nothing is written to
 // the registry here.
-func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate, listed map[string]registry.Descriptor) (claim, bool, error) {
+func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, by identity.Identity, p core.Predicate, listed map[string]registry.Descriptor) (claim, bool, error) {
 	line := store.Line{
-		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest, PredicateType: p.Type,
+		Registry: ref.Registry, Repository: ref.Repository, SubjectDigest: ref.Digest, PredicateType: p.Type, Identity: by.Name(),
 	}
-	trusted, err := w.keys.Trusted(ctx)
+	trusted, err := by.Trusted(ctx)
 	if err != nil {
 		return claim{}, false, err
 	}
-	t := turn{ref: ref, line: line, listed: listed, trusted: trusted}
+	t := turn{ref: ref, by: by, line: line, listed: listed, trusted: trusted}
 	if p.Revise != nil {
 		revised, ok, err := w.revise(ctx, &t, p)
 		if err != nil || !ok {
@@ -161,9 +156,10 @@ func (w *Writer) prepare(ctx context.Context, ref imageref.Ref, p core.Predicate
 // turn is what is known when a claim's turn comes.
 type turn struct {
 	ref     imageref.Ref
+	by      identity.Identity
 	line    store.Line
 	listed  map[string]registry.Descriptor
-	trusted []attest.TrustedKey
+	trusted attest.TrustRoots
 	// revised is set if the claim was made of the entry with the ID before, of
 	// none if that is empty.
 	revised bool
@@ -178,7 +174,7 @@ func (w *Writer) decide(ctx context.Context, t turn, p core.Predicate) (claim, e
 			return true
 		}
 		return core.InForce{
-			ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime, Revoked: revoked(t.trusted, e.KeyID),
+			ContentKey: e.ContentKey, Time: e.ClaimTime, SignTime: e.SignTime, Revoked: revoked(t.trusted.Keys, e.KeyID),
 		}.Serves(p, w.maxAge)
 	}
 	e, err := w.store.Current(ctx, t.line)
@@ -194,7 +190,7 @@ func (w *Writer) decide(ctx context.Context, t turn, p core.Predicate) (claim, e
 			return claim{}, err
 		}
 	}
-	made, err := w.sign(ctx, store.Key{Line: t.line, ContentKey: p.ContentKey}, p)
+	made, err := w.sign(ctx, t.by, store.Key{Line: t.line, ContentKey: p.ContentKey}, p)
 	if err != nil {
 		return claim{}, err
 	}
@@ -238,7 +234,7 @@ func (w *Writer) present(ctx context.Context, ref imageref.Ref, p core.Predicate
 	}
 }
 
-func (w *Writer) sign(ctx context.Context, k store.Key, p core.Predicate) (store.Entry, error) {
+func (w *Writer) sign(ctx context.Context, by identity.Identity, k store.Key, p core.Predicate) (store.Entry, error) {
 	st := attest.Statement{
 		Subject:       []attest.Subject{{Name: k.Registry + "/" + k.Repository, SHA256: strings.TrimPrefix(k.SubjectDigest, "sha256:")}},
 		PredicateType: p.Type,
@@ -248,16 +244,13 @@ func (w *Writer) sign(ctx context.Context, k store.Key, p core.Predicate) (store
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("build statement: %w", err)
 	}
-	key, err := w.keys.Current(ctx)
-	if err != nil {
-		return store.Entry{}, fmt.Errorf("key to sign with: %w", err)
-	}
-	bundle, err := attest.Sign(ctx, key.Signer(), key.Public(), st)
+	signed, err := by.Sign(ctx, st)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
 	}
 	return store.Entry{
-		ID: store.ID(k, p.Time, key.KeyID()), Key: k, ClaimTime: p.Time, ContentDigest: core.Digest(payload), KeyID: key.KeyID(), Bundle: bundle,
+		ID: store.ID(k, p.Time, signed.KeyID), Key: k, ClaimTime: p.Time, ContentDigest: core.Digest(payload),
+		KeyID: signed.KeyID, Bundle: signed.Bundle, LogIndex: signed.LogIndex, ProvenTime: signed.ProvenTime,
 		// The manifest's annotation has whole seconds; the same bundle and time
 		// give the same manifest at every attempt.
 		SignTime: w.now().UTC().Truncate(time.Second), TraceID: obs.TraceID(ctx),
@@ -274,6 +267,9 @@ func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.
 		}
 		d, err := attest.Attach(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
 		if err != nil {
+			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
+		}
+		if err := w.attachLegacy(ctx, ref, c.entry); err != nil {
 			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
 		}
 		c.entry.ManifestDigest = d.Digest

@@ -23,6 +23,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
@@ -78,7 +79,7 @@ func (f *fixture) writer(t *testing.T, s store.Store) *evidence.Writer {
 	t.Helper()
 	f.clock = f.clock.Add(time.Hour)
 	now := f.clock
-	w, err := evidence.New(s, f.registry.Client(), f, maxAge, obs.Discard("signer"), func() time.Time { return now })
+	w, err := evidence.New(s, f.registry.Client(), []identity.Identity{identity.NewKeyed("", f, nil)}, maxAge, obs.Discard("signer"), func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}

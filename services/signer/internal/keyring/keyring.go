@@ -80,7 +80,7 @@ func (r *Ring) Current(ctx context.Context) (keystore.Identity, error) {
 	}
 	var missing []string
 	for _, k := range keys {
-		if !k.InUse() {
+		if k.Identity != "" || !k.InUse() {
 			continue
 		}
 		id, err := r.load(k.ID)
@@ -107,7 +107,7 @@ func (r *Ring) load(id string) (keystore.Identity, error) {
 	return k, nil
 }
 
-// List returns all keys, the one in use first.
+// List returns all keys, also those of other identities, the one in use first.
 func (r *Ring) List(ctx context.Context) ([]store.SigningKey, error) {
 	keys, err := r.store.Keys(ctx)
 	if err != nil {
@@ -129,7 +129,7 @@ func (r *Ring) List(ctx context.Context) ([]store.SigningKey, error) {
 	return out, nil
 }
 
-// Trusted returns all keys as those who verify see them.
+// Trusted returns all keys of the ring as those who verify see them.
 func (r *Ring) Trusted(ctx context.Context) ([]attest.TrustedKey, error) {
 	keys, err := r.store.Keys(ctx)
 	if err != nil {
@@ -137,6 +137,9 @@ func (r *Ring) Trusted(ctx context.Context) ([]attest.TrustedKey, error) {
 	}
 	out := make([]attest.TrustedKey, 0, len(keys))
 	for _, k := range keys {
+		if k.Identity != "" {
+			continue // of a KMS
+		}
 		pub, err := cryptoutils.UnmarshalPEMToPublicKey([]byte(k.PublicPEM))
 		if err != nil {
 			return nil, fmt.Errorf("key %s in the database: %w", k.ID, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"errors"
 	"regexp"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyring"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -42,6 +44,9 @@ func (s *keyAdmin) RotateKey(ctx context.Context, req *signerv1.RotateKeyRequest
 		return nil, apierr.InvalidField("request_id", "must be a UUID")
 	}
 	k, err := s.keys.Rotate(ctx, req.GetRequestId())
+	if errors.Is(err, keyring.ErrNoKeyStore) {
+		return nil, apierr.New(codes.FailedPrecondition, "NO_KEY_STORE", "the signer has no key store: none of its identities is of type key")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +94,11 @@ func algorithm(publicPEM string) string {
 	if err != nil {
 		return ""
 	}
-	switch pub.(type) {
+	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
+		if pub.Curve != elliptic.P256() {
+			return ""
+		}
 		return "ECDSA_P256"
 	case ed25519.PublicKey:
 		return "ED25519"

@@ -15,6 +15,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/page"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
@@ -28,17 +29,25 @@ type Keys interface {
 	Revoke(ctx context.Context, id string) (store.SigningKey, error)
 }
 
-// Register registers both services. trustedRoot is a Sigstore trusted root in JSON.
-func Register(r grpc.ServiceRegistrar, s store.Store, k Keys, trustedRoot []byte) {
-	signerv1.RegisterAttestationServiceServer(r, &attestations{store: s, keys: k, trustedRoot: string(trustedRoot)})
+// Trust is what readers trust besides the keys.
+type Trust struct {
+	// Root is a Sigstore trusted root in JSON.
+	Root []byte
+	// Identities sign keyless; each has an ID of its name.
+	Identities []attest.TrustedIdentity
+}
+
+// Register registers both services.
+func Register(r grpc.ServiceRegistrar, s store.Store, k Keys, trust Trust) {
+	signerv1.RegisterAttestationServiceServer(r, &attestations{store: s, keys: k, trust: trust})
 	signerv1.RegisterKeyAdminServiceServer(r, &keyAdmin{keys: k})
 }
 
 type attestations struct {
 	signerv1.UnimplementedAttestationServiceServer
-	store       store.Store
-	keys        Keys
-	trustedRoot string
+	store store.Store
+	keys  Keys
+	trust Trust
 }
 
 // ListAttestations implements the RPC.
@@ -75,6 +84,7 @@ func (s *attestations) ListAttestations(ctx context.Context, req *signerv1.ListA
 			PredicateType: e.PredicateType, ManifestDigest: e.ManifestDigest, ContentDigest: e.ContentDigest,
 			KeyId: e.KeyID, SignTime: timestamppb.New(e.SignTime), TraceId: e.TraceID,
 			SupersedeTime: timestamp(e.SupersededTime),
+			Identity:      e.Identity, LogIndex: e.LogIndex, ProveTime: timestamp(e.ProvenTime),
 		})
 	}
 	return out, nil
@@ -103,5 +113,11 @@ func (s *attestations) GetTrustBundle(ctx context.Context, _ *signerv1.GetTrustB
 	if err != nil {
 		return nil, err
 	}
-	return &signerv1.GetTrustBundleResponse{Keys: keys, TrustedRootJson: s.trustedRoot}, nil
+	out := &signerv1.GetTrustBundleResponse{Keys: keys, TrustedRootJson: string(s.trust.Root)}
+	for _, i := range s.trust.Identities {
+		out.Identities = append(out.Identities, &signerv1.TrustedIdentity{
+			Name: i.ID, Issuer: i.Issuer, Subject: i.Subject, Log: i.RequireLog, Timestamp: i.RequireTimestamp,
+		})
+	}
+	return out, nil
 }

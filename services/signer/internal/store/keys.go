@@ -10,12 +10,12 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 )
 
-const keyColumns = `key_id, public_key_pem, start_time, end_time, seen_time, revoke_time`
+const keyColumns = `key_id, public_key_pem, start_time, end_time, seen_time, revoke_time, identity`
 
 func scanKey(row func(...any) error) (SigningKey, error) {
 	var k SigningKey
 	var start, end, seen, revoked int64
-	err := row(&k.ID, &k.PublicPEM, &start, &end, &seen, &revoked)
+	err := row(&k.ID, &k.PublicPEM, &start, &end, &seen, &revoked, &k.Identity)
 	k.StartTime, k.EndTime = sqldb.FromTime(start), sqldb.FromTime(end)
 	k.SeenTime, k.RevokeTime = sqldb.FromTime(seen), sqldb.FromTime(revoked)
 	return k, err
@@ -23,8 +23,9 @@ func scanKey(row func(...any) error) (SigningKey, error) {
 
 func addKey(ctx context.Context, tx *sql.Tx, k SigningKey) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO signing_keys (`+keyColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (key_id) DO NOTHING`,
-		k.ID, k.PublicPEM, sqldb.Time(k.StartTime), sqldb.Time(k.EndTime), sqldb.Time(k.SeenTime), sqldb.Time(k.RevokeTime))
+		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (key_id) DO NOTHING`,
+		k.ID, k.PublicPEM, sqldb.Time(k.StartTime), sqldb.Time(k.EndTime), sqldb.Time(k.SeenTime), sqldb.Time(k.RevokeTime),
+		k.Identity)
 	if err != nil {
 		return fmt.Errorf("write signing key: %w", err)
 	}
@@ -93,7 +94,7 @@ func (s *SQL) Rotate(ctx context.Context, requestID string, k SigningKey, end ti
 		if out, err = rotated(ctx, tx, requestID); !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE signing_keys SET end_time = $1 WHERE end_time = 0`, sqldb.Time(end)); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE signing_keys SET end_time = $1 WHERE end_time = 0 AND identity = ''`, sqldb.Time(end)); err != nil {
 			return fmt.Errorf("end signing keys: %w", err)
 		}
 		if err := addKey(ctx, tx, k); err != nil {

@@ -44,13 +44,26 @@ func New(ctx context.Context, db *sqldb.DB) (*SQL, error) {
 
 const columns = `entry_id, registry, repository, subject_digest, predicate_type, content_key,
 	content_digest, key_id, sign_time, trace_id, manifest_digest, done_time,
-	claim_time, superseded_time, removal`
+	claim_time, superseded_time, removal, identity, log_index, proven_time`
 
-// inLine chooses the rows of one line; its four arguments are those of args.
-const inLine = `registry = $1 AND repository = $2 AND subject_digest = $3 AND predicate_type = $4`
+// inLine chooses the rows of one line; its five arguments are those of args.
+const inLine = ofType + ` AND identity = $5`
+
+// ofType chooses those of all identities; its arguments are the first four.
+const ofType = `registry = $1 AND repository = $2 AND subject_digest = $3 AND predicate_type = $4`
 
 func (l Line) args(more ...any) []any {
-	return append([]any{l.Registry, l.Repository, l.SubjectDigest, l.PredicateType}, more...)
+	return append([]any{l.Registry, l.Repository, l.SubjectDigest, l.PredicateType, l.Identity}, more...)
+}
+
+// noIndex stands for an entry that is in no transparency log.
+const noIndex = -1
+
+func logIndex(e Entry) int64 {
+	if e.LogIndex == nil {
+		return noIndex
+	}
+	return *e.LogIndex
 }
 
 // Get implements Store.
@@ -83,17 +96,21 @@ func get(ctx context.Context, q querier, where string, args ...any) (Entry, erro
 }
 
 func scan(row func(...any) error, e *Entry, more ...any) error {
-	var signed, done, claimed, superseded int64
+	var signed, done, claimed, superseded, index, proven int64
 	dest := []any{
 		&e.ID, &e.Registry, &e.Repository, &e.SubjectDigest, &e.PredicateType, &e.ContentKey,
 		&e.ContentDigest, &e.KeyID, &signed, &e.TraceID, &e.ManifestDigest, &done,
-		&claimed, &superseded, &e.Removal,
+		&claimed, &superseded, &e.Removal, &e.Identity, &index, &proven,
 	}
 	if err := row(append(dest, more...)...); err != nil {
 		return err
 	}
 	e.SignTime, e.DoneTime = sqldb.FromTime(signed), sqldb.FromTime(done)
 	e.ClaimTime, e.SupersededTime = sqldb.FromTime(claimed), sqldb.FromTime(superseded)
+	e.ProvenTime = sqldb.FromTime(proven)
+	if index != noIndex {
+		e.LogIndex = &index
+	}
 	return nil
 }
 
@@ -110,11 +127,12 @@ func (s *SQL) Begin(ctx context.Context, e Entry, serves func(current Entry) boo
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO signing_log (`+columns+`, bundle)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 			ON CONFLICT (entry_id) DO NOTHING`,
 			e.ID, e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
 			e.ContentDigest, e.KeyID, sqldb.Time(e.SignTime), e.TraceID, e.ManifestDigest, sqldb.Time(e.DoneTime),
-			sqldb.Time(e.ClaimTime), sqldb.Time(e.SupersededTime), string(e.Removal), e.Bundle)
+			sqldb.Time(e.ClaimTime), sqldb.Time(e.SupersededTime), string(e.Removal),
+			e.Identity, logIndex(e), sqldb.Time(e.ProvenTime), e.Bundle)
 		if err != nil {
 			return fmt.Errorf("write signing log: %w", err)
 		}
@@ -153,8 +171,8 @@ func supersede(ctx context.Context, tx *sql.Tx, l Line, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE signing_log SET superseded_time = $5 WHERE `+inLine+`
-		AND superseded_time = 0 AND (claim_time, sign_time, entry_id) < ($6, $7, $8)`,
+	_, err = tx.ExecContext(ctx, `UPDATE signing_log SET superseded_time = $6 WHERE `+inLine+`
+		AND superseded_time = 0 AND (claim_time, sign_time, entry_id) < ($7, $8, $9)`,
 		l.args(sqldb.Time(at), sqldb.Time(newest.ClaimTime), sqldb.Time(newest.SignTime), newest.ID)...)
 	if err != nil {
 		return fmt.Errorf("supersede attestations: %w", err)
@@ -164,7 +182,8 @@ func supersede(ctx context.Context, tx *sql.Tx, l Line, at time.Time) error {
 
 // Known implements Store.
 func (s *SQL) Known(ctx context.Context, l Line) (map[string]bool, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT manifest_digest FROM signing_log WHERE `+inLine+` AND manifest_digest <> ''`, l.args()...)
+	rows, err := s.db.QueryContext(ctx, `SELECT manifest_digest FROM signing_log WHERE `+ofType+` AND manifest_digest <> ''`,
+		l.Registry, l.Repository, l.SubjectDigest, l.PredicateType)
 	if err != nil {
 		return nil, fmt.Errorf("list signing log: %w", err)
 	}

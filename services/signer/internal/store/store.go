@@ -26,6 +26,8 @@ type Line struct {
 	Repository    string
 	SubjectDigest string
 	PredicateType string
+	// Identity is the name of what signs; it is empty for the keys of the key store.
+	Identity string
 }
 
 // Key is a line and a content.
@@ -39,10 +41,14 @@ type Key struct {
 // the time of its claim and of the key that signs it.
 func ID(k Key, claimTime time.Time, keyID string) string {
 	h := sha256.New()
-	for _, s := range []string{
+	parts := []string{
 		k.Registry, k.Repository, k.SubjectDigest, k.PredicateType, k.ContentKey,
 		strconv.FormatInt(claimTime.UnixNano(), 10), keyID,
-	} {
+	}
+	if k.Identity != "" { // releases that had one identity left it out
+		parts = append(parts, k.Identity)
+	}
+	for _, s := range parts {
 		var size [8]byte
 		binary.BigEndian.PutUint64(size[:], uint64(len(s)))
 		h.Write(size[:])
@@ -61,8 +67,13 @@ type Entry struct {
 	ClaimTime time.Time
 	// ContentDigest is the digest of the signed statement.
 	ContentDigest string
-	// KeyID names the key that signed.
+	// KeyID names the key that signed, or the subject of the certificate.
 	KeyID string
+	// LogIndex is the place in a transparency log; nil if it is in none.
+	LogIndex *int64
+	// ProvenTime is when it was signed, as a timestamp authority or a log says; zero
+	// if nobody does.
+	ProvenTime time.Time
 	// Bundle is the signed bundle; List leaves it out.
 	Bundle []byte
 	// SignTime is when it was signed, in whole seconds.
@@ -120,6 +131,9 @@ type SigningKey struct {
 	SeenTime time.Time
 	// RevokeTime is when all belief in it ended; zero if it was not revoked.
 	RevokeTime time.Time
+	// Identity is the name of the identity whose key it is; it is empty for the keys
+	// of the key store.
+	Identity string
 }
 
 // InUse reports whether it may sign.
@@ -142,7 +156,8 @@ type Store interface {
 	Finish(ctx context.Context, id, manifestDigest string, at time.Time) error
 	// List returns entries without their bundles, newest first.
 	List(ctx context.Context, q Query) ([]Entry, error)
-	// Known returns the digests of the manifests of a line that are in the log.
+	// Known returns the digests of the manifests of a line that are in the log,
+	// whatever identity signed them.
 	Known(ctx context.Context, l Line) (map[string]bool, error)
 	// Superseded returns entries, without their bundles, that were superseded
 	// before a time and are still in the registry, in the order of their IDs,
@@ -156,7 +171,7 @@ type Store interface {
 	Keys(ctx context.Context) ([]SigningKey, error)
 	// Rotated returns the key that was made for a request, or ErrNotFound.
 	Rotated(ctx context.Context, requestID string) (SigningKey, error)
-	// Rotate ends all keys in use and stores a new one, unless that was done for
+	// Rotate ends all keys in use of the key store and stores a new one, unless that was done for
 	// the request before. It returns the key that the request got.
 	Rotate(ctx context.Context, requestID string, k SigningKey, end time.Time) (SigningKey, error)
 	// Revoke revokes a key that is not in use and returns it: ErrNotFound,

@@ -2,18 +2,28 @@ package core
 
 import "time"
 
+// What was recorded by an earlier release must be the same bytes when it is recorded
+// again, or its verdicts can no longer be proven: a new field is left out of the JSON
+// while it is empty.
+//
 // The structs with `cel` tags are what rules see: the tag is the name of the
-// field in an expression, and policy/README.md documents each. Renaming one
+// field in an expression, and docs/policies.md documents each. Renaming one
 // breaks people's policies.
 
 // Facts is everything a rule can see of one platform manifest.
 type Facts struct {
-	Image        *Image
-	Packages     []Package
-	Findings     []Finding
+	Image    *Image
+	Packages []Package
+	// Findings that affect the image, as far as anybody knows.
+	Findings []Finding
+	// Suppressed are findings that do not, by a VEX statement.
+	Suppressed   []Finding
 	Attestations []Attestation
 	Advisories   Advisories
 	Now          time.Time
+	// Memo is for a Check to keep what it made of these very facts, which do not
+	// change once a rule has seen them. Facts are used by one goroutine at a time.
+	Memo any
 }
 
 // Image describes the platform manifest that is judged.
@@ -39,6 +49,30 @@ type Image struct {
 	ExposedPorts []string `cel:"exposed_ports"`
 	EnvNames     []string `cel:"env_names"`
 	Distro       Distro   `cel:"distro"`
+	// DistroEndTime is when the distribution's support of this version ends or ended;
+	// for rules the Unix epoch if that is not known.
+	DistroEndTime time.Time `cel:"distro_end_time" json:",omitzero"`
+	BaseImage     BaseImage `cel:"base_image" json:",omitzero"`
+	// SetuidFiles, PackageManagers and Shells are what the scanner found installed.
+	SetuidFiles     []string `cel:"setuid_files" json:",omitempty"`
+	PackageManagers []string `cel:"package_managers" json:",omitempty"`
+	Shells          []string `cel:"shells" json:",omitempty"`
+	Secrets         []Secret `cel:"secrets" json:",omitempty"`
+}
+
+// BaseImage is the image that another was built on; empty if that is not known.
+type BaseImage struct {
+	Name       string `cel:"name" json:",omitempty"`
+	Digest     string `cel:"digest" json:",omitempty"`
+	LayerCount int64  `cel:"layer_count" json:",omitempty"`
+}
+
+// Secret is a credential in an image, without the credential.
+type Secret struct {
+	Kind string `cel:"kind"`
+	// Location is a path, or `env:NAME`.
+	Location    string `cel:"location"`
+	LayerDigest string `cel:"layer_digest" json:",omitempty"`
 }
 
 // Distro is the distribution that os-release names; empty if there is none.
@@ -57,6 +91,8 @@ type Package struct {
 	SourceVersion string   `cel:"source_version"`
 	Location      string   `cel:"location"`
 	Licenses      []string `cel:"licenses"`
+	// InBaseImage tells whether a layer of the base image brought it.
+	InBaseImage bool `cel:"in_base_image" json:",omitempty"`
 }
 
 // Finding is one vulnerability of one package.
@@ -80,7 +116,11 @@ type Finding struct {
 	Purl string `cel:"purl"`
 	// FixedVersions is empty if there is no fix.
 	FixedVersions []string `cel:"fixed_versions"`
-	Location      string   `cel:"location"`
+	// VexStatus is that of the newest VEX statement about it; empty if there is none.
+	VexStatus string `cel:"vex_status" json:"-"`
+	Location  string `cel:"location"`
+	// InBaseImage tells whether a layer of the base image brought the package.
+	InBaseImage bool `cel:"in_base_image" json:",omitempty"`
 }
 
 // Attestation is one verified attestation.
@@ -88,8 +128,12 @@ type Attestation struct {
 	PredicateType string `cel:"predicate_type"`
 	// ManifestDigest names the attestation in the registry.
 	ManifestDigest string `cel:"manifest_digest"`
-	// KeyID is the key that it verified against.
+	// KeyID is the key or the trusted identity that it verified against.
 	KeyID string `cel:"key_id"`
+	// Identity is the subject of the certificate that signed and Issuer who vouched
+	// for it; both are empty for a key.
+	Identity string `cel:"identity" json:",omitempty"`
+	Issuer   string `cel:"issuer" json:",omitempty"`
 	// SignTime is when it was signed, as far as it is proven or stated.
 	SignTime time.Time `cel:"sign_time"`
 	// Predicate is the decoded predicate, as JSON has it. Empty for scan reports
@@ -142,6 +186,8 @@ type PlatformEvidence struct {
 	// Attestations verified, at most one a predicate type and key: the newest.
 	Attestations []Attestation
 	Rejected     []Rejected
+	// VEX holds the documents of trusted authors that are attached.
+	VEX []VexDocument `json:",omitempty"`
 	// NotBefore is the signing time of the newest report that was judged before. An
 	// older report is a replay: somebody took the newer one away.
 	NotBefore time.Time

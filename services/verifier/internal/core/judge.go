@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,7 +25,12 @@ type Input struct {
 	Policies []Policy
 	// Exceptions there are; Judge takes those that match and have not ended.
 	Exceptions []Exception
-	Now        time.Time
+	// VEX finds the statements of imported documents.
+	VEX VexIndex
+	Now time.Time
+	// OnVexMismatch, if set, is told of every VEX statement about a vulnerability
+	// that was found which had no effect, and why.
+	OnVexMismatch func(VexMismatch)
 }
 
 // Judge evaluates the policies that match the image on every platform. Whatever
@@ -35,6 +41,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	policies := matching(in.Policies, in.Image)
 	var ends deadline
 	used := map[string]ExceptionUse{}
+	var vex []VexUse
 	for i := range in.Platforms {
 		j := platformJudge{in: in, evidence: &in.Platforms[i], ends: &ends, used: used}
 		pv := j.judge(ctx, policies)
@@ -44,6 +51,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 		v.Platforms = append(v.Platforms, pv)
 		v.State = Worse(v.State, pv.State)
 		v.Reasons = append(v.Reasons, j.reasons...)
+		vex = append(vex, j.vex...)
 	}
 	if len(in.Platforms) == 0 {
 		v.State = StateUnknown
@@ -57,6 +65,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		v.Exceptions = append(v.Exceptions, used[name])
 	}
+	v.VEX, v.VEXCount = vexUses(vex)
 	return v, nil
 }
 
@@ -100,6 +109,8 @@ type platformJudge struct {
 	exceptions []Exception
 	// used collects, by name, those that the verdict rests on.
 	used map[string]ExceptionUse
+	// vex are findings that do not affect the manifest.
+	vex []VexUse
 }
 
 func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVerdict {
@@ -138,8 +149,11 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 		j.because(CodeScanIncomplete, "", "", "the scan is incomplete: "+problems(e.Report.Problems))
 		pv.State = StateUnknown
 	}
+	unsound := pv.State != StatePass
 	facts := j.facts()
+	pv.Inputs.VexDigests = j.applyVex(facts)
 	for i := range policies {
+		pv.Unsound = pv.Unsound || unsound && len(policies[i].Environments) > 0
 		r := j.policy(ctx, &policies[i], facts)
 		pv.State = Worse(pv.State, r.State)
 		pv.Policies = append(pv.Policies, r)
@@ -148,9 +162,20 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 }
 
 func (j *platformJudge) policy(ctx context.Context, p *Policy, facts *Facts) PolicyResult {
-	r := PolicyResult{Policy: p.Name, Digest: p.Digest, State: StatePass}
+	r := PolicyResult{Policy: p.Name, Digest: p.Digest, Environments: p.Environments, State: StatePass}
+	if source := &j.evidence.Report.Source; p.Trust != nil {
+		if !p.Trust.counts(source, "") {
+			// What rules would say of it is worth nothing to this policy.
+			j.because(CodeEvidenceInvalid, p.Name, "", "the scan report is signed by "+by(source)+", whom the policy does not trust")
+			r.State = StateUnknown
+			return r
+		}
+		own := *facts
+		own.Attestations = slices.DeleteFunc(slices.Clone(facts.Attestations), func(a Attestation) bool { return !p.Trust.counts(&a, "") })
+		facts = &own
+	}
 	for _, req := range p.Require {
-		if !j.require(p.Name, req) {
+		if !j.require(p, req) {
 			r.State = Worse(r.State, StateUnknown)
 		}
 	}
@@ -172,13 +197,23 @@ func (j *platformJudge) policy(ctx context.Context, p *Policy, facts *Facts) Pol
 }
 
 // require tells whether the newest attestation of a type is there and fresh.
-func (j *platformJudge) require(policy string, req Requirement) bool {
-	var newest *Attestation
+func (j *platformJudge) require(p *Policy, req Requirement) bool {
+	policy := p.Name
+	var newest, other *Attestation
 	for i := range j.evidence.Attestations {
 		a := &j.evidence.Attestations[i]
-		if a.PredicateType == req.PredicateType && (newest == nil || a.SignTime.After(newest.SignTime)) {
+		switch {
+		case a.PredicateType != req.PredicateType:
+		case (p.Trust != nil || req.Signer != "") && !p.Trust.counts(a, req.Signer):
+			other = a
+		case newest == nil || a.SignTime.After(newest.SignTime):
 			newest = a
 		}
+	}
+	if newest == nil && other != nil {
+		j.because(CodeEvidenceInvalid, policy, "", fmt.Sprintf("no attestation of type %s is by %s; one is by %s",
+			req.PredicateType, cmp.Or(req.Signer, "a signer of the policy"), by(other)))
+		return false
 	}
 	if newest == nil {
 		j.lacking(req.PredicateType, policy)
@@ -258,6 +293,9 @@ func (j *platformJudge) facts() *Facts {
 	image.Platform = j.evidence.Platform.String()
 	if image.Created.IsZero() {
 		image.Created = time.Unix(0, 0).UTC()
+	}
+	if image.DistroEndTime.IsZero() {
+		image.DistroEndTime = time.Unix(0, 0).UTC()
 	}
 	return &Facts{
 		Image:        &image,

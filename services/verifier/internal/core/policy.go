@@ -13,6 +13,10 @@ type Policy struct {
 	// Matches tells whether the policy is for a repository, given as
 	// registry/repository.
 	Matches func(repository string) bool
+	// Environments that ask for the policy, sorted; none is every environment.
+	Environments []string
+	// Trust narrows whose signatures count; nil is all trust roots.
+	Trust *Trust
 	// Require lists the attestations that must be there.
 	Require []Requirement
 	// AdvisoryMaxAge bounds the age of the advisory snapshot; 0 is no bound.
@@ -23,6 +27,8 @@ type Policy struct {
 // Requirement asks for a verified attestation.
 type Requirement struct {
 	PredicateType string
+	// Signer is a name of the policy's Trust; empty is any signer that counts.
+	Signer string
 	// MaxAge counts from the time it was signed; 0 is no bound.
 	MaxAge time.Duration
 }

@@ -30,6 +30,10 @@ type Verdict struct {
 	ExpireTime time.Time
 	// Exceptions that it rests on, ordered by name.
 	Exceptions []ExceptionUse
+	// VEX names findings that do not affect the image, ordered by vulnerability and
+	// package, at most MaxVexUses of VEXCount.
+	VEX      []VexUse
+	VEXCount int
 }
 
 // Reason is one reason of a verdict.
@@ -48,6 +52,9 @@ type PlatformVerdict struct {
 	State    State
 	Policies []PolicyResult
 	Inputs   Inputs
+	// Unsound tells that the evidence by itself makes it UNKNOWN. It is only told where
+	// a policy asks for some environments alone.
+	Unsound bool
 }
 
 // Inputs name what a verdict was made from.
@@ -61,14 +68,19 @@ type Inputs struct {
 	PolicyDigests []string
 	// ExceptionDigests are of the exceptions in force, ordered by name.
 	ExceptionDigests []string
+	// VexDigests are of the imported VEX documents that say something about a
+	// vulnerability that was found, sorted.
+	VexDigests []string
 }
 
 // PolicyResult is the outcome of one policy.
 type PolicyResult struct {
 	Policy string
 	Digest string
-	State  State
-	Rules  []RuleResult
+	// Environments that ask for the policy; none is every environment.
+	Environments []string
+	State        State
+	Rules        []RuleResult
 }
 
 // RuleResult is the outcome of one rule.

@@ -122,7 +122,7 @@ func fromReport(m *scannerv1.Report) *core.Report {
 		r.Packages = append(r.Packages, core.Package{
 			Purl: p.GetPurl(), Name: p.GetName(), Version: p.GetVersion(), Ecosystem: p.GetEcosystem(),
 			SourceName: p.GetSourceName(), SourceVersion: p.GetSourceVersion(), Location: p.GetLocation(),
-			Licenses: p.GetLicenses(),
+			Licenses: p.GetLicenses(), InBaseImage: p.GetInBaseImage(),
 		})
 	}
 	if unknown := unknownEcosystems(m); len(unknown) > 0 {
@@ -139,6 +139,7 @@ func fromReport(m *scannerv1.Report) *core.Report {
 			CVSS: f.GetCvssScore(), EPSS: f.GetEpss(), KEV: f.GetKev(),
 			Package: f.GetPackageName(), Version: f.GetPackageVersion(), Purl: f.GetPurl(),
 			FixedVersions: f.GetFixedVersions(), Location: f.GetLocation(),
+			InBaseImage: f.GetInBaseImage(),
 		})
 	}
 	return r
@@ -167,7 +168,17 @@ func facts(f *scannerv1.ImageFacts) core.Image {
 	i := core.Image{
 		Labels: f.GetLabels(), User: f.GetUser(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(),
 		ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
-		Distro: core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()},
+		Distro:      core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()},
+		SetuidFiles: f.GetSetuidFiles(), PackageManagers: f.GetPackageManagers(), Shells: f.GetShells(),
+		BaseImage: core.BaseImage{
+			Name: f.GetBaseImage().GetName(), Digest: f.GetBaseImage().GetDigest(), LayerCount: int64(f.GetBaseImage().GetLayerCount()),
+		},
+	}
+	if t := f.GetDistroEndTime(); t != nil {
+		i.DistroEndTime = t.AsTime()
+	}
+	for _, s := range f.GetSecrets() {
+		i.Secrets = append(i.Secrets, core.Secret{Kind: s.GetKind(), Location: s.GetLocation(), LayerDigest: s.GetLayerDigest()})
 	}
 	if t := f.GetCreateTime(); t != nil {
 		i.Created = t.AsTime()

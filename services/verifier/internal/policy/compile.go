@@ -22,7 +22,7 @@ func newCompiler(env *cel.Env, r raw) *compiler {
 }
 
 // compile checks one expression: syntax, types, result type and cost.
-func (c *compiler) compile(t text, want *cel.Type) (cel.Program, error) {
+func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 	if strings.TrimSpace(t.Value) == "" {
 		return nil, at(t, "an expression is needed")
 	}
@@ -40,12 +40,28 @@ func (c *compiler) compile(t text, want *cel.Type) (cel.Program, error) {
 	if estimate.Max > MaxCost {
 		return nil, at(t, "the expression can cost %d, more than %d; walk over findings or packages once, not nested", estimate.Max, MaxCost)
 	}
-	program, err := c.env.Program(ast,
-		cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost), cel.InterruptCheckFrequency(interruptEvery))
-	if err != nil {
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery)}
+	var p program
+	if p.counted, err = c.env.Program(ast, append(options, cel.CostLimit(MaxCost))...); err != nil {
 		return nil, at(t, "%v", err)
 	}
-	return program, nil
+	if bounded(ast) {
+		if p.free, err = c.env.Program(ast, options...); err != nil {
+			return nil, at(t, "%v", err)
+		}
+	}
+	return &p, nil
+}
+
+// bounded tells whether an expression sees nothing but what fits looks at.
+// Attestations carry predicates, which are anybody's JSON.
+func bounded(ast *cel.Ast) bool {
+	for _, r := range ast.NativeRep().ReferenceMap() {
+		if r.Name == "attestations" {
+			return false
+		}
+	}
+	return true
 }
 
 // at makes an error of a place in the file, `line:column: message`.

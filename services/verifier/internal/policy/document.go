@@ -29,6 +29,11 @@ const (
 	MaxGlobs = 100
 	// MaxRequirements is the number of required attestations in one policy.
 	MaxRequirements = 20
+	// MaxEnvironments is the number of environments of one policy.
+	MaxEnvironments = 20
+	// MaxSigners is the number of signers of one policy, and of the keys and of the
+	// identities of one signer.
+	MaxSigners = 20
 	// MaxMessage is the length of a rule's message and control in bytes.
 	MaxMessage = 500
 	// MaxExpression is the length of one expression in characters.
@@ -45,6 +50,9 @@ var (
 	daysPattern = regexp.MustCompile(`^([0-9]{1,5})d$`)
 )
 
+// IsName tells whether a text may name a policy, a rule, a signer or an environment.
+func IsName(s string) bool { return namePattern.MatchString(s) }
+
 // document is the YAML form of a policy.
 type document struct {
 	APIVersion text     `yaml:"apiVersion"`
@@ -59,10 +67,13 @@ type metadata struct {
 }
 
 type spec struct {
-	Match      match         `yaml:"match"`
-	Require    []requirement `yaml:"require"`
-	Advisories advisories    `yaml:"advisories"`
-	Rules      []rule        `yaml:"rules"`
+	Match        match         `yaml:"match"`
+	Environments []text        `yaml:"environments"`
+	Trust        *trust        `yaml:"trust"`
+	Require      []requirement `yaml:"require"`
+	Advisories   advisories    `yaml:"advisories"`
+	Default      text          `yaml:"default"`
+	Rules        []rule        `yaml:"rules"`
 }
 
 type match struct {
@@ -71,6 +82,7 @@ type match struct {
 
 type requirement struct {
 	PredicateType text `yaml:"predicate_type"`
+	Signer        text `yaml:"signer"`
 	MaxAge        text `yaml:"max_age"`
 }
 

@@ -1,14 +1,12 @@
 package policy
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
@@ -39,14 +37,17 @@ func newEnv() (*cel.Env, error) {
 		ext.NativeTypes(
 			reflect.TypeFor[core.Image](), reflect.TypeFor[core.Distro](), reflect.TypeFor[core.Package](),
 			reflect.TypeFor[core.Finding](), reflect.TypeFor[core.Attestation](), reflect.TypeFor[core.Advisories](),
+			reflect.TypeFor[core.BaseImage](), reflect.TypeFor[core.Secret](),
 			ext.ParseStructTags(true),
 		),
+		direct(),
 		ext.Strings(),
 		cel.ParserRecursionLimit(100),
 		cel.ParserExpressionSizeLimit(MaxExpression),
 		cel.Variable("image", object(core.Image{})),
 		cel.Variable("packages", cel.ListType(object(core.Package{}))),
 		cel.Variable("findings", cel.ListType(object(core.Finding{}))),
+		cel.Variable("suppressed_findings", cel.ListType(object(core.Finding{}))),
 		cel.Variable("attestations", cel.ListType(object(core.Attestation{}))),
 		cel.Variable("advisories", object(core.Advisories{})),
 		cel.Variable("now", cel.TimestampType),
@@ -88,7 +89,7 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 		switch path[0] {
 		case "packages":
 			return upTo(MaxPackages)
-		case "findings":
+		case "findings", "suppressed_findings":
 			return upTo(MaxFindings)
 		}
 	}
@@ -100,53 +101,4 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 
 func upTo(n uint64) *cost.SizeEstimate {
 	return &cost.SizeEstimate{Min: 0, Max: n}
-}
-
-// check evaluates one rule.
-type check struct {
-	holds cel.Program
-	// items is nil if the rule names none.
-	items cel.Program
-}
-
-// Evaluate runs the rule's expression and, if it does not hold, that of its
-// items.
-func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, error) {
-	vars := map[string]any{
-		"image":        f.Image,
-		"packages":     f.Packages,
-		"findings":     f.Findings,
-		"attestations": f.Attestations,
-		"advisories":   &f.Advisories,
-		"now":          f.Now,
-	}
-	out, _, err := c.holds.ContextEval(ctx, vars)
-	if err != nil {
-		return false, nil, fmt.Errorf("expression: %w", err)
-	}
-	holds, ok := out.Value().(bool)
-	if !ok {
-		return false, nil, fmt.Errorf("expression gave %s, not bool", out.Type())
-	}
-	if holds || c.items == nil {
-		return holds, nil, nil
-	}
-	out, _, err = c.items.ContextEval(ctx, vars)
-	if err != nil {
-		return false, nil, fmt.Errorf("items: %w", err)
-	}
-	items, err := texts(out)
-	return false, items, err
-}
-
-func texts(v ref.Val) ([]string, error) {
-	native, err := v.ConvertToNative(reflect.TypeFor[[]string]())
-	if err != nil {
-		return nil, fmt.Errorf("items: %w", err)
-	}
-	list, ok := native.([]string)
-	if !ok {
-		return nil, fmt.Errorf("items gave %T, not a list of texts", native)
-	}
-	return list, nil
 }

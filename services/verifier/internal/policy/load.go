@@ -116,8 +116,17 @@ func (b *builder) build(d *document) core.Policy {
 		b.fault(d.Metadata.Name, "metadata.name must be 1 to 63 lower-case letters, digits and dashes")
 	}
 	b.match(&p, d.Spec.Match)
+	b.environments(&p, d.Spec.Environments)
+	if d.Spec.Trust != nil {
+		p.Trust = b.trust(d.Spec.Trust)
+	}
 	b.require(&p, d.Spec)
-	b.rules(&p, d.Spec.Rules)
+	if d.Spec.Default.Line > 0 {
+		if _, ok := severities[d.Spec.Default.Value]; !ok {
+			b.fault(d.Spec.Default, "spec.default must be deny or warn: the severity of rules that name none")
+		}
+	}
+	b.rules(&p, d.Spec)
 	return p
 }
 
@@ -144,6 +153,12 @@ func (b *builder) require(p *core.Policy, s spec) {
 		if req.PredicateType == "" || len(req.PredicateType) > MaxMessage {
 			b.fault(r.PredicateType, "spec.require.predicate_type must be a URI of at most %d bytes", MaxMessage)
 		}
+		if r.Signer.Line > 0 {
+			req.Signer = r.Signer.Value
+			if p.Trust == nil || !slices.ContainsFunc(p.Trust.Signers, func(s core.Signer) bool { return s.Name == req.Signer }) {
+				b.fault(r.Signer, "spec.require.signer: there is no signer %q in spec.trust.signers", req.Signer)
+			}
+		}
 		if r.MaxAge.Line > 0 {
 			d, err := duration(r.MaxAge.Value)
 			if err != nil {
@@ -162,7 +177,8 @@ func (b *builder) require(p *core.Policy, s spec) {
 	}
 }
 
-func (b *builder) rules(p *core.Policy, rules []rule) {
+func (b *builder) rules(p *core.Policy, s spec) {
+	rules := s.Rules
 	if len(rules) == 0 || len(rules) > MaxRules {
 		b.fault(text{}, "spec.rules must have 1 to %d rules", MaxRules)
 		return
@@ -175,11 +191,14 @@ func (b *builder) rules(p *core.Policy, rules []rule) {
 			b.fault(r.Name, "the name %q is used by another rule of this policy", r.Name.Value)
 		}
 		seen[r.Name.Value] = true
-		p.Rules = append(p.Rules, b.rule(r))
+		p.Rules = append(p.Rules, b.rule(r, s.Default))
 	}
 }
 
-func (b *builder) rule(r rule) core.Rule {
+// severities are what a rule does that does not hold: whether it only warns.
+var severities = map[string]bool{"deny": false, "warn": true}
+
+func (b *builder) rule(r rule, byDefault text) core.Rule {
 	out := core.Rule{Name: r.Name.Value, Message: r.Message.Value, Control: r.Control.Value}
 	if out.Message == "" || len(out.Message) > MaxMessage {
 		b.fault(orAt(r.Message, r.Name), "rule %q: message must have 1 to %d bytes", out.Name, MaxMessage)
@@ -187,14 +206,15 @@ func (b *builder) rule(r rule) core.Rule {
 	if len(out.Control) > MaxMessage {
 		b.fault(r.Control, "rule %q: control must have at most %d bytes", out.Name, MaxMessage)
 	}
-	switch r.Severity.Value {
-	case "deny":
-	case "warn":
-		out.Warn = true
-	default:
+	severity := r.Severity.Value
+	if r.Severity.Line == 0 {
+		severity = byDefault.Value
+	}
+	var ok bool
+	if out.Warn, ok = severities[severity]; !ok && (r.Severity.Line > 0 || byDefault.Line == 0) {
 		b.fault(orAt(r.Severity, r.Name), "rule %q: severity must be deny or warn", out.Name)
 	}
-	c := &check{}
+	c := &check{adapter: b.env.CELTypeAdapter()}
 	var err error
 	if c.holds, err = b.compile(orAt(r.Expression, r.Name), cel.BoolType); err != nil {
 		b.faults = append(b.faults, err)

@@ -37,6 +37,9 @@ func TestPacks(t *testing.T) {
 	finding := func(change func(*core.Finding)) func(*core.Facts) {
 		return func(f *core.Facts) { change(&f.Findings[0]) }
 	}
+	secret := func(f *core.Facts) {
+		f.Image.Secrets = []core.Secret{{Kind: "private-key", Location: "root/.ssh/id_rsa"}}
+	}
 	const github = "https://github.com/actions/runner/github-hosted"
 	tests := map[string]map[string]struct {
 		change func(*core.Facts)
@@ -51,9 +54,17 @@ func TestPacks(t *testing.T) {
 			"fixable high":        {finding(func(f *core.Finding) { f.SeverityRank = core.SeverityHigh }), []string{"no-fixable-high"}},
 			"likely exploited":    {finding(func(f *core.Finding) { f.EPSS = 0.7 }), []string{"no-likely-exploited"}},
 			"root":                {func(f *core.Facts) { f.Image.User = "root:root" }, []string{"not-root"}},
-			"old debian":          {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "9.13"} }, []string{"supported-distribution"}},
+			"old debian":          {func(f *core.Facts) { distro(f, "debian", "9.13") }, []string{"supported-distribution"}},
 			"secret in variables": {func(f *core.Facts) { f.Image.EnvNames = []string{"PATH", "db_password"} }, []string{"no-secret-variables"}},
 			"old":                 {func(f *core.Facts) { f.Image.Created = f.Now.Add(-200 * 24 * time.Hour) }, []string{"built-recently"}},
+			"support has ended":   {func(f *core.Facts) { f.Image.DistroEndTime = f.Now }, []string{"supported-distribution"}},
+			"supported by date": {func(f *core.Facts) {
+				f.Image.Distro, f.Image.DistroEndTime = core.Distro{ID: "debian", Version: "9.13"}, f.Now.Add(time.Hour)
+			}, nil},
+			"credential":      {secret, []string{"no-secrets"}},
+			"setuid":          {func(f *core.Facts) { f.Image.SetuidFiles = []string{"usr/bin/su"} }, []string{"no-setuid"}},
+			"package manager": {func(f *core.Facts) { f.Image.PackageManagers = []string{"apk"} }, []string{"no-package-managers"}},
+			"shell":           {func(f *core.Facts) { f.Image.Shells = []string{"bin/sh"} }, []string{"no-shells"}},
 		},
 		"slsa-provenance": {
 			"none is for require": {func(*core.Facts) {}, nil},
@@ -71,15 +82,20 @@ func TestPacks(t *testing.T) {
 			}, []string{"trusted-builder"}},
 		},
 		"nist-800-190": {
-			"clean":          {func(*core.Facts) {}, nil},
-			"exploited":      {finding(func(f *core.Finding) { f.KEV = true }), []string{"image-vulnerabilities"}},
-			"root":           {func(f *core.Facts) { f.Image.User = "0" }, []string{"image-not-root"}},
-			"ssh port":       {func(f *core.Facts) { f.Image.ExposedPorts = []string{"22/tcp"} }, []string{"image-no-remote-administration"}},
-			"ssh server":     {func(f *core.Facts) { f.Packages[0].Name = "openssh-server" }, []string{"image-no-remote-administration"}},
-			"old ubuntu":     {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "ubuntu", Version: "14.04"} }, []string{"image-supported-base"}},
-			"old":            {func(f *core.Facts) { f.Image.Created = time.Unix(0, 0) }, []string{"image-rebuilt"}},
-			"secret":         {func(f *core.Facts) { f.Image.EnvNames = []string{"API_KEY"} }, []string{"image-no-clear-text-secrets"}},
-			"tag of nothing": {func(f *core.Facts) { f.Image.Tag = "latest" }, []string{"image-by-tag-latest"}},
+			"clean":             {func(*core.Facts) {}, nil},
+			"exploited":         {finding(func(f *core.Finding) { f.KEV = true }), []string{"image-vulnerabilities"}},
+			"root":              {func(f *core.Facts) { f.Image.User = "0" }, []string{"image-not-root"}},
+			"ssh port":          {func(f *core.Facts) { f.Image.ExposedPorts = []string{"22/tcp"} }, []string{"image-no-remote-administration"}},
+			"ssh server":        {func(f *core.Facts) { f.Packages[0].Name = "openssh-server" }, []string{"image-no-remote-administration"}},
+			"old ubuntu":        {func(f *core.Facts) { distro(f, "ubuntu", "14.04") }, []string{"image-supported-base"}},
+			"old":               {func(f *core.Facts) { f.Image.Created = time.Unix(0, 0) }, []string{"image-rebuilt"}},
+			"secret":            {func(f *core.Facts) { f.Image.EnvNames = []string{"API_KEY"} }, []string{"image-no-clear-text-secrets"}},
+			"support has ended": {func(f *core.Facts) { f.Image.DistroEndTime = f.Now.Add(-time.Hour) }, []string{"image-supported-base"}},
+			"credential":        {secret, []string{"image-no-secrets"}},
+			"setuid":            {func(f *core.Facts) { f.Image.SetuidFiles = []string{"usr/bin/su"} }, []string{"image-no-setuid"}},
+			"package manager":   {func(f *core.Facts) { f.Image.PackageManagers = []string{"apk"} }, []string{"image-no-package-managers"}},
+			"shell":             {func(f *core.Facts) { f.Image.Shells = []string{"bin/sh"} }, []string{"image-no-shells"}},
+			"tag of nothing":    {func(f *core.Facts) { f.Image.Tag = "latest" }, []string{"image-by-tag-latest"}},
 		},
 	}
 	for pack, cases := range tests {
@@ -110,6 +126,11 @@ func TestPacks(t *testing.T) {
 			t.Errorf("%s: no case breaks %v", pack, never)
 		}
 	}
+}
+
+// distro makes the image one of a distribution whose end is not known.
+func distro(f *core.Facts, id, version string) {
+	f.Image.Distro, f.Image.DistroEndTime = core.Distro{ID: id, Version: version}, time.Unix(0, 0)
 }
 
 func parsePack(t *testing.T, name string) Policy {

@@ -35,6 +35,10 @@ func TestParseRefuses(t *testing.T) {
 	rule := func(expression string) string {
 		return head + "    - name: r\n      message: m\n      severity: deny\n      expression: " + expression + "\n"
 	}
+	spec := func(lines string) string {
+		return strings.Replace(rule("true"), "  rules:\n", lines+"\n  rules:\n", 1)
+	}
+	keyA := strings.Repeat("ab", 32)
 	tests := map[string]struct{ doc, want string }{
 		"unknown field": {
 			doc:  strings.Replace(rule("true"), "  match:", "  matches: 1\n  match:", 1),
@@ -74,6 +78,35 @@ func TestParseRefuses(t *testing.T) {
 				"                 ^",
 		},
 		"syntax":            {doc: rule("'findings.all(f, '"), want: "p.yaml:12:36: Syntax error"},
+		"no environment":    {doc: spec("  environments: [Prod]"), want: "p.yaml:8:18: spec.environments: an environment is named by"},
+		"environment twice": {doc: spec("  environments: [a, a]"), want: `p.yaml:8:21: spec.environments: "a" is there twice`},
+		"default":           {doc: spec("  default: allow"), want: "p.yaml:8:12: spec.default must be deny or warn"},
+		"trust in nobody":   {doc: spec("  trust: {signers: []}"), want: "spec.trust.signers must have 1 to 20 signers"},
+		"signer without a key": {
+			doc: spec("  trust: {signers: [{name: a}]}"), want: `p.yaml:8:28: signer "a": at least one key or identity is needed`,
+		},
+		"signer twice": {
+			doc: spec("  trust: {signers: [{name: a, keys: [" + keyA + "]}, {name: a, keys: [" + keyA + "]}]}"), want: `the name "a" is used by another signer`,
+		},
+		"no key": {doc: spec("  trust: {signers: [{name: a, keys: [xyz]}]}"), want: `p.yaml:8:38: signer "a": a key is the id of one`},
+		"no public key": {
+			doc:  spec("  trust:\n    signers:\n      - name: a\n        keys: [\"-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\"]"),
+			want: `p.yaml:11:16: signer "a": the PEM block holds no public key`,
+		},
+		"identity without issuer": {
+			doc: spec("  trust: {signers: [{name: a, identities: [{subject: s}]}]}"), want: `p.yaml:8:54: signer "a": issuer or issuer_regexp must be given`,
+		},
+		"identity twice": {
+			doc:  spec("  trust: {signers: [{name: a, identities: [{issuer: i, subject: s, subject_regexp: s}]}]}"),
+			want: "only one of subject and subject_regexp may be given",
+		},
+		"bad pattern": {
+			doc: spec("  trust: {signers: [{name: a, identities: [{issuer: i, subject_regexp: '('}]}]}"), want: "subject_regexp: error parsing regexp",
+		},
+		"unknown signer": {
+			doc:  spec("  trust: {signers: [{name: a, keys: [" + keyA + "]}]}\n  require: [{predicate_type: x, signer: b}]"),
+			want: `p.yaml:9:41: spec.require.signer: there is no signer "b"`,
+		},
 		"too expensive":     {doc: rule("findings.all(f, packages.all(p, p.name != f.package))"), want: "more than 50000000; walk over findings or packages once"},
 		"items not a list":  {doc: rule("'true'\n      items: '\"x\"'"), want: "p.yaml:13:14: the expression gives string, it must give list(string)"},
 		"age of nothing":    {doc: strings.Replace(rule("true"), "  rules:", "  advisories: {max_age: 0s}\n  rules:", 1), want: "a maximum age is more than zero"},
@@ -108,6 +141,57 @@ func TestParseReportsEveryFault(t *testing.T) {
 `))
 	if err == nil || !strings.Contains(err.Error(), "'nope'") || !strings.Contains(err.Error(), `rule "two": message`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestTrustAndEnvironments reads a document that says who asks for it and whom it
+// believes.
+func TestTrustAndEnvironments(t *testing.T) {
+	t.Parallel()
+	set, err := newLoader(t).Parse("p.yaml", []byte(strings.Replace(head, "  rules:\n", `  environments: [stage, prod]
+  trust:
+    signers:
+      - name: scanner
+        keys:
+          - abababababababababababababababababababababababababababababababab
+          - |
+            -----BEGIN PUBLIC KEY-----
+            MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+            -----END PUBLIC KEY-----
+      - name: builder
+        identities:
+          - issuer: https://token.actions.githubusercontent.com
+            subject_regexp: https://github\.com/shop/.*
+  require:
+    - {predicate_type: https://slsa.dev/provenance/v1, signer: builder, max_age: 30d}
+  default: warn
+  rules:
+`, 1)+"    - {name: r, message: m, expression: 'true'}\n    - {name: d, message: m, expression: 'true', severity: deny}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := set[0]
+	if d := cmp.Diff([]string{"prod", "stage"}, p.Environments); d != "" || !p.Rules[0].Warn || p.Rules[1].Warn {
+		t.Errorf("environments (-want +got):\n%s\nrules: %+v", d, p.Rules)
+	}
+	scanner, builder := p.Trust.Signers[0], p.Trust.Signers[1]
+	if len(scanner.KeyIDs) != 2 || len(scanner.KeyIDs[1]) != 64 || scanner.KeyIDs[0] == scanner.KeyIDs[1] {
+		t.Errorf("keys: %q", scanner.KeyIDs)
+	}
+	for subject, want := range map[string]bool{
+		"https://github.com/shop/ledger/.github/workflows/build.yaml@refs/heads/main": true,
+		"https://githubXcom/shop/ledger":                                              false,
+		"https://evil.example/?https://github.com/shop/ledger":                        false,
+	} {
+		if got := builder.Covers("https://token.actions.githubusercontent.com", subject); got != want {
+			t.Errorf("%s: %t", subject, got)
+		}
+	}
+	if builder.Covers("https://evil.example", "https://github.com/shop/ledger") || scanner.Covers("", "") {
+		t.Error("another issuer is believed")
+	}
+	if p.Require[0].Signer != "builder" {
+		t.Errorf("require: %+v", p.Require)
 	}
 }
 
@@ -165,9 +249,10 @@ func facts() *core.Facts {
 			Platform: "linux/amd64", User: "65532", Labels: map[string]string{"team": "core"},
 			Created: now.Add(-time.Hour), EnvNames: []string{"PATH"}, ExposedPorts: []string{"8080/tcp"},
 			Entrypoint: []string{"/app"}, Distro: core.Distro{ID: "alpine", Version: "3.22.1"},
+			DistroEndTime: now.Add(300 * 24 * time.Hour), BaseImage: core.BaseImage{Name: "r.example/base:1", Digest: "sha256:ee", LayerCount: 2},
 		},
 		Packages: []core.Package{{Purl: "pkg:golang/golang.org/x/text@0.3.7", Name: "golang.org/x/text", Version: "0.3.7", Ecosystem: "Go", Licenses: []string{"BSD-3-Clause"}}},
-		Findings: []core.Finding{{ID: "CVE-1", Severity: "LOW", SeverityRank: core.SeverityLow, Package: "p", Version: "1", FixedVersions: []string{"2"}, Aliases: []string{"GHSA-1"}}},
+		Findings: []core.Finding{{ID: "CVE-1", Severity: "LOW", SeverityRank: core.SeverityLow, Package: "p", Version: "1", FixedVersions: []string{"2"}, Aliases: []string{"GHSA-1"}, InBaseImage: true}},
 		Attestations: []core.Attestation{
 			{PredicateType: core.PredicateReport, KeyID: "k", ManifestDigest: "sha256:bb", SignTime: now.Add(-time.Minute)},
 		},
@@ -187,6 +272,11 @@ func TestVariables(t *testing.T) {
 		`image.user == "65532" && image.entrypoint == ["/app"] && image.cmd.size() == 0`,
 		`"8080/tcp" in image.exposed_ports && image.env_names.exists(e, e == "PATH")`,
 		`image.distro.id == "alpine" && image.distro.version.startsWith("3.")`,
+		`image.distro_end_time > now && image.base_image.name == "r.example/base:1" && image.base_image.digest == "sha256:ee" && image.base_image.layer_count == 2`,
+		`image.secrets.size() == 0 && image.setuid_files.size() == 0 && image.package_managers == [] && image.shells == []`,
+		`image.secrets.all(s, s.kind == "" && s.location == "" && s.layer_digest == "")`,
+		`findings.all(f, f.in_base_image) && packages.all(p, !p.in_base_image) && attestations.all(a, a.identity == "" && a.issuer == "")`,
+		`findings[0].id == "CVE-1" && packages[0].name == "golang.org/x/text" && findings.map(f, f)[0] == findings[0] && findings[0] in findings && findings.size() == 1`,
 		`packages.exists(p, p.purl.startsWith("pkg:golang/") && p.name == "golang.org/x/text" && p.version == "0.3.7" && p.ecosystem == "Go" && p.source_name == "" && p.source_version == "" && p.location == "" && "BSD-3-Clause" in p.licenses)`,
 		`findings.all(f, f.severity_rank < HIGH && f.severity == "LOW" && f.cvss == 0.0 && f.epss < 0.5 && !f.kev && f.id == "CVE-1" && "GHSA-1" in f.aliases && f.package == "p" && f.version == "1" && f.purl == "" && f.location == "")`,
 		`UNKNOWN < NEGLIGIBLE && NEGLIGIBLE < LOW && LOW < MEDIUM && MEDIUM < HIGH && HIGH < CRITICAL`,
@@ -201,10 +291,86 @@ func TestVariables(t *testing.T) {
 			t.Errorf("%s: %v", e, err)
 			continue
 		}
-		holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), facts())
-		if err != nil || !holds {
-			t.Errorf("%s: %t, %v", e, holds, err)
+		// By the program that counts costs, too.
+		for _, f := range []*core.Facts{facts(), long(facts())} {
+			holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), f)
+			if err != nil || !holds {
+				t.Errorf("%s: %t, %v", e, holds, err)
+			}
 		}
+	}
+}
+
+// long makes facts larger than the estimate of costs goes by.
+func long(f *core.Facts) *core.Facts {
+	f.Image.Labels["long"] = strings.Repeat("x", maxString+1)
+	return f
+}
+
+// TestCounted finds out which evaluations count what they cost: those of expressions
+// that see predicates, and those of facts that are larger than was estimated.
+func TestCounted(t *testing.T) {
+	t.Parallel()
+	l := newLoader(t)
+	// Cheap by the estimate, of lists of at most a hundred; too expensive here.
+	nested := `image.env_names.all(a, image.env_names.all(b, a.matches("^n*$|` + strings.Repeat("y", 150) + `")))`
+	for expression, free := range map[string]bool{
+		"findings.all(f, !f.kev)": true, nested: true, "attestations.all(a, a.key_id == \"k\")": false,
+	} {
+		set, err := l.Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: '"+expression+"'}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := set[0].Rules[0].Check.(*check)
+		if got := c.holds.free != nil; got != free {
+			t.Errorf("%s: evaluated without counting: %t", expression, got)
+		}
+		if expression != nested {
+			continue
+		}
+		f := facts()
+		f.Image.EnvNames = nil
+		for i := range 1000 {
+			f.Image.EnvNames = append(f.Image.EnvNames, strings.Repeat("n", 100+i%7))
+		}
+		start := time.Now()
+		if _, _, err := c.Evaluate(t.Context(), f); err == nil || !strings.Contains(err.Error(), "cost limit") {
+			t.Errorf("a thousand names: %v after %v", err, time.Since(start))
+		}
+	}
+	for name, change := range map[string]func(*core.Facts){
+		"label":    func(f *core.Facts) { long(f) },
+		"names":    func(f *core.Facts) { f.Image.EnvNames = make([]string, maxShortList+1) },
+		"secret":   func(f *core.Facts) { f.Image.Secrets = []core.Secret{{Location: strings.Repeat("x", maxString+1)}} },
+		"package":  func(f *core.Facts) { f.Packages[0].Location = strings.Repeat("x", maxString+1) },
+		"alias":    func(f *core.Facts) { f.Findings[0].Aliases[0] = strings.Repeat("x", maxString+1) },
+		"findings": func(f *core.Facts) { f.Findings = make([]core.Finding, MaxFindings+1) },
+	} {
+		f := facts()
+		if !fits(f) {
+			t.Fatal("sound facts do not fit")
+		}
+		if change(f); fits(f) {
+			t.Errorf("%s: fits", name)
+		}
+	}
+}
+
+// TestMemo evaluates facts, and a copy of them with less in it.
+func TestMemo(t *testing.T) {
+	t.Parallel()
+	set, err := newLoader(t).Parse("p", []byte(head+"    - {name: r, message: m, severity: deny, expression: 'findings.size() == 1'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := facts()
+	if holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), f); !holds || err != nil {
+		t.Errorf("facts: %t, %v", holds, err)
+	}
+	less := *f
+	less.Findings = nil
+	if holds, _, err := set[0].Rules[0].Check.Evaluate(t.Context(), &less); holds || err != nil {
+		t.Errorf("a copy without findings: %t, %v", holds, err)
 	}
 }
 
@@ -253,14 +419,18 @@ func TestBaseline(t *testing.T) {
 			c.FixedVersions = nil
 			f.Findings = append(f.Findings, c)
 		}, map[string][]string{}},
-		"fixable high": {func(f *core.Facts) { f.Findings[0].SeverityRank = core.SeverityHigh }, map[string][]string{"no-fixable-high": {"CVE-1 in p 1, fixed in 2"}}},
-		"root":         {func(f *core.Facts) { f.Image.User = "" }, map[string][]string{"not-root": nil}},
-		"root by id":   {func(f *core.Facts) { f.Image.User = "0:0" }, map[string][]string{"not-root": nil}},
-		"old debian":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "10"} }, map[string][]string{"supported-distribution": {"debian 10"}}},
-		"new debian":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "debian", Version: "12"} }, map[string][]string{}},
-		"old ubuntu":   {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "ubuntu", Version: "18.04"} }, map[string][]string{"supported-distribution": {"ubuntu 18.04"}}},
-		"slackware":    {func(f *core.Facts) { f.Image.Distro = core.Distro{ID: "slackware", Version: "15"} }, map[string][]string{"supported-distribution": {"slackware 15"}}},
-		"scratch":      {func(f *core.Facts) { f.Image.Distro = core.Distro{} }, map[string][]string{}},
+		"fixable high":      {func(f *core.Facts) { f.Findings[0].SeverityRank = core.SeverityHigh }, map[string][]string{"no-fixable-high": {"CVE-1 in p 1, fixed in 2"}}},
+		"root":              {func(f *core.Facts) { f.Image.User = "" }, map[string][]string{"not-root": nil}},
+		"root by id":        {func(f *core.Facts) { f.Image.User = "0:0" }, map[string][]string{"not-root": nil}},
+		"old debian":        {func(f *core.Facts) { distro(f, "debian", "10") }, map[string][]string{"supported-distribution": {"debian 10"}}},
+		"new debian":        {func(f *core.Facts) { distro(f, "debian", "12") }, map[string][]string{}},
+		"old ubuntu":        {func(f *core.Facts) { distro(f, "ubuntu", "18.04") }, map[string][]string{"supported-distribution": {"ubuntu 18.04"}}},
+		"slackware":         {func(f *core.Facts) { distro(f, "slackware", "15") }, map[string][]string{"supported-distribution": {"slackware 15"}}},
+		"support has ended": {func(f *core.Facts) { f.Image.DistroEndTime = f.Now }, map[string][]string{"supported-distribution": {"alpine 3.22.1"}}},
+		"credential": {func(f *core.Facts) {
+			f.Image.Secrets = []core.Secret{{Kind: "private-key", Location: "root/.ssh/id_rsa"}}
+		}, map[string][]string{"no-secrets": {"private-key in root/.ssh/id_rsa"}}},
+		"scratch": {func(f *core.Facts) { distro(f, "", "") }, map[string][]string{}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

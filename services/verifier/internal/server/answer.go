@@ -12,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/warm"
@@ -45,9 +46,19 @@ type question struct {
 	view verifierv1.VerdictView
 	// minSequence is that of a change that the answer must have seen.
 	minSequence int64
+	// environment that asks; empty asks all policies.
+	environment string
 }
 
-func (s *Verdicts) checkQuestion(view verifierv1.VerdictView, minSequence int64) (question, error) {
+// asking is a request for verdicts.
+type asking interface {
+	GetView() verifierv1.VerdictView
+	GetMinSequence() int64
+	GetEnvironment() string
+}
+
+func checkQuestion(req asking, refs ...imageref.Ref) (question, error) {
+	view, minSequence, environment := req.GetView(), req.GetMinSequence(), req.GetEnvironment()
 	if _, ok := verifierv1.VerdictView_name[int32(view)]; !ok {
 		return question{}, apierr.InvalidField("view", "there is no such view")
 	}
@@ -57,7 +68,18 @@ func (s *Verdicts) checkQuestion(view verifierv1.VerdictView, minSequence int64)
 	if view == verifierv1.VerdictView_VERDICT_VIEW_UNSPECIFIED {
 		view = verifierv1.VerdictView_VERDICT_VIEW_FULL
 	}
-	return question{view: view, minSequence: minSequence}, nil
+	if environment != "" {
+		if !policy.IsName(environment) {
+			return question{}, apierr.InvalidField("environment", "must be 1 to 63 lower-case letters, digits and dashes")
+		}
+		// Of several repositories the worst answer is chosen by all policies.
+		for _, ref := range refs {
+			if ref.Repository == "" {
+				return question{}, apierr.InvalidField("environment", "with an environment every image needs registry and repository")
+			}
+		}
+	}
+	return question{view: view, minSequence: minSequence, environment: environment}, nil
 }
 
 // answers gives the encoded answer to each image, in the order asked: from memory
@@ -79,7 +101,7 @@ func (s *Verdicts) answers(ctx context.Context, refs []imageref.Ref, q question)
 			}
 			continue
 		}
-		key := warm.Key{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest, View: int32(q.view)}
+		key := warm.Key{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest, View: int32(q.view), Environment: q.environment}
 		if a, ok := s.cache.Get(key, q.minSequence); ok {
 			out[i] = a.Body
 			continue
@@ -149,7 +171,7 @@ func (s *Verdicts) read(ctx context.Context, keys []warm.Key) ([]warm.Answer, er
 	}
 	out := make([]warm.Answer, 0, len(keys))
 	for n, i := range found {
-		a, err := s.encoded(refs[n], i, verifierv1.VerdictView(keys[n].View), now)
+		a, err := s.encoded(refs[n], i, question{view: verifierv1.VerdictView(keys[n].View), environment: keys[n].Environment}, now)
 		if err != nil {
 			return nil, err
 		}
@@ -159,19 +181,19 @@ func (s *Verdicts) read(ctx context.Context, keys []warm.Key) ([]warm.Answer, er
 }
 
 // encoded is the answer about an image in the form that it is sent and kept in.
-func (s *Verdicts) encoded(ref imageref.Ref, i *store.Image, view verifierv1.VerdictView, now time.Time) (warm.Answer, error) {
-	if i != nil && i.Latest != nil && i.Latest.State != core.StateUnknown && view == verifierv1.VerdictView_VERDICT_VIEW_FULL &&
+func (s *Verdicts) encoded(ref imageref.Ref, i *store.Image, q question, now time.Time) (warm.Answer, error) {
+	if q.environment == "" && i != nil && i.Latest != nil && i.Latest.State != core.StateUnknown && q.view == verifierv1.VerdictView_VERDICT_VIEW_FULL &&
 		(i.ExpireTime.IsZero() || now.Before(i.ExpireTime)) {
 		// What is stored is what is sent.
 		r := i.Latest
 		return warm.Answer{Body: verdictpb.AppendStored(nil, r.Body, r.Sequence, r.Digest, r.TraceID), Until: i.Until}, nil
 	}
-	v, err := s.answer(ref, i, now)
+	v, err := s.answer(ref, i, q.environment, now)
 	if err != nil {
 		return warm.Answer{}, err
 	}
 	a := warm.Answer{}
-	if a.Body, err = encode(v, view); err != nil {
+	if a.Body, err = encode(v, q.view); err != nil {
 		return warm.Answer{}, err
 	}
 	if i != nil {
@@ -191,7 +213,7 @@ func encode(v *verifierv1.Verdict, view verifierv1.VerdictView) ([]byte, error) 
 }
 
 // lookup reads the answer about one image from the database.
-func (s *Verdicts) lookup(ctx context.Context, ref imageref.Ref) (*verifierv1.Verdict, error) {
+func (s *Verdicts) lookup(ctx context.Context, ref imageref.Ref, environment string) (*verifierv1.Verdict, error) {
 	refs, known, err := s.resolveTags(ctx, []imageref.Ref{ref})
 	if err != nil {
 		return nil, err
@@ -204,11 +226,11 @@ func (s *Verdicts) lookup(ctx context.Context, ref imageref.Ref) (*verifierv1.Ve
 	if err != nil {
 		return nil, err
 	}
-	return s.answer(refs[0], found[0], now)
+	return s.answer(refs[0], found[0], environment, now)
 }
 
 // answer says what is known of an image: whatever is not a sound verdict is UNKNOWN.
-func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, now time.Time) (*verifierv1.Verdict, error) {
+func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, environment string, now time.Time) (*verifierv1.Verdict, error) {
 	if i == nil {
 		return s.unjudged(ref, core.CodeNeverSeen, "no push of this image was heard of"), nil
 	}
@@ -220,7 +242,7 @@ func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, now time.Time) (*ver
 		}
 		return s.unjudged(ref, core.CodeNeverSeen, "no verdict was reached"), nil
 	}
-	v, err := served(i.Latest, now)
+	v, err := served(i.Latest, environment, now)
 	if err != nil {
 		return nil, err
 	}
@@ -231,12 +253,14 @@ func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, now time.Time) (*ver
 	return v, nil
 }
 
-// served is a stored verdict as it is given out at a time: never past its end.
-func served(r *store.Record, now time.Time) (*verifierv1.Verdict, error) {
+// served is a stored verdict as it is given out to an environment at a time: never
+// past its end.
+func served(r *store.Record, environment string, now time.Time) (*verifierv1.Verdict, error) {
 	v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)
 	if err != nil {
 		return nil, err
 	}
+	v = verdictpb.ForEnvironment(v, environment)
 	end := v.GetExpireTime()
 	if end == nil || now.Before(end.AsTime()) {
 		return v, nil

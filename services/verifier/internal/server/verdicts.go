@@ -64,7 +64,7 @@ func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictReq
 	if err != nil {
 		return nil, err
 	}
-	q, err := s.checkQuestion(req.GetView(), req.GetMinSequence())
+	q, err := checkQuestion(req, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictReq
 	}
 	var body []byte
 	if req.GetWait() {
-		v, err := s.wait(ctx, ref)
+		v, err := s.wait(ctx, ref, q.environment)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,7 @@ func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictReq
 }
 
 // wait looks until the image has settled, or until shortly before the deadline.
-func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref) (*verifierv1.Verdict, error) {
+func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref, environment string) (*verifierv1.Verdict, error) {
 	waiting := ctx
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -106,7 +106,7 @@ func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref) (*verifierv1.Verd
 	defer poll.Stop()
 	for {
 		changed := s.hub.Changed()
-		v, err := s.lookup(ctx, ref)
+		v, err := s.lookup(ctx, ref, environment)
 		if err != nil || settled(v) {
 			return v, err
 		}
@@ -132,7 +132,7 @@ func (s *Verdicts) BatchGetVerdicts(ctx context.Context, req *verifierv1.BatchGe
 		}
 		refs = append(refs, ref)
 	}
-	q, err := s.checkQuestion(req.GetView(), req.GetMinSequence())
+	q, err := checkQuestion(req, refs...)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (s *Verdicts) ListVerdicts(ctx context.Context, req *verifierv1.ListVerdict
 		out.NextPageToken = page.Encode(query, strconv.FormatInt(records[size-1].Sequence, 10))
 	}
 	for i := range records {
-		v, err := served(&records[i], q.Now)
+		v, err := served(&records[i], "", q.Now)
 		if err != nil {
 			return nil, err
 		}

@@ -82,7 +82,7 @@ func (s *Verdicts) send(stream grpc.ServerStreamingServer[verifierv1.WatchVerdic
 			return cursor, err
 		}
 		for i := range records {
-			v, err := served(&records[i], s.now())
+			v, err := served(&records[i], "", s.now())
 			if err != nil {
 				return cursor, err
 			}

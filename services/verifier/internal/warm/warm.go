@@ -34,6 +34,8 @@ type Key struct {
 	Registry, Repository, Digest string
 	// View is how much of it was asked for.
 	View int32
+	// Environment that asked; empty for all policies.
+	Environment string
 }
 
 // Answer is an encoded answer.

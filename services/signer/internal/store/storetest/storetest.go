@@ -67,6 +67,8 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"LateIsSuperseded":    lateIsSuperseded,
 		"Removals":            removals,
 		"Rotate":              rotate,
+		"LineOfEachIdentity":  lineOfEachIdentity,
+		"KeysOfOthers":        keysOfOthers,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, fresh(t)) })
 	}
@@ -165,6 +167,7 @@ func everyPartOfTheKey(t *testing.T, s store.Store) {
 		"subject":    func(k *store.Key) { k.SubjectDigest = digest(2) },
 		"predicate":  func(k *store.Key) { k.PredicateType = "https://other.example" },
 		"content":    func(k *store.Key) { k.ContentKey = digest(3) },
+		"identity":   func(k *store.Key) { k.Identity = "other" },
 		"boundary":   func(k *store.Key) { k.Registry, k.Repository = k.Registry+"t", k.Repository[1:] },
 	} {
 		k := base.Key

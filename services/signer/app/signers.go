@@ -1,0 +1,131 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyless"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyring"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/server"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
+)
+
+// signers are the identities of the configuration, and what readers need of them.
+type signers struct {
+	all   []identity.Identity
+	keys  server.Keys
+	trust server.Trust
+	// services are those of the Sigstore; nil if no identity uses one.
+	services *sigstore.Client
+}
+
+// identities are those of the configuration; without any there is one, of the key
+// store.
+func (c *Config) identities() []IdentityConfig {
+	if len(c.Identities) == 0 {
+		return []IdentityConfig{{Name: "default", Type: TypeKey}}
+	}
+	return c.Identities
+}
+
+func (c *Config) usesKeystore() bool {
+	for _, i := range c.identities() {
+		if i.Type == TypeKey {
+			return true
+		}
+	}
+	return false
+}
+
+func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.Deps) (*signers, error) {
+	s := &signers{keys: keyring.Past{Store: log, Now: d.Now}}
+	var err error
+	if s.trust.Root, err = attest.KeyedTrustedRoot(); err != nil {
+		return nil, err
+	}
+	if !cfg.Sigstore.IsZero() {
+		if s.services, err = sigstore.Open(cfg.Sigstore, d.Now); err != nil {
+			return nil, err
+		}
+		s.trust.Root = s.services.RootJSON()
+	}
+	for _, i := range cfg.identities() {
+		if err := s.checkServices(i); err != nil {
+			return nil, fmt.Errorf("identity %s: %w", i.Name, err)
+		}
+		var one identity.Identity
+		if i.Type == TypeKeyless {
+			one = s.addKeyless(i, d)
+		} else if one, err = s.addKeystore(ctx, cfg, i, log, d); err != nil {
+			return nil, err
+		}
+		s.all = append(s.all, one)
+	}
+	return s, nil
+}
+
+// checkServices finds out at the start what every signature would fail for.
+func (s *signers) checkServices(i IdentityConfig) error {
+	const missing = "sigstore.signing_config names no %s, which the identity wants"
+	switch {
+	case s.services == nil:
+		return nil // then nothing is wanted, says Validate
+	case i.Type == TypeKeyless && !s.services.HasFulcio():
+		return fmt.Errorf(missing, "certificate authority")
+	case i.has(WitnessLog) && !s.services.HasLog():
+		return fmt.Errorf(missing, "transparency log")
+	case i.has(WitnessTimestamp) && !s.services.HasTimestamps():
+		return fmt.Errorf(missing, "timestamp authority")
+	}
+	return nil
+}
+
+func (s *signers) addKeyless(i IdentityConfig, d service.Deps) identity.Identity {
+	one := keyless.New(keyless.Config{
+		Name: i.Name, Issuer: i.Issuer, Subject: i.Subject, Token: i.Token,
+		Log: i.has(WitnessLog), Timestamp: i.has(WitnessTimestamp),
+	}, s.services, d.Now)
+	trusted := one.Identity()
+	trusted.ID = i.Name
+	s.trust.Identities = append(s.trust.Identities, trusted)
+	return one
+}
+
+func (s *signers) addKeystore(ctx context.Context, cfg *Config, i IdentityConfig, log store.Store, d service.Deps) (identity.Identity, error) {
+	password, err := cfg.Keystore.Password.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("keystore.password: %w", err)
+	}
+	ring, err := keyring.Open(ctx, log, &keystore.Dir{
+		Path: cfg.Keystore.Dir, Password: []byte(password), Generate: cfg.Keystore.Generate, Algorithm: cfg.Keystore.Algorithm,
+	}, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ring.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", key.KeyID(), "generated", ring.Generated())
+	s.keys = ring
+	// No name: what the key store signed before there were identities stays its own.
+	return identity.NewKeyed("", ring, s.witness(i)), nil
+}
+
+func (s *signers) witness(i IdentityConfig) identity.Witness {
+	if len(i.Witnesses) == 0 {
+		return nil
+	}
+	return s.services.Witness(i.has(WitnessLog), i.has(WitnessTimestamp))
+}
+
+func (s *signers) close() {
+	if s != nil && s.services != nil {
+		s.services.Close()
+	}
+}

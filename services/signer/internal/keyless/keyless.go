@@ -1,0 +1,116 @@
+// Package keyless signs without a key of its own: for each signature it makes one,
+// has a certificate authority certify whose it is, by an identity token, and
+// throws it away. That it was used while the certificate lasted, a timestamp
+// authority or a transparency log proves.
+package keyless
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstore"
+)
+
+// Config is a keyless identity.
+type Config struct {
+	// Name is the identity's name.
+	Name string
+	// Issuer and Subject are what the certificate must say; what says something else
+	// is not attached.
+	Issuer, Subject string
+	// Token is where the identity token is read, each time.
+	Token config.Secret
+	// Log and Timestamp say what is added to the signature.
+	Log, Timestamp bool
+}
+
+// Identity is an identity.Identity.
+type Identity struct {
+	cfg    Config
+	client *sigstore.Client
+	now    func() time.Time
+}
+
+// New returns an identity that has its certificates from the client's services.
+func New(cfg Config, client *sigstore.Client, now func() time.Time) *Identity {
+	return &Identity{cfg: cfg, client: client, now: now}
+}
+
+// Name implements identity.Identity.
+func (i *Identity) Name() string { return i.cfg.Name }
+
+// Trusted implements identity.Identity.
+func (i *Identity) Trusted(context.Context) (attest.TrustRoots, error) {
+	return attest.TrustRoots{Identities: []attest.TrustedIdentity{i.Identity()}, Sigstore: i.client.Root()}, nil
+}
+
+// Identity is whom readers have to trust.
+func (i *Identity) Identity() attest.TrustedIdentity {
+	return attest.TrustedIdentity{
+		ID: i.cfg.Subject, Issuer: i.cfg.Issuer, Subject: i.cfg.Subject,
+		RequireLog: i.cfg.Log, RequireTimestamp: i.cfg.Timestamp,
+	}
+}
+
+// Sign implements identity.Identity.
+func (i *Identity) Sign(ctx context.Context, st attest.Statement) (identity.Signed, error) {
+	signed, err := i.sign(ctx, st)
+	if errors.Is(err, sigstore.ErrConflict) {
+		// An attempt that got no answer reached the log all the same. Another
+		// signature is another entry.
+		signed, err = i.sign(ctx, st)
+	}
+	if err != nil {
+		return identity.Signed{}, fmt.Errorf("sign as %s: %w", i.cfg.Subject, err)
+	}
+	return signed, nil
+}
+
+func (i *Identity) sign(ctx context.Context, st attest.Statement) (identity.Signed, error) {
+	text, err := token(i.cfg.Token, i.now())
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	key, err := newEphemeral()
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	der, err := i.client.Certificate(ctx, key, text)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	if _, err := x509.ParseCertificate(der); err != nil {
+		return identity.Signed{}, fmt.Errorf("certificate of the certificate authority: %w", err)
+	}
+	b, err := attest.Draft(ctx, key, key.GetPublicKey(), st)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	b.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{
+		Certificate: &protocommon.X509Certificate{RawBytes: der},
+	}
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := i.client.Witness(i.cfg.Log, i.cfg.Timestamp).Add(ctx, b, certificate); err != nil {
+		return identity.Signed{}, err
+	}
+	roots, err := i.Trusted(ctx)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	signed, err := identity.Verified(b, st, roots)
+	if errors.Is(err, attest.ErrUntrustedIdentity) {
+		err = fmt.Errorf("%w: the token must be of the issuer and the subject that are configured, "+
+			"and sigstore.trusted_root must name the certificate authority", err)
+	}
+	return signed, err
+}

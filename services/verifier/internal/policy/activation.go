@@ -1,0 +1,117 @@
+package policy
+
+import (
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+)
+
+// activation gives the variables of rules. They are made once for all rules of a manifest.
+type activation struct {
+	of      *core.Facts
+	adapter types.Adapter
+
+	checked, fit bool
+}
+
+// variables returns the variables that facts are, kept with them. A copy of the facts
+// has variables of its own.
+func variables(f *core.Facts, a types.Adapter) *activation {
+	if v, ok := f.Memo.(*activation); ok && v.of == f {
+		return v
+	}
+	v := &activation{of: f, adapter: a}
+	f.Memo = v
+	return v
+}
+
+// ResolveName implements cel.Activation.
+func (v *activation) ResolveName(name string) (any, bool) {
+	switch name {
+	case "image":
+		return v.of.Image, true
+	case "packages":
+		return list(v.adapter, v.of.Packages), true
+	case "findings":
+		return list(v.adapter, v.of.Findings), true
+	case "suppressed_findings":
+		return list(v.adapter, v.of.Suppressed), true
+	case "attestations":
+		return list(v.adapter, v.of.Attestations), true
+	case "advisories":
+		return &v.of.Advisories, true
+	case "now":
+		return v.of.Now, true
+	default:
+		return nil, false
+	}
+}
+
+// Parent implements cel.Activation.
+func (*activation) Parent() cel.Activation { return nil }
+
+// fits tells whether the facts are within the sizes that the estimate of costs goes by.
+func (v *activation) fits() bool {
+	if !v.checked {
+		v.checked, v.fit = true, fits(v.of)
+	}
+	return v.fit
+}
+
+func fits(f *core.Facts) bool {
+	i := f.Image
+	ok := short(i.Reference, i.Registry, i.Repository, i.Tag, i.Digest, i.Platform, i.User, i.Distro.ID, i.Distro.Version,
+		i.BaseImage.Name, i.BaseImage.Digest, f.Advisories.Digest) &&
+		few(i.Entrypoint, i.Cmd, i.ExposedPorts, i.EnvNames, i.SetuidFiles, i.PackageManagers, i.Shells) &&
+		len(i.Labels) <= maxShortList && len(i.Secrets) <= maxShortList &&
+		len(f.Packages) <= MaxPackages && len(f.Findings) <= MaxFindings && len(f.Attestations) <= maxShortList
+	if !ok {
+		return false
+	}
+	for k, l := range i.Labels {
+		if !short(k, l) {
+			return false
+		}
+	}
+	for _, s := range i.Secrets {
+		if !short(s.Kind, s.Location, s.LayerDigest) {
+			return false
+		}
+	}
+	for j := range f.Packages {
+		p := &f.Packages[j]
+		if !short(p.Purl, p.Name, p.Version, p.Ecosystem, p.SourceName, p.SourceVersion, p.Location) || !few(p.Licenses) {
+			return false
+		}
+	}
+	return fitFindings(f.Findings) && fitFindings(f.Suppressed)
+}
+
+func fitFindings(all []core.Finding) bool {
+	for j := range all {
+		x := &all[j]
+		if !short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
+			return false
+		}
+	}
+	return true
+}
+
+func short(texts ...string) bool {
+	for _, t := range texts {
+		if len(t) > maxString {
+			return false
+		}
+	}
+	return true
+}
+
+func few(lists ...[]string) bool {
+	for _, l := range lists {
+		if len(l) > maxShortList || !short(l...) {
+			return false
+		}
+	}
+	return true
+}
