@@ -8,6 +8,7 @@ replace github.com/seaworthy-dev/seaworthy/pkg => ../../pkg
 
 require (
 	cel.dev/cel-go v0.33.2
+	github.com/package-url/packageurl-go v0.1.5
 	go.opentelemetry.io/otel/metric v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
 )

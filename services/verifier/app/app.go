@@ -98,13 +98,21 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
 		Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Now: d.Now,
 	}))
-	rules := &consumer.RuleBook{Store: kept, Loader: loader}
+	authors, err := cfg.vexAuthors()
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	rules := &consumer.RuleBook{Store: kept, Loader: loader, Authors: authors, Log: d.Telemetry.Logger, Now: d.Now}
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
 		Store: kept, Loader: loader, Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Rules: rules.Current,
 		Propagator: d.Telemetry.Propagator, Changed: hub.Notify, Now: d.Now,
 	}))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
 	if err := syncExceptions(ctx, kept, cfg.Exceptions, d.Now()); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	verifierv1.RegisterVexServiceServer(a.server, server.NewVex(kept, authors, d.Now))
+	if err := syncVex(ctx, kept, cfg, authors, d.Now()); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
 	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
@@ -123,14 +131,15 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 	log := d.Telemetry.Logger
 	evaluator := &consumer.Evaluator{
 		Recorder: recorder,
-		Evidence: evidence.NewCollector(a.registry, roots, evidence.Limits{
+		Evidence: evidence.NewCollector(a.registry, roots, rules.Authors, evidence.Limits{
 			MaxAttestations: cfg.Limits.MaxAttestations,
 			MaxAttestation:  int64(cfg.Limits.MaxAttestation),
 			MaxTotal:        int64(cfg.Limits.MaxAttestationsTotal),
 			Cache:           int64(cfg.Limits.VerificationCache),
 		}, log, d.Now),
-		Rules: rules.Current,
-		Now:   d.Now,
+		Authors: rules.Authors,
+		Rules:   rules.Current,
+		Now:     d.Now,
 	}
 	again := &consumer.Reevaluator{
 		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
@@ -222,8 +231,12 @@ func (a *App) trust(ctx context.Context, cfg TrustConfig, cache trust.Cache) (*t
 	if err != nil {
 		return nil, err
 	}
+	root, err := sigstoreRoot(cfg.SigstoreRoot)
+	if err != nil {
+		return nil, err
+	}
 	o := trust.Options{
-		Static: keys, Cache: cache, Refresh: cfg.Refresh, Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
+		Static: keys, Identities: identities(cfg.Identities), Sigstore: root, Cache: cache, Refresh: cfg.Refresh, Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
 		Report: func(err error) { a.deps.Readiness.Set("trust", err) },
 	}
 	if cfg.SignerAddress != "" {

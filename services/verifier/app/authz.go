@@ -32,6 +32,10 @@ func authzTable() authz.Table {
 		verifierv1.PolicyService_ListPolicyVersions_FullMethodName: people,
 		verifierv1.PolicyService_ExportEvidence_FullMethodName:     operators,
 
+		verifierv1.VexService_ImportVexDocument_FullMethodName: operators,
+		verifierv1.VexService_ListVexDocuments_FullMethodName:  people,
+		verifierv1.VexService_DeleteVexDocument_FullMethodName: operators,
+
 		verifierv1.ExceptionService_CreateException_FullMethodName: operators,
 		verifierv1.ExceptionService_GetException_FullMethodName:    people,
 		verifierv1.ExceptionService_ListExceptions_FullMethodName:  people,

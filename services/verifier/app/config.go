@@ -21,7 +21,9 @@ type Config struct {
 	// Exceptions come from files and from the API.
 	Exceptions ExceptionsConfig `yaml:"exceptions"`
 	Trust      TrustConfig      `yaml:"trust"`
-	Limits     LimitsConfig     `yaml:"limits"`
+	// Vex says whose VEX documents count.
+	Vex    VexConfig    `yaml:"vex"`
+	Limits LimitsConfig `yaml:"limits"`
 	// Concurrency is the number of images judged at a time.
 	Concurrency int `yaml:"concurrency"`
 }
@@ -64,6 +66,11 @@ type TrustConfig struct {
 	SignerAddress string `yaml:"signer_address"`
 	// Refresh is the time between looks at the trust bundle.
 	Refresh time.Duration `yaml:"refresh"`
+	// Identities are always trusted, by certificates of the authorities of
+	// SigstoreRoot.
+	Identities []IdentityConfig `yaml:"identities"`
+	// SigstoreRoot is the file of a Sigstore trusted root, trusted_root.json.
+	SigstoreRoot string `yaml:"sigstore_root"`
 }
 
 // LimitsConfig bounds what evidence may cost.
@@ -102,9 +109,14 @@ func (c *Config) Validate(p *config.Problems) {
 		p.In("exceptions").Errorf("", "%v", err)
 	}
 	t := p.In("trust")
-	if len(c.Trust.Keys) == 0 && c.Trust.SignerAddress == "" {
-		t.Errorf("signer_address", "without a signer or keys no evidence can be verified")
+	if len(c.Trust.Keys) == 0 && len(c.Trust.Identities) == 0 && c.Trust.SignerAddress == "" {
+		t.Errorf("signer_address", "without a signer, keys or identities no evidence can be verified")
 	}
+	validateIdentities(t, c.Trust.Identities, c.Trust.SigstoreRoot)
+	if _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
+		t.Errorf("sigstore_root", "%v", err)
+	}
+	c.validateVex(p.In("vex"))
 	if c.Trust.Refresh < time.Second {
 		t.Errorf("refresh", "%s is less than 1s", c.Trust.Refresh)
 	}

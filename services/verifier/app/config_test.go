@@ -58,7 +58,7 @@ func TestConfigRefuses(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"trust.signer_address: without a signer or keys", "trust.refresh: 1ms is less than 1s", `there is no policy pack "nope"`,
+		"trust.signer_address: without a signer, keys or identities", "trust.refresh: 1ms is less than 1s", `there is no policy pack "nope"`,
 		"limits.max_attestations: must be more than zero", "concurrency: 0 is not between",
 	} {
 		if !strings.Contains(problems.Error(), want) {

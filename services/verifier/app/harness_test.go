@@ -123,6 +123,7 @@ type verifier struct {
 	verdicts  verifierv1.VerdictServiceClient
 	policies  verifierv1.PolicyServiceClient
 	except    verifierv1.ExceptionServiceClient
+	vex       verifierv1.VexServiceClient
 	address   string
 }
 
@@ -161,7 +162,7 @@ func (f *fleet) startWith(now func() time.Time) *verifier {
 	f.t.Cleanup(v.stop)
 	conn := f.dial(v, f.nats.TLS(tlsx.OperatorID(trustDomain, "test")))
 	v.verdicts, v.policies = verifierv1.NewVerdictServiceClient(conn), verifierv1.NewPolicyServiceClient(conn)
-	v.except = verifierv1.NewExceptionServiceClient(conn)
+	v.except, v.vex = verifierv1.NewExceptionServiceClient(conn), verifierv1.NewVexServiceClient(conn)
 	return v
 }
 

@@ -189,6 +189,15 @@ func (s *session) printProof(proof *verifierv1.ExplainVerdictResponse) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if all := proof.GetVexMismatches(); len(all) > 0 {
+		t = s.section("VEX WITHOUT EFFECT", "PACKAGE", "STATUS", "AUTHOR", "OF", "WHY")
+		for _, m := range all {
+			t.Row(m.GetVulnerability(), m.GetPurl(), m.GetStatus(), m.GetAuthor(), output.Timestamp(m.GetStatementTime()), m.GetWhy())
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
 	t = s.section("INPUT", "OF PLATFORM", "DIGEST")
 	for _, p := range v.GetPlatforms() {
 		on := output.ShortDigest(p.GetDigest())
@@ -197,6 +206,9 @@ func (s *session) printProof(proof *verifierv1.ExplainVerdictResponse) error {
 		t.Row("advisories", on, in.GetAdvisorySnapshotDigest())
 		for _, d := range in.GetPolicyDigests() {
 			t.Row("policy", on, d)
+		}
+		for _, d := range in.GetVexDigests() {
+			t.Row("VEX document", on, d)
 		}
 		for _, a := range in.GetAttestations() {
 			t.Row("attestation", on, a.GetManifestDigest())

@@ -55,6 +55,9 @@ func TestVerdictExplain(t *testing.T) {
 	f.verifier.proof = &verifierv1.ExplainVerdictResponse{
 		Recorded: recorded(verifierv1.Verdict_STATE_FAIL, 7), Replayed: recorded(verifierv1.Verdict_STATE_FAIL, 0), Equal: true,
 	}
+	f.verifier.proof.VexMismatches = []*verifierv1.VexMismatch{{
+		Vulnerability: "CVE-1", Purl: "pkg:npm/a@1", Status: "fixed", Author: "vendor", StatementTime: at(-1), Why: "pkg:npm/b is another package than pkg:npm/a@1",
+	}}
 	f.golden("explain-equal", f.run("verdict", "explain", "shop/ledger:1.4.0"))
 	if d := cmp.Diff(&verifierv1.ExplainVerdictRequest{VerdictDigest: digestB}, f.verifier.asked(), protocmp.Transform()); d != "" {
 		t.Errorf("request (-want +got):\n%s", d)

@@ -174,6 +174,7 @@ type fakeVerifier struct {
 	proof   *verifierv1.ExplainVerdictResponse
 
 	exceptions []*verifierv1.Exception
+	vex        []*verifierv1.VexDocument
 }
 
 func (v *fakeVerifier) GetVerdictHistory(_ context.Context, req *verifierv1.GetVerdictHistoryRequest) (*verifierv1.GetVerdictHistoryResponse, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,6 +145,16 @@ func (s *session) printVerdict(v *verifierv1.Verdict) error {
 		t = s.section("REASON", "POLICY", "RULE", "MESSAGE")
 		for _, r := range v.GetReasons() {
 			t.Row(r.GetCode(), r.GetPolicy(), r.GetRule(), output.Cut(r.GetMessage(), maxMessage))
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	if all := v.GetVex(); len(all) > 0 {
+		t = s.section("NOT AFFECTED BY", "PACKAGE", "STATUS", "AUTHOR", "OF", "WHY")
+		for _, u := range all {
+			t.Row(u.GetVulnerability(), u.GetPurl(), u.GetStatus(), u.GetAuthor(), output.Timestamp(u.GetStatementTime()),
+				output.Cut(strings.TrimSpace(u.GetJustification()+" "+u.GetImpactStatement()), maxMessage))
 		}
 		if err := t.Flush(); err != nil {
 			return err

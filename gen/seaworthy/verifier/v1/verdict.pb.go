@@ -142,7 +142,7 @@ func (x RuleResult_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RuleResult_Outcome.Descriptor instead.
 func (RuleResult_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{5, 0}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // Verdict answers whether an image may run. Its canonical form is protojson
@@ -178,7 +178,12 @@ type Verdict struct {
 	Exceptions []*ExceptionUse `protobuf:"bytes,11,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
 	// Environment that the answer is for; empty for all policies together. Never set
 	// in a recorded verdict.
-	Environment   string `protobuf:"bytes,12,opt,name=environment,proto3" json:"environment,omitempty"`
+	Environment string `protobuf:"bytes,12,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Findings that do not affect the image, as trusted authors say in VEX; ordered by
+	// vulnerability and package, at most 100 of vex_count.
+	Vex []*VexUse `protobuf:"bytes,13,rep,name=vex,proto3" json:"vex,omitempty"`
+	// Number of all findings that do not affect the image.
+	VexCount      int32 `protobuf:"varint,14,opt,name=vex_count,json=vexCount,proto3" json:"vex_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +302,131 @@ func (x *Verdict) GetEnvironment() string {
 	return ""
 }
 
+func (x *Verdict) GetVex() []*VexUse {
+	if x != nil {
+		return x.Vex
+	}
+	return nil
+}
+
+func (x *Verdict) GetVexCount() int32 {
+	if x != nil {
+		return x.VexCount
+	}
+	return 0
+}
+
+// VexUse is a finding that a VEX statement says does not affect the image. Rules do not
+// see it among the findings.
+type VexUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the vulnerability, as the scan report has it.
+	Vulnerability string `protobuf:"bytes,1,opt,name=vulnerability,proto3" json:"vulnerability,omitempty"`
+	// Package URL of the package it was found in.
+	Purl string `protobuf:"bytes,2,opt,name=purl,proto3" json:"purl,omitempty"`
+	// Status in OpenVEX's words: `not_affected` or `fixed`.
+	Status string `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	// Justification in OpenVEX's words; may be empty.
+	Justification string `protobuf:"bytes,4,opt,name=justification,proto3" json:"justification,omitempty"`
+	// Why, in the author's own words; may be empty. At most 500 bytes.
+	ImpactStatement string `protobuf:"bytes,5,opt,name=impact_statement,json=impactStatement,proto3" json:"impact_statement,omitempty"`
+	// Author, as the verifier's configuration names them.
+	Author string `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
+	// Digest of the attestation's manifest, or of the recorded form of an imported
+	// document.
+	DocumentDigest string `protobuf:"bytes,7,opt,name=document_digest,json=documentDigest,proto3" json:"document_digest,omitempty"`
+	// Time of the statement.
+	StatementTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=statement_time,json=statementTime,proto3" json:"statement_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VexUse) Reset() {
+	*x = VexUse{}
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VexUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VexUse) ProtoMessage() {}
+
+func (x *VexUse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VexUse.ProtoReflect.Descriptor instead.
+func (*VexUse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *VexUse) GetVulnerability() string {
+	if x != nil {
+		return x.Vulnerability
+	}
+	return ""
+}
+
+func (x *VexUse) GetPurl() string {
+	if x != nil {
+		return x.Purl
+	}
+	return ""
+}
+
+func (x *VexUse) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *VexUse) GetJustification() string {
+	if x != nil {
+		return x.Justification
+	}
+	return ""
+}
+
+func (x *VexUse) GetImpactStatement() string {
+	if x != nil {
+		return x.ImpactStatement
+	}
+	return ""
+}
+
+func (x *VexUse) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *VexUse) GetDocumentDigest() string {
+	if x != nil {
+		return x.DocumentDigest
+	}
+	return ""
+}
+
+func (x *VexUse) GetStatementTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StatementTime
+	}
+	return nil
+}
+
 // ExceptionUse is an exception that a verdict rests on.
 type ExceptionUse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -327,7 +457,7 @@ type ExceptionUse struct {
 
 func (x *ExceptionUse) Reset() {
 	*x = ExceptionUse{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +469,7 @@ func (x *ExceptionUse) String() string {
 func (*ExceptionUse) ProtoMessage() {}
 
 func (x *ExceptionUse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[1]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +482,7 @@ func (x *ExceptionUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionUse.ProtoReflect.Descriptor instead.
 func (*ExceptionUse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{1}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ExceptionUse) GetName() string {
@@ -440,7 +570,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +582,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[2]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +595,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{2}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Reason) GetCode() string {
@@ -525,7 +655,7 @@ type PlatformVerdict struct {
 
 func (x *PlatformVerdict) Reset() {
 	*x = PlatformVerdict{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +667,7 @@ func (x *PlatformVerdict) String() string {
 func (*PlatformVerdict) ProtoMessage() {}
 
 func (x *PlatformVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[3]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +680,7 @@ func (x *PlatformVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlatformVerdict.ProtoReflect.Descriptor instead.
 func (*PlatformVerdict) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{3}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PlatformVerdict) GetDigest() string {
@@ -614,7 +744,7 @@ type PolicyResult struct {
 
 func (x *PolicyResult) Reset() {
 	*x = PolicyResult{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +756,7 @@ func (x *PolicyResult) String() string {
 func (*PolicyResult) ProtoMessage() {}
 
 func (x *PolicyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[4]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +769,7 @@ func (x *PolicyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyResult.ProtoReflect.Descriptor instead.
 func (*PolicyResult) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{4}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PolicyResult) GetPolicy() string {
@@ -700,7 +830,7 @@ type RuleResult struct {
 
 func (x *RuleResult) Reset() {
 	*x = RuleResult{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +842,7 @@ func (x *RuleResult) String() string {
 func (*RuleResult) ProtoMessage() {}
 
 func (x *RuleResult) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +855,7 @@ func (x *RuleResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleResult.ProtoReflect.Descriptor instead.
 func (*RuleResult) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RuleResult) GetRule() string {
@@ -794,13 +924,16 @@ type Inputs struct {
 	// Digests of the exceptions that were in force for the image, ordered by name;
 	// not all need to have been used.
 	ExceptionDigests []string `protobuf:"bytes,6,rep,name=exception_digests,json=exceptionDigests,proto3" json:"exception_digests,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Digests of the imported VEX documents that say something about a vulnerability
+	// that was found, sorted. Those that are attached are part of the recorded evidence.
+	VexDigests    []string `protobuf:"bytes,7,rep,name=vex_digests,json=vexDigests,proto3" json:"vex_digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Inputs) Reset() {
 	*x = Inputs{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +945,7 @@ func (x *Inputs) String() string {
 func (*Inputs) ProtoMessage() {}
 
 func (x *Inputs) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +958,7 @@ func (x *Inputs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inputs.ProtoReflect.Descriptor instead.
 func (*Inputs) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Inputs) GetAttestations() []*EvidenceRef {
@@ -870,6 +1003,13 @@ func (x *Inputs) GetExceptionDigests() []string {
 	return nil
 }
 
+func (x *Inputs) GetVexDigests() []string {
+	if x != nil {
+		return x.VexDigests
+	}
+	return nil
+}
+
 // EvidenceRef names one verified attestation.
 type EvidenceRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -887,7 +1027,7 @@ type EvidenceRef struct {
 
 func (x *EvidenceRef) Reset() {
 	*x = EvidenceRef{}
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[7]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1039,7 @@ func (x *EvidenceRef) String() string {
 func (*EvidenceRef) ProtoMessage() {}
 
 func (x *EvidenceRef) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[7]
+	mi := &file_seaworthy_verifier_v1_verdict_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1052,7 @@ func (x *EvidenceRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvidenceRef.ProtoReflect.Descriptor instead.
 func (*EvidenceRef) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{7}
+	return file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EvidenceRef) GetPredicateType() string {
@@ -947,7 +1087,7 @@ var File_seaworthy_verifier_v1_verdict_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\n" +
-	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\x98\x05\n" +
+	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xe6\x05\n" +
 	"\aVerdict\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x127\n" +
@@ -964,14 +1104,25 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\n" +
 	"exceptions\x18\v \x03(\v2#.seaworthy.verifier.v1.ExceptionUseR\n" +
 	"exceptions\x12 \n" +
-	"\venvironment\x18\f \x01(\tR\venvironment\"Q\n" +
+	"\venvironment\x18\f \x01(\tR\venvironment\x12/\n" +
+	"\x03vex\x18\r \x03(\v2\x1d.seaworthy.verifier.v1.VexUseR\x03vex\x12\x1b\n" +
+	"\tvex_count\x18\x0e \x01(\x05R\bvexCount\"Q\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"STATE_PASS\x10\x01\x12\x0e\n" +
 	"\n" +
 	"STATE_FAIL\x10\x02\x12\x11\n" +
-	"\rSTATE_UNKNOWN\x10\x03\"\x91\x02\n" +
+	"\rSTATE_UNKNOWN\x10\x03\"\xaf\x02\n" +
+	"\x06VexUse\x12$\n" +
+	"\rvulnerability\x18\x01 \x01(\tR\rvulnerability\x12\x12\n" +
+	"\x04purl\x18\x02 \x01(\tR\x04purl\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x12$\n" +
+	"\rjustification\x18\x04 \x01(\tR\rjustification\x12)\n" +
+	"\x10impact_statement\x18\x05 \x01(\tR\x0fimpactStatement\x12\x16\n" +
+	"\x06author\x18\x06 \x01(\tR\x06author\x12'\n" +
+	"\x0fdocument_digest\x18\a \x01(\tR\x0edocumentDigest\x12A\n" +
+	"\x0estatement_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rstatementTime\"\x91\x02\n" +
 	"\fExceptionUse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x16\n" +
@@ -1020,14 +1171,16 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\x0eOUTCOME_DENIED\x10\x02\x12\x12\n" +
 	"\x0eOUTCOME_WARNED\x10\x03\x12\x11\n" +
 	"\rOUTCOME_ERROR\x10\x04\x12\x14\n" +
-	"\x10OUTCOME_EXCEPTED\x10\x05\"\xd1\x02\n" +
+	"\x10OUTCOME_EXCEPTED\x10\x05\"\xf2\x02\n" +
 	"\x06Inputs\x12F\n" +
 	"\fattestations\x18\x01 \x03(\v2\".seaworthy.verifier.v1.EvidenceRefR\fattestations\x128\n" +
 	"\x18advisory_snapshot_digest\x18\x02 \x01(\tR\x16advisorySnapshotDigest\x12H\n" +
 	"\x12advisory_data_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x10advisoryDataTime\x12'\n" +
 	"\x0fevidence_digest\x18\x04 \x01(\tR\x0eevidenceDigest\x12%\n" +
 	"\x0epolicy_digests\x18\x05 \x03(\tR\rpolicyDigests\x12+\n" +
-	"\x11exception_digests\x18\x06 \x03(\tR\x10exceptionDigests\"\xad\x01\n" +
+	"\x11exception_digests\x18\x06 \x03(\tR\x10exceptionDigests\x12\x1f\n" +
+	"\vvex_digests\x18\a \x03(\tR\n" +
+	"vexDigests\"\xad\x01\n" +
 	"\vEvidenceRef\x12%\n" +
 	"\x0epredicate_type\x18\x01 \x01(\tR\rpredicateType\x12'\n" +
 	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\x12\x15\n" +
@@ -1047,46 +1200,49 @@ func file_seaworthy_verifier_v1_verdict_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_verifier_v1_verdict_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_verifier_v1_verdict_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_seaworthy_verifier_v1_verdict_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_seaworthy_verifier_v1_verdict_proto_goTypes = []any{
 	(Verdict_State)(0),            // 0: seaworthy.verifier.v1.Verdict.State
 	(RuleResult_Outcome)(0),       // 1: seaworthy.verifier.v1.RuleResult.Outcome
 	(*Verdict)(nil),               // 2: seaworthy.verifier.v1.Verdict
-	(*ExceptionUse)(nil),          // 3: seaworthy.verifier.v1.ExceptionUse
-	(*Reason)(nil),                // 4: seaworthy.verifier.v1.Reason
-	(*PlatformVerdict)(nil),       // 5: seaworthy.verifier.v1.PlatformVerdict
-	(*PolicyResult)(nil),          // 6: seaworthy.verifier.v1.PolicyResult
-	(*RuleResult)(nil),            // 7: seaworthy.verifier.v1.RuleResult
-	(*Inputs)(nil),                // 8: seaworthy.verifier.v1.Inputs
-	(*EvidenceRef)(nil),           // 9: seaworthy.verifier.v1.EvidenceRef
-	(*v1.ImageRef)(nil),           // 10: seaworthy.type.v1.ImageRef
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*v1.Platform)(nil),           // 12: seaworthy.type.v1.Platform
+	(*VexUse)(nil),                // 3: seaworthy.verifier.v1.VexUse
+	(*ExceptionUse)(nil),          // 4: seaworthy.verifier.v1.ExceptionUse
+	(*Reason)(nil),                // 5: seaworthy.verifier.v1.Reason
+	(*PlatformVerdict)(nil),       // 6: seaworthy.verifier.v1.PlatformVerdict
+	(*PolicyResult)(nil),          // 7: seaworthy.verifier.v1.PolicyResult
+	(*RuleResult)(nil),            // 8: seaworthy.verifier.v1.RuleResult
+	(*Inputs)(nil),                // 9: seaworthy.verifier.v1.Inputs
+	(*EvidenceRef)(nil),           // 10: seaworthy.verifier.v1.EvidenceRef
+	(*v1.ImageRef)(nil),           // 11: seaworthy.type.v1.ImageRef
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	(*v1.Platform)(nil),           // 13: seaworthy.type.v1.Platform
 }
 var file_seaworthy_verifier_v1_verdict_proto_depIdxs = []int32{
-	10, // 0: seaworthy.verifier.v1.Verdict.image:type_name -> seaworthy.type.v1.ImageRef
+	11, // 0: seaworthy.verifier.v1.Verdict.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 1: seaworthy.verifier.v1.Verdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	4,  // 2: seaworthy.verifier.v1.Verdict.reasons:type_name -> seaworthy.verifier.v1.Reason
-	5,  // 3: seaworthy.verifier.v1.Verdict.platforms:type_name -> seaworthy.verifier.v1.PlatformVerdict
-	11, // 4: seaworthy.verifier.v1.Verdict.evaluate_time:type_name -> google.protobuf.Timestamp
-	11, // 5: seaworthy.verifier.v1.Verdict.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 6: seaworthy.verifier.v1.Verdict.exceptions:type_name -> seaworthy.verifier.v1.ExceptionUse
-	11, // 7: seaworthy.verifier.v1.ExceptionUse.expire_time:type_name -> google.protobuf.Timestamp
-	12, // 8: seaworthy.verifier.v1.PlatformVerdict.platform:type_name -> seaworthy.type.v1.Platform
-	0,  // 9: seaworthy.verifier.v1.PlatformVerdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	6,  // 10: seaworthy.verifier.v1.PlatformVerdict.policies:type_name -> seaworthy.verifier.v1.PolicyResult
-	8,  // 11: seaworthy.verifier.v1.PlatformVerdict.inputs:type_name -> seaworthy.verifier.v1.Inputs
-	0,  // 12: seaworthy.verifier.v1.PolicyResult.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	7,  // 13: seaworthy.verifier.v1.PolicyResult.rules:type_name -> seaworthy.verifier.v1.RuleResult
-	1,  // 14: seaworthy.verifier.v1.RuleResult.outcome:type_name -> seaworthy.verifier.v1.RuleResult.Outcome
-	9,  // 15: seaworthy.verifier.v1.Inputs.attestations:type_name -> seaworthy.verifier.v1.EvidenceRef
-	11, // 16: seaworthy.verifier.v1.Inputs.advisory_data_time:type_name -> google.protobuf.Timestamp
-	11, // 17: seaworthy.verifier.v1.EvidenceRef.sign_time:type_name -> google.protobuf.Timestamp
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	5,  // 2: seaworthy.verifier.v1.Verdict.reasons:type_name -> seaworthy.verifier.v1.Reason
+	6,  // 3: seaworthy.verifier.v1.Verdict.platforms:type_name -> seaworthy.verifier.v1.PlatformVerdict
+	12, // 4: seaworthy.verifier.v1.Verdict.evaluate_time:type_name -> google.protobuf.Timestamp
+	12, // 5: seaworthy.verifier.v1.Verdict.expire_time:type_name -> google.protobuf.Timestamp
+	4,  // 6: seaworthy.verifier.v1.Verdict.exceptions:type_name -> seaworthy.verifier.v1.ExceptionUse
+	3,  // 7: seaworthy.verifier.v1.Verdict.vex:type_name -> seaworthy.verifier.v1.VexUse
+	12, // 8: seaworthy.verifier.v1.VexUse.statement_time:type_name -> google.protobuf.Timestamp
+	12, // 9: seaworthy.verifier.v1.ExceptionUse.expire_time:type_name -> google.protobuf.Timestamp
+	13, // 10: seaworthy.verifier.v1.PlatformVerdict.platform:type_name -> seaworthy.type.v1.Platform
+	0,  // 11: seaworthy.verifier.v1.PlatformVerdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	7,  // 12: seaworthy.verifier.v1.PlatformVerdict.policies:type_name -> seaworthy.verifier.v1.PolicyResult
+	9,  // 13: seaworthy.verifier.v1.PlatformVerdict.inputs:type_name -> seaworthy.verifier.v1.Inputs
+	0,  // 14: seaworthy.verifier.v1.PolicyResult.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	8,  // 15: seaworthy.verifier.v1.PolicyResult.rules:type_name -> seaworthy.verifier.v1.RuleResult
+	1,  // 16: seaworthy.verifier.v1.RuleResult.outcome:type_name -> seaworthy.verifier.v1.RuleResult.Outcome
+	10, // 17: seaworthy.verifier.v1.Inputs.attestations:type_name -> seaworthy.verifier.v1.EvidenceRef
+	12, // 18: seaworthy.verifier.v1.Inputs.advisory_data_time:type_name -> google.protobuf.Timestamp
+	12, // 19: seaworthy.verifier.v1.EvidenceRef.sign_time:type_name -> google.protobuf.Timestamp
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_proto_init() }
@@ -1100,7 +1256,7 @@ func file_seaworthy_verifier_v1_verdict_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

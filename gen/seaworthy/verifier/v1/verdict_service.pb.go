@@ -97,6 +97,8 @@ const (
 	VerdictChange_CAUSE_EXPIRY VerdictChange_Cause = 6
 	// A step of the pipeline that gave up.
 	VerdictChange_CAUSE_PIPELINE VerdictChange_Cause = 7
+	// A VEX document that was imported or deleted, or other trusted authors.
+	VerdictChange_CAUSE_VEX VerdictChange_Cause = 8
 )
 
 // Enum value maps for VerdictChange_Cause.
@@ -110,6 +112,7 @@ var (
 		5: "CAUSE_EXCEPTION",
 		6: "CAUSE_EXPIRY",
 		7: "CAUSE_PIPELINE",
+		8: "CAUSE_VEX",
 	}
 	VerdictChange_Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED": 0,
@@ -120,6 +123,7 @@ var (
 		"CAUSE_EXCEPTION":   5,
 		"CAUSE_EXPIRY":      6,
 		"CAUSE_PIPELINE":    7,
+		"CAUSE_VEX":         8,
 	}
 )
 
@@ -147,7 +151,7 @@ func (x VerdictChange_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerdictChange_Cause.Descriptor instead.
 func (VerdictChange_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10, 0}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11, 0}
 }
 
 // GetVerdictRequest chooses an image.
@@ -720,6 +724,9 @@ type ExplainVerdictResponse struct {
 	Equal bool `protobuf:"varint,3,opt,name=equal,proto3" json:"equal,omitempty"`
 	// Inputs that could no longer be read, by digest.
 	MissingInputs []string `protobuf:"bytes,4,rep,name=missing_inputs,json=missingInputs,proto3" json:"missing_inputs,omitempty"`
+	// VEX statements about vulnerabilities that were found which had no effect, and
+	// why. At most 200.
+	VexMismatches []*VexMismatch `protobuf:"bytes,5,rep,name=vex_mismatches,json=vexMismatches,proto3" json:"vex_mismatches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,6 +789,124 @@ func (x *ExplainVerdictResponse) GetMissingInputs() []string {
 	return nil
 }
 
+func (x *ExplainVerdictResponse) GetVexMismatches() []*VexMismatch {
+	if x != nil {
+		return x.VexMismatches
+	}
+	return nil
+}
+
+// VexMismatch is a VEX statement about a vulnerability that was found which had no
+// effect on the finding.
+type VexMismatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the vulnerability, as the scan report has it.
+	Vulnerability string `protobuf:"bytes,1,opt,name=vulnerability,proto3" json:"vulnerability,omitempty"`
+	// Package URL of the package it was found in.
+	Purl string `protobuf:"bytes,2,opt,name=purl,proto3" json:"purl,omitempty"`
+	// Platform manifest that it was found in.
+	PlatformDigest string `protobuf:"bytes,3,opt,name=platform_digest,json=platformDigest,proto3" json:"platform_digest,omitempty"`
+	// Status that the statement gives.
+	Status string `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	// Author, as the verifier's configuration names them.
+	Author string `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	// Digest of the attestation's manifest, or of the recorded form of an imported
+	// document.
+	DocumentDigest string `protobuf:"bytes,6,opt,name=document_digest,json=documentDigest,proto3" json:"document_digest,omitempty"`
+	// Time of the statement.
+	StatementTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=statement_time,json=statementTime,proto3" json:"statement_time,omitempty"`
+	// Why it had no effect, for people. At most 500 bytes.
+	Why           string `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VexMismatch) Reset() {
+	*x = VexMismatch{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VexMismatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VexMismatch) ProtoMessage() {}
+
+func (x *VexMismatch) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VexMismatch.ProtoReflect.Descriptor instead.
+func (*VexMismatch) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *VexMismatch) GetVulnerability() string {
+	if x != nil {
+		return x.Vulnerability
+	}
+	return ""
+}
+
+func (x *VexMismatch) GetPurl() string {
+	if x != nil {
+		return x.Purl
+	}
+	return ""
+}
+
+func (x *VexMismatch) GetPlatformDigest() string {
+	if x != nil {
+		return x.PlatformDigest
+	}
+	return ""
+}
+
+func (x *VexMismatch) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *VexMismatch) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *VexMismatch) GetDocumentDigest() string {
+	if x != nil {
+		return x.DocumentDigest
+	}
+	return ""
+}
+
+func (x *VexMismatch) GetStatementTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StatementTime
+	}
+	return nil
+}
+
+func (x *VexMismatch) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 // VerdictChange is one change of a verdict.
 type VerdictChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -799,7 +924,7 @@ type VerdictChange struct {
 
 func (x *VerdictChange) Reset() {
 	*x = VerdictChange{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +936,7 @@ func (x *VerdictChange) String() string {
 func (*VerdictChange) ProtoMessage() {}
 
 func (x *VerdictChange) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +949,7 @@ func (x *VerdictChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictChange.ProtoReflect.Descriptor instead.
 func (*VerdictChange) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VerdictChange) GetVerdict() *Verdict {
@@ -871,7 +996,7 @@ type GetVerdictHistoryRequest struct {
 
 func (x *GetVerdictHistoryRequest) Reset() {
 	*x = GetVerdictHistoryRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -883,7 +1008,7 @@ func (x *GetVerdictHistoryRequest) String() string {
 func (*GetVerdictHistoryRequest) ProtoMessage() {}
 
 func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -896,7 +1021,7 @@ func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetVerdictHistoryRequest) GetImage() *v1.ImageRef {
@@ -933,7 +1058,7 @@ type GetVerdictHistoryResponse struct {
 
 func (x *GetVerdictHistoryResponse) Reset() {
 	*x = GetVerdictHistoryResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1070,7 @@ func (x *GetVerdictHistoryResponse) String() string {
 func (*GetVerdictHistoryResponse) ProtoMessage() {}
 
 func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1083,7 @@ func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetVerdictHistoryResponse) GetChanges() []*VerdictChange {
@@ -1015,17 +1140,27 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06cursor\x18\x03 \x01(\x03R\x06cursor\x127\n" +
 	"\tsend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\">\n" +
 	"\x15ExplainVerdictRequest\x12%\n" +
-	"\x0everdict_digest\x18\x01 \x01(\tR\rverdictDigest\"\xcd\x01\n" +
+	"\x0everdict_digest\x18\x01 \x01(\tR\rverdictDigest\"\x98\x02\n" +
 	"\x16ExplainVerdictResponse\x12:\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\brecorded\x12:\n" +
 	"\breplayed\x18\x02 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\breplayed\x12\x14\n" +
 	"\x05equal\x18\x03 \x01(\bR\x05equal\x12%\n" +
-	"\x0emissing_inputs\x18\x04 \x03(\tR\rmissingInputs\"\x99\x03\n" +
+	"\x0emissing_inputs\x18\x04 \x03(\tR\rmissingInputs\x12I\n" +
+	"\x0evex_mismatches\x18\x05 \x03(\v2\".seaworthy.verifier.v1.VexMismatchR\rvexMismatches\"\x9e\x02\n" +
+	"\vVexMismatch\x12$\n" +
+	"\rvulnerability\x18\x01 \x01(\tR\rvulnerability\x12\x12\n" +
+	"\x04purl\x18\x02 \x01(\tR\x04purl\x12'\n" +
+	"\x0fplatform_digest\x18\x03 \x01(\tR\x0eplatformDigest\x12\x16\n" +
+	"\x06status\x18\x04 \x01(\tR\x06status\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12'\n" +
+	"\x0fdocument_digest\x18\x06 \x01(\tR\x0edocumentDigest\x12A\n" +
+	"\x0estatement_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rstatementTime\x12\x10\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xa8\x03\n" +
 	"\rVerdictChange\x128\n" +
 	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\x12K\n" +
 	"\x0eprevious_state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\rpreviousState\x12@\n" +
 	"\x05cause\x18\x03 \x01(\x0e2*.seaworthy.verifier.v1.VerdictChange.CauseR\x05cause\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xa6\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xb5\x01\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCAUSE_FIRST\x10\x01\x12\x12\n" +
@@ -1034,7 +1169,8 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\fCAUSE_POLICY\x10\x04\x12\x13\n" +
 	"\x0fCAUSE_EXCEPTION\x10\x05\x12\x10\n" +
 	"\fCAUSE_EXPIRY\x10\x06\x12\x12\n" +
-	"\x0eCAUSE_PIPELINE\x10\a\"\x89\x01\n" +
+	"\x0eCAUSE_PIPELINE\x10\a\x12\r\n" +
+	"\tCAUSE_VEX\x10\b\"\x89\x01\n" +
 	"\x18GetVerdictHistoryRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1069,7 +1205,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(VerdictView)(0),                  // 0: seaworthy.verifier.v1.VerdictView
 	(VerdictChange_Cause)(0),          // 1: seaworthy.verifier.v1.VerdictChange.Cause
@@ -1083,50 +1219,53 @@ var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(*WatchVerdictsResponse)(nil),     // 9: seaworthy.verifier.v1.WatchVerdictsResponse
 	(*ExplainVerdictRequest)(nil),     // 10: seaworthy.verifier.v1.ExplainVerdictRequest
 	(*ExplainVerdictResponse)(nil),    // 11: seaworthy.verifier.v1.ExplainVerdictResponse
-	(*VerdictChange)(nil),             // 12: seaworthy.verifier.v1.VerdictChange
-	(*GetVerdictHistoryRequest)(nil),  // 13: seaworthy.verifier.v1.GetVerdictHistoryRequest
-	(*GetVerdictHistoryResponse)(nil), // 14: seaworthy.verifier.v1.GetVerdictHistoryResponse
-	(*v1.ImageRef)(nil),               // 15: seaworthy.type.v1.ImageRef
-	(*Verdict)(nil),                   // 16: seaworthy.verifier.v1.Verdict
-	(Verdict_State)(0),                // 17: seaworthy.verifier.v1.Verdict.State
-	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
+	(*VexMismatch)(nil),               // 12: seaworthy.verifier.v1.VexMismatch
+	(*VerdictChange)(nil),             // 13: seaworthy.verifier.v1.VerdictChange
+	(*GetVerdictHistoryRequest)(nil),  // 14: seaworthy.verifier.v1.GetVerdictHistoryRequest
+	(*GetVerdictHistoryResponse)(nil), // 15: seaworthy.verifier.v1.GetVerdictHistoryResponse
+	(*v1.ImageRef)(nil),               // 16: seaworthy.type.v1.ImageRef
+	(*Verdict)(nil),                   // 17: seaworthy.verifier.v1.Verdict
+	(Verdict_State)(0),                // 18: seaworthy.verifier.v1.Verdict.State
+	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_verdict_service_proto_depIdxs = []int32{
-	15, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	16, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 1: seaworthy.verifier.v1.GetVerdictRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	16, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	15, // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
+	17, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	16, // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 4: seaworthy.verifier.v1.BatchGetVerdictsRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	16, // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	17, // 6: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	16, // 7: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	17, // 9: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	18, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
-	16, // 11: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 12: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 13: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	17, // 14: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	1,  // 15: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
-	15, // 16: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	12, // 17: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
-	2,  // 18: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
-	4,  // 19: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
-	6,  // 20: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
-	8,  // 21: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
-	10, // 22: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
-	13, // 23: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
-	3,  // 24: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
-	5,  // 25: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
-	7,  // 26: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
-	9,  // 27: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
-	11, // 28: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
-	14, // 29: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	17, // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	18, // 6: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	17, // 7: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	17, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	18, // 9: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	19, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
+	17, // 11: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
+	17, // 12: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
+	12, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
+	19, // 14: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
+	17, // 15: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	18, // 16: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	1,  // 17: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
+	16, // 18: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	13, // 19: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
+	2,  // 20: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
+	4,  // 21: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
+	6,  // 22: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
+	8,  // 23: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
+	10, // 24: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
+	14, // 25: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
+	3,  // 26: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
+	5,  // 27: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
+	7,  // 28: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
+	9,  // 29: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
+	11, // 30: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
+	15, // 31: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_service_proto_init() }
@@ -1141,7 +1280,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,8 @@ func causeOf(before, after *verifierv1.Verdict) store.Cause {
 		return store.Cause{Kind: core.CausePolicy, Detail: core.Truncate(difference("policy", old.policies, now.policies))}
 	case !slices.Equal(old.exceptions, now.exceptions):
 		return store.Cause{Kind: core.CauseException, Detail: core.Truncate(difference("exception", old.exceptions, now.exceptions))}
+	case !slices.Equal(old.vex, now.vex):
+		return store.Cause{Kind: core.CauseVex, Detail: core.Truncate(difference("VEX document", old.vex, now.vex))}
 	default:
 		return store.Cause{Kind: core.CauseEvidence, Detail: "the evidence was read again"}
 	}
@@ -36,6 +38,8 @@ type inputSummary struct {
 	attestations, policies []string
 	// exceptions that were used, by name.
 	exceptions []string
+	// vex documents that were used, by digest.
+	vex []string
 }
 
 func inputsOf(v *verifierv1.Verdict) inputSummary {
@@ -52,6 +56,11 @@ func inputsOf(v *verifierv1.Verdict) inputSummary {
 	for _, e := range v.GetExceptions() {
 		s.exceptions = append(s.exceptions, e.GetName())
 	}
+	for _, u := range v.GetVex() {
+		s.vex = append(s.vex, u.GetDocumentDigest())
+	}
+	slices.Sort(s.vex)
+	s.vex = slices.Compact(s.vex)
 	slices.Sort(s.attestations)
 	slices.Sort(s.policies)
 	s.policies = slices.Compact(s.policies)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
@@ -14,6 +17,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
 
 // Reasons of dead letters.
@@ -32,6 +36,8 @@ const missingAttempts = 4
 type Evaluator struct {
 	Recorder *Recorder
 	Evidence *evidence.Collector
+	// Authors are those whose VEX documents count.
+	Authors vex.Authors
 	// Rules returns what images are judged by now.
 	Rules func(context.Context) (replay.Rules, error)
 	Now   func() time.Time
@@ -131,7 +137,7 @@ func reportsGone(ev *eventv1.ImageAttestedEvent, found evidence.Evidence) []gone
 }
 
 func (e *Evaluator) notBefore(ctx context.Context, image imageref.Ref, found evidence.Evidence) error {
-	digests := make([]string, 0, len(found.Platforms))
+	digests := slices.Collect(maps.Keys(reportTimes(found)))
 	for _, p := range found.Platforms {
 		digests = append(digests, p.Digest)
 	}
@@ -141,6 +147,7 @@ func (e *Evaluator) notBefore(ctx context.Context, image imageref.Ref, found evi
 	}
 	for i := range found.Platforms {
 		found.Platforms[i].NotBefore = times[found.Platforms[i].Digest]
+		dropReplayedVex(&found.Platforms[i], times)
 	}
 	return nil
 }
@@ -151,8 +158,38 @@ func reportTimes(found evidence.Evidence) map[string]time.Time {
 		if p.Report != nil {
 			out[p.Digest] = p.Report.Source.SignTime
 		}
+		for _, d := range p.VEX {
+			if k := vexKey(p.Digest, d.Author); d.DocumentTime.After(out[k]) {
+				out[k] = d.DocumentTime
+			}
+		}
 	}
 	return out
+}
+
+// vexKey names the newest VEX document of an author on a manifest, beside the reports.
+func vexKey(digest, author string) string { return digest + " vex " + author }
+
+// dropReplayedVex leaves out the attached documents of an author whose newest one was
+// taken away: the older ones may say what it had taken back.
+func dropReplayedVex(p *core.PlatformEvidence, times map[string]time.Time) {
+	newest := map[string]time.Time{}
+	for _, d := range p.VEX {
+		if d.DocumentTime.After(newest[d.Author]) {
+			newest[d.Author] = d.DocumentTime
+		}
+	}
+	p.VEX = slices.DeleteFunc(p.VEX, func(d core.VexDocument) bool {
+		before := times[vexKey(p.Digest, d.Author)]
+		replayed := newest[d.Author].Before(before)
+		if replayed {
+			p.Rejected = append(p.Rejected, core.Rejected{
+				PredicateType: attest.PredicateOpenVEX, ManifestDigest: d.Digest,
+				Why: d.Digest + ": a newer VEX document of " + d.Author + ", of " + before.UTC().Format(time.RFC3339) + ", was judged before and is gone",
+			})
+		}
+		return replayed
+	})
 }
 
 // checkImage checks a reference of an event.

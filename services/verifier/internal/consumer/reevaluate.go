@@ -272,6 +272,11 @@ func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {
 				return false
 			}
 		}
+		for _, d := range p.VEX {
+			if !r.Evaluator.Authors.Believes(d.Author, d.KeyID, d.DocumentTime, r.Evaluator.Now()) {
+				return false
+			}
+		}
 	}
 	return true
 }

@@ -3,12 +3,15 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
 
 // RuleBook gives the rules in force. What it read is kept until the store's
@@ -16,6 +19,10 @@ import (
 type RuleBook struct {
 	Store  store.Store
 	Loader *policy.Loader
+	// Authors are those whose VEX documents count.
+	Authors vex.Authors
+	Log     *slog.Logger
+	Now     func() time.Time
 
 	mu   sync.Mutex
 	last *replay.Rules
@@ -49,9 +56,37 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 			}
 			rules.Exceptions = append(rules.Exceptions, e)
 		}
+		documents, err := b.vex(ctx)
+		if err != nil {
+			return replay.Rules{}, err
+		}
+		rules.SetVex(documents)
 		b.last = &rules
 	}
 	return replay.Rules{}, fmt.Errorf("read rules: %w", store.ErrConflict)
+}
+
+// vex verifies and reads the documents that are stored: a row is no proof of who
+// wrote it.
+func (b *RuleBook) vex(ctx context.Context) ([]replay.Vex, error) {
+	stored, err := b.Store.VexDocuments(ctx, "", vex.MaxDocuments)
+	if err != nil {
+		return nil, err
+	}
+	var out []replay.Vex
+	for _, s := range stored {
+		d, err := b.Authors.Import(s.Document, s.Bundle, b.Now())
+		if err != nil {
+			b.Log.WarnContext(ctx, "VEX document has no effect", "document", s.Digest, "error", err)
+			continue
+		}
+		core, body, err := d.Record()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, replay.Vex{VexDocument: core, Document: body})
+	}
+	return out, nil
 }
 
 // policies compiles what is stored, and takes what has not changed from the last

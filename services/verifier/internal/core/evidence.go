@@ -12,9 +12,12 @@ import "time"
 
 // Facts is everything a rule can see of one platform manifest.
 type Facts struct {
-	Image        *Image
-	Packages     []Package
-	Findings     []Finding
+	Image    *Image
+	Packages []Package
+	// Findings that affect the image, as far as anybody knows.
+	Findings []Finding
+	// Suppressed are findings that do not, by a VEX statement.
+	Suppressed   []Finding
 	Attestations []Attestation
 	Advisories   Advisories
 	Now          time.Time
@@ -113,7 +116,9 @@ type Finding struct {
 	Purl string `cel:"purl"`
 	// FixedVersions is empty if there is no fix.
 	FixedVersions []string `cel:"fixed_versions"`
-	Location      string   `cel:"location"`
+	// VexStatus is that of the newest VEX statement about it; empty if there is none.
+	VexStatus string `cel:"vex_status" json:"-"`
+	Location  string `cel:"location"`
 	// InBaseImage tells whether a layer of the base image brought the package.
 	InBaseImage bool `cel:"in_base_image" json:",omitempty"`
 }
@@ -181,6 +186,8 @@ type PlatformEvidence struct {
 	// Attestations verified, at most one a predicate type and key: the newest.
 	Attestations []Attestation
 	Rejected     []Rejected
+	// VEX holds the documents of trusted authors that are attached.
+	VEX []VexDocument `json:",omitempty"`
 	// NotBefore is the signing time of the newest report that was judged before. An
 	// older report is a replay: somebody took the newer one away.
 	NotBefore time.Time

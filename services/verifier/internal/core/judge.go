@@ -25,7 +25,12 @@ type Input struct {
 	Policies []Policy
 	// Exceptions there are; Judge takes those that match and have not ended.
 	Exceptions []Exception
-	Now        time.Time
+	// VEX finds the statements of imported documents.
+	VEX VexIndex
+	Now time.Time
+	// OnVexMismatch, if set, is told of every VEX statement about a vulnerability
+	// that was found which had no effect, and why.
+	OnVexMismatch func(VexMismatch)
 }
 
 // Judge evaluates the policies that match the image on every platform. Whatever
@@ -36,6 +41,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	policies := matching(in.Policies, in.Image)
 	var ends deadline
 	used := map[string]ExceptionUse{}
+	var vex []VexUse
 	for i := range in.Platforms {
 		j := platformJudge{in: in, evidence: &in.Platforms[i], ends: &ends, used: used}
 		pv := j.judge(ctx, policies)
@@ -45,6 +51,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 		v.Platforms = append(v.Platforms, pv)
 		v.State = Worse(v.State, pv.State)
 		v.Reasons = append(v.Reasons, j.reasons...)
+		vex = append(vex, j.vex...)
 	}
 	if len(in.Platforms) == 0 {
 		v.State = StateUnknown
@@ -58,6 +65,7 @@ func Judge(ctx context.Context, in Input) (Verdict, error) {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		v.Exceptions = append(v.Exceptions, used[name])
 	}
+	v.VEX, v.VEXCount = vexUses(vex)
 	return v, nil
 }
 
@@ -101,6 +109,8 @@ type platformJudge struct {
 	exceptions []Exception
 	// used collects, by name, those that the verdict rests on.
 	used map[string]ExceptionUse
+	// vex are findings that do not affect the manifest.
+	vex []VexUse
 }
 
 func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVerdict {
@@ -141,6 +151,7 @@ func (j *platformJudge) judge(ctx context.Context, policies []Policy) PlatformVe
 	}
 	unsound := pv.State != StatePass
 	facts := j.facts()
+	pv.Inputs.VexDigests = j.applyVex(facts)
 	for i := range policies {
 		pv.Unsound = pv.Unsound || unsound && len(policies[i].Environments) > 0
 		r := j.policy(ctx, &policies[i], facts)

@@ -157,4 +157,5 @@ const (
 	CauseException   Cause = 5
 	CauseExpiry      Cause = 6
 	CausePipeline    Cause = 7
+	CauseVex         Cause = 8
 )

@@ -30,6 +30,10 @@ type Verdict struct {
 	ExpireTime time.Time
 	// Exceptions that it rests on, ordered by name.
 	Exceptions []ExceptionUse
+	// VEX names findings that do not affect the image, ordered by vulnerability and
+	// package, at most MaxVexUses of VEXCount.
+	VEX      []VexUse
+	VEXCount int
 }
 
 // Reason is one reason of a verdict.
@@ -64,6 +68,9 @@ type Inputs struct {
 	PolicyDigests []string
 	// ExceptionDigests are of the exceptions in force, ordered by name.
 	ExceptionDigests []string
+	// VexDigests are of the imported VEX documents that say something about a
+	// vulnerability that was found, sorted.
+	VexDigests []string
 }
 
 // PolicyResult is the outcome of one policy.

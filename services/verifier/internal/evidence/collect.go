@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
 
 // Failures that no retry will cure.
@@ -53,13 +54,15 @@ type Collector struct {
 	roots  Roots
 	limits Limits
 	cache  *lru.Cache[cacheKey, *finding]
-	log    *slog.Logger
-	now    func() time.Time
+	// authors are those whose VEX documents count.
+	authors vex.Authors
+	log     *slog.Logger
+	now     func() time.Time
 }
 
 // NewCollector returns a collector.
-func NewCollector(client *registry.Client, roots Roots, limits Limits, log *slog.Logger, now func() time.Time) *Collector {
-	return &Collector{client: client, roots: roots, limits: limits, cache: lru.New[cacheKey, *finding](limits.Cache, nil), log: log, now: now}
+func NewCollector(client *registry.Client, roots Roots, authors vex.Authors, limits Limits, log *slog.Logger, now func() time.Time) *Collector {
+	return &Collector{client: client, roots: roots, authors: authors, limits: limits, cache: lru.New[cacheKey, *finding](limits.Cache, nil), log: log, now: now}
 }
 
 // cacheKey names one verification: which bundle, about which subject, against
@@ -93,6 +96,8 @@ type finding struct {
 	unknownKey bool
 	// ours is set for what was made of an earlier verdict.
 	ours bool
+	// vex is the document of a trusted author.
+	vex *core.VexDocument
 }
 
 // Collect returns the evidence of every platform manifest of an image, in the
@@ -133,6 +138,9 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 		}
 		unknown = unknown || foreign && e.Report == nil
 		out.Platforms = append(out.Platforms, e)
+	}
+	if err := c.indexVex(ctx, image, all, out); err != nil {
+		return Evidence{}, false, err
 	}
 	return out, unknown, nil
 }
@@ -175,8 +183,16 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, ro
 		if err != nil {
 			return e, false, err
 		}
-		foreign = foreign || f.unknownKey
 		present[referred[i].Digest] = true
+		if d := c.vexOf(&referred[i], t.digest); d != nil {
+			if d.vex != nil {
+				e.VEX = append(e.VEX, *d.vex)
+			}
+			if f.rejected != "" {
+				f = d // who may speak of vulnerabilities need not be trusted otherwise
+			}
+		}
+		foreign = foreign || f.unknownKey
 		found = append(found, f)
 	}
 	gather(&e, found)
@@ -254,7 +270,7 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 			continue
 		}
 		s := source{f.predicateType, f.attestation.KeyID, f.attestation.Identity, f.attestation.Issuer}
-		if f.ours || seen[s] {
+		if f.ours || f.vex != nil || seen[s] {
 			continue
 		}
 		seen[s] = true

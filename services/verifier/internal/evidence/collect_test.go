@@ -56,7 +56,7 @@ func collector(reg *evidencetest.Registry, r Roots, limits Limits) *Collector {
 	if limits.Cache == 0 {
 		limits.Cache = 1 << 20
 	}
-	return NewCollector(reg.Client(), r, limits, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
+	return NewCollector(reg.Client(), r, nil, limits, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
 }
 
 func trusting(keys ...*evidencetest.Key) *roots {
@@ -316,7 +316,7 @@ func TestRevokedKey(t *testing.T) {
 	r := trusting(key)
 	r.keys[0].Revoked = evidencetest.Now.Add(time.Hour)
 	now := evidencetest.Now
-	c := NewCollector(reg.Client(), r, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
+	c := NewCollector(reg.Client(), r, nil, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
 	for _, step := range []struct {
 		at   time.Duration
 		want bool
@@ -340,7 +340,7 @@ func TestKeyPastItsTime(t *testing.T) {
 		reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now.Add(after))
 		r := trusting(key)
 		r.keys[0].NotAfter = evidencetest.Now.Add(time.Hour)
-		c := NewCollector(reg.Client(), r, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time {
+		c := NewCollector(reg.Client(), r, nil, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time {
 			return evidencetest.Now.Add(100 * time.Hour)
 		})
 		for range 2 { // the second time out of the cache

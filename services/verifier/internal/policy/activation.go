@@ -35,6 +35,8 @@ func (v *activation) ResolveName(name string) (any, bool) {
 		return list(v.adapter, v.of.Packages), true
 	case "findings":
 		return list(v.adapter, v.of.Findings), true
+	case "suppressed_findings":
+		return list(v.adapter, v.of.Suppressed), true
 	case "attestations":
 		return list(v.adapter, v.of.Attestations), true
 	case "advisories":
@@ -83,8 +85,12 @@ func fits(f *core.Facts) bool {
 			return false
 		}
 	}
-	for j := range f.Findings {
-		x := &f.Findings[j]
+	return fitFindings(f.Findings) && fitFindings(f.Suppressed)
+}
+
+func fitFindings(all []core.Finding) bool {
+	for j := range all {
+		x := &all[j]
 		if !short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
 			return false
 		}

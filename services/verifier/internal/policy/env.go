@@ -47,6 +47,7 @@ func newEnv() (*cel.Env, error) {
 		cel.Variable("image", object(core.Image{})),
 		cel.Variable("packages", cel.ListType(object(core.Package{}))),
 		cel.Variable("findings", cel.ListType(object(core.Finding{}))),
+		cel.Variable("suppressed_findings", cel.ListType(object(core.Finding{}))),
 		cel.Variable("attestations", cel.ListType(object(core.Attestation{}))),
 		cel.Variable("advisories", object(core.Advisories{})),
 		cel.Variable("now", cel.TimestampType),
@@ -88,7 +89,7 @@ func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 		switch path[0] {
 		case "packages":
 			return upTo(MaxPackages)
-		case "findings":
+		case "findings", "suppressed_findings":
 			return upTo(MaxFindings)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
 
 // ErrNotJudged says that no policy was evaluated for a verdict, so there is
@@ -37,6 +38,8 @@ type Explanation struct {
 	Equal bool
 	// Missing names inputs that are gone or damaged, by digest.
 	Missing []string
+	// VexMismatches are VEX statements that had no effect, at most core.MaxVexMismatches.
+	VexMismatches []core.VexMismatch
 }
 
 // Explain makes a recorded verdict again from its inputs alone. The error is
@@ -57,6 +60,12 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 	if len(l.missing) > 0 {
 		return Explanation{Missing: l.missing}, nil
 	}
+	var mismatches []core.VexMismatch
+	rules.onVexMismatch = func(m core.VexMismatch) {
+		if len(mismatches) < core.MaxVexMismatches {
+			mismatches = append(mismatches, m)
+		}
+	}
 	again, err := Judge(ctx, verdictpb.Ref(recorded.GetImage()), platforms, rules, recorded.GetEvaluateTime().AsTime())
 	if err != nil {
 		return Explanation{}, err
@@ -73,7 +82,7 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 	if err != nil {
 		return Explanation{}, err
 	}
-	return Explanation{Replayed: replayed, Equal: bytes.Equal(a, b)}, nil
+	return Explanation{Replayed: replayed, Equal: bytes.Equal(a, b), VexMismatches: mismatches}, nil
 }
 
 // Evidence returns the recorded evidence of a verdict's platforms, in their order,
@@ -150,7 +159,10 @@ func (l *loading) evidence(ctx context.Context, v *verifierv1.Verdict) ([]core.P
 }
 
 func (l *loading) rules(ctx context.Context, v *verifierv1.Verdict) (Rules, error) {
-	var rules Rules
+	var (
+		rules     Rules
+		documents []Vex
+	)
 	loaded := map[string]bool{}
 	for _, p := range v.GetPlatforms() {
 		for _, digest := range p.GetInputs().GetPolicyDigests() {
@@ -181,7 +193,22 @@ func (l *loading) rules(ctx context.Context, v *verifierv1.Verdict) (Rules, erro
 			}
 			rules.Exceptions = append(rules.Exceptions, e)
 		}
+		for _, digest := range p.GetInputs().GetVexDigests() {
+			content, err := l.content(ctx, digest, loaded)
+			if err != nil {
+				return Rules{}, err
+			}
+			if content == nil {
+				continue
+			}
+			d, err := vex.Recorded(content)
+			if err != nil {
+				return Rules{}, fmt.Errorf("recorded VEX document %s is not accepted any more: %w", digest, err)
+			}
+			documents = append(documents, Vex{VexDocument: d, Document: content})
+		}
 	}
+	rules.SetVex(documents)
 	return rules, nil
 }
 

@@ -17,6 +17,11 @@ import (
 type Rules struct {
 	Policies   []policy.Policy
 	Exceptions []Exception
+	// VEX are the imported documents; SetVex sets it.
+	VEX []Vex
+	vex core.VexIndex
+	// onVexMismatch, if set, is told of VEX statements without effect.
+	onVexMismatch func(core.VexMismatch)
 	// Revision of the store's rules that these are.
 	Revision int64
 }
@@ -25,6 +30,21 @@ type Rules struct {
 type Exception struct {
 	core.Exception
 	Document []byte
+}
+
+// Vex is an imported VEX document with the form that it is recorded in.
+type Vex struct {
+	core.VexDocument
+	Document []byte
+}
+
+// SetVex sets the imported documents.
+func (r *Rules) SetVex(all []Vex) {
+	documents := make([]core.VexDocument, 0, len(all))
+	for _, v := range all {
+		documents = append(documents, v.VexDocument)
+	}
+	r.VEX, r.vex = all, core.NewVexIndex(documents)
 }
 
 // NewException makes an exception out of its recorded form.
@@ -48,7 +68,7 @@ type Judged struct {
 
 // Verdict makes the verdict of an image and records nothing.
 func Verdict(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (core.Verdict, error) {
-	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), Now: now}
+	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), VEX: rules.vex, Now: now, OnVexMismatch: rules.onVexMismatch}
 	for _, e := range rules.Exceptions {
 		in.Exceptions = append(in.Exceptions, e.Exception)
 	}
@@ -76,6 +96,9 @@ func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvi
 		for _, e := range v.Platforms[i].Inputs.ExceptionDigests {
 			used[e] = true
 		}
+		for _, x := range v.Platforms[i].Inputs.VexDigests {
+			used[x] = true
+		}
 	}
 	keep := func(digest string, content []byte) error {
 		if !used[digest] {
@@ -95,6 +118,11 @@ func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvi
 	}
 	for i := range rules.Exceptions {
 		if err := keep(rules.Exceptions[i].Digest, rules.Exceptions[i].Document); err != nil {
+			return Judged{}, err
+		}
+	}
+	for i := range rules.VEX {
+		if err := keep(rules.VEX[i].Digest, rules.VEX[i].Document); err != nil {
 			return Judged{}, err
 		}
 	}

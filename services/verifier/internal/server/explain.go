@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
@@ -46,9 +47,16 @@ func (s *Verdicts) ExplainVerdict(ctx context.Context, req *verifierv1.ExplainVe
 	if err != nil {
 		return nil, err
 	}
-	return &verifierv1.ExplainVerdictResponse{
+	out := &verifierv1.ExplainVerdictResponse{
 		Recorded: recorded, Replayed: found.Replayed, Equal: found.Equal, MissingInputs: found.Missing,
-	}, nil
+	}
+	for _, m := range found.VexMismatches {
+		out.VexMismatches = append(out.VexMismatches, &verifierv1.VexMismatch{
+			Vulnerability: m.Vulnerability, Purl: m.Purl, PlatformDigest: m.PlatformDigest, Status: m.Status, Author: m.Author,
+			DocumentDigest: m.Document, StatementTime: timestamppb.New(m.Time), Why: m.Why,
+		})
+	}
+	return out, nil
 }
 
 // GetVerdictHistory implements VerdictService.

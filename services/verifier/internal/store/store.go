@@ -118,6 +118,16 @@ type Store interface {
 	// AuditPublished takes one of them out.
 	AuditPublished(ctx context.Context, id string) error
 
+	// ImportVex keeps a VEX document and orders the images to be judged again; one that
+	// is there stays as it is and is returned. ErrTooMany.
+	ImportVex(ctx context.Context, v Vex, limits VexLimits, cause Cause) (Vex, error)
+	// DeleteVex takes one away. ErrNotFound, ErrFromFile.
+	DeleteVex(ctx context.Context, digest string, cause Cause) error
+	// SyncVex makes the documents from files those given. authors is equal as long as
+	// the same authors are trusted; nothing changes if all is the same.
+	SyncVex(ctx context.Context, fromFiles []Vex, authors []byte, cause Cause) error
+	// VexDocuments lists documents after a digest, ordered by digest, at most limit.
+	VexDocuments(ctx context.Context, after string, limit int) ([]Vex, error)
 	// NextReevaluation returns the oldest work of judging images again, or
 	// ErrNotFound.
 	NextReevaluation(ctx context.Context) (Reevaluation, error)

@@ -44,12 +44,15 @@ type Cache interface {
 
 // Source is the trust roots in force. It is safe for concurrent use.
 type Source struct {
-	static  []attest.TrustedKey
-	bundles Bundles
-	cache   Cache
-	refresh time.Duration
-	log     *slog.Logger
-	now     func() time.Time
+	static []attest.TrustedKey
+	// identities are trusted by certificates of sigstore.
+	identities []attest.TrustedIdentity
+	sigstore   *attest.SigstoreRoot
+	bundles    Bundles
+	cache      Cache
+	refresh    time.Duration
+	log        *slog.Logger
+	now        func() time.Time
 	// report is told whether trust roots are known.
 	report func(error)
 
@@ -69,6 +72,9 @@ type Source struct {
 type Options struct {
 	// Static keys are always trusted.
 	Static []attest.TrustedKey
+	// Identities are always trusted, by certificates of the authorities of Sigstore.
+	Identities []attest.TrustedIdentity
+	Sigstore   *attest.SigstoreRoot
 	// Bundles may be nil: then only static keys are trusted.
 	Bundles Bundles
 	Cache   Cache
@@ -83,11 +89,11 @@ type Options struct {
 // New returns a source that starts with the static keys and the cached bundle.
 func New(ctx context.Context, o Options) (*Source, error) {
 	s := &Source{
-		static: o.Static, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
+		static: o.Static, identities: o.Identities, sigstore: o.Sigstore, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
 		log: o.Log, now: o.Now, report: o.Report, keys: o.Static, version: 1,
 		known: make(chan struct{}),
 	}
-	if len(o.Static) > 0 {
+	if len(o.Static) > 0 || len(o.Identities) > 0 {
 		close(s.known)
 	}
 	if o.Bundles != nil {
@@ -112,10 +118,10 @@ func New(ctx context.Context, o Options) (*Source, error) {
 func (s *Source) Roots() (attest.TrustRoots, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.keys) == 0 {
+	if len(s.keys) == 0 && len(s.identities) == 0 {
 		return attest.TrustRoots{}, s.version, ErrNoTrust
 	}
-	return attest.TrustRoots{Keys: s.keys}, s.version, nil
+	return attest.TrustRoots{Keys: s.keys, Identities: s.identities, Sigstore: s.sigstore}, s.version, nil
 }
 
 // Wait returns when trust roots are known, or with the context's error.
@@ -213,7 +219,7 @@ func (s *Source) use(body []byte) error {
 	if bytes.Equal(body, s.body) {
 		return nil
 	}
-	if len(s.keys) == 0 {
+	if len(s.keys) == 0 && len(s.identities) == 0 {
 		close(s.known)
 	}
 	s.body = body

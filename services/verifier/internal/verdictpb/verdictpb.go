@@ -68,7 +68,7 @@ func ChangeKey(v *verifierv1.Verdict) (string, error) {
 	for _, p := range c.GetPlatforms() {
 		// What else was looked at without changing what is said.
 		if in := p.GetInputs(); in != nil {
-			in.EvidenceDigest, in.PolicyDigests, in.ExceptionDigests = "", nil, nil
+			in.EvidenceDigest, in.PolicyDigests, in.ExceptionDigests, in.VexDigests = "", nil, nil, nil
 		}
 		// Another wording of a policy that comes to the same is no news.
 		for _, r := range p.GetPolicies() {
@@ -106,6 +106,13 @@ func FromCore(v core.Verdict) (*verifierv1.Verdict, error) {
 			Purls: e.Purls, Justification: e.Justification, Ticket: e.Ticket,
 		})
 	}
+	for _, u := range v.VEX {
+		m.Vex = append(m.Vex, &verifierv1.VexUse{
+			Vulnerability: u.Vulnerability, Purl: u.Purl, Status: u.Status, Justification: u.Justification, ImpactStatement: u.Impact,
+			Author: u.Author, DocumentDigest: u.Document, StatementTime: timestamp(u.Time),
+		})
+	}
+	m.VexCount = int32(v.VEXCount)
 	digest, err := Digest(m)
 	if err != nil {
 		return nil, err
@@ -142,6 +149,7 @@ func platform(p core.PlatformVerdict) *verifierv1.PlatformVerdict {
 			EvidenceDigest:         p.Inputs.EvidenceDigest,
 			PolicyDigests:          p.Inputs.PolicyDigests,
 			ExceptionDigests:       p.Inputs.ExceptionDigests,
+			VexDigests:             p.Inputs.VexDigests,
 		},
 	}
 	if p.Platform != (core.Platform{}) {

@@ -39,6 +39,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Reevaluation":      testReevaluation,
 		"Lease":             testLease,
 		"Documents":         testDocuments,
+		"Vex":               testVex,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))

@@ -1,0 +1,182 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
+)
+
+// IdentityConfig says whose certificates are believed: exactly one of issuer and
+// issuer_regexp, and of subject and subject_regexp. Patterns match the whole text.
+type IdentityConfig struct {
+	// Issuer is the URL of the OpenID Connect issuer.
+	Issuer       string `yaml:"issuer"`
+	IssuerRegexp string `yaml:"issuer_regexp"`
+	// Subject is the email address or URI in the certificate.
+	Subject       string `yaml:"subject"`
+	SubjectRegexp string `yaml:"subject_regexp"`
+	// RequireLog demands an entry in a transparency log.
+	RequireLog bool `yaml:"require_log"`
+	// RequireTimestamp demands a timestamp by an authority.
+	RequireTimestamp bool `yaml:"require_timestamp"`
+}
+
+func (c IdentityConfig) identity() attest.TrustedIdentity {
+	return attest.TrustedIdentity{
+		Issuer: c.Issuer, IssuerRegexp: c.IssuerRegexp, Subject: c.Subject, SubjectRegexp: c.SubjectRegexp,
+		RequireLog: c.RequireLog, RequireTimestamp: c.RequireTimestamp,
+	}
+}
+
+// VexConfig says whose VEX documents count, and which are read from files.
+type VexConfig struct {
+	// Authors are trusted; without any no document counts.
+	Authors []VexAuthorConfig `yaml:"authors"`
+	// Dir is a directory; its files whose names end in .sigstore.json are read, each
+	// with the document beside it that it signs.
+	Dir string `yaml:"dir"`
+	// Files are single files of that kind.
+	Files []string `yaml:"files"`
+}
+
+// VexAuthorConfig is an author of VEX documents: by keys or by certificates.
+type VexAuthorConfig struct {
+	// Name is shown with what the author says.
+	Name string `yaml:"name"`
+	// Keys are PEM files of public keys.
+	Keys []string `yaml:"keys"`
+	// Identities are of certificates by the authorities of trust.sigstore_root.
+	Identities []IdentityConfig `yaml:"identities"`
+}
+
+func identities(all []IdentityConfig) []attest.TrustedIdentity {
+	out := make([]attest.TrustedIdentity, 0, len(all))
+	for _, c := range all {
+		out = append(out, c.identity())
+	}
+	return out
+}
+
+// sigstoreRoot reads a trusted root; nil for no file.
+func sigstoreRoot(file string) (*attest.SigstoreRoot, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read trusted root: %w", err)
+	}
+	root, err := attest.ParseSigstoreRoot(data)
+	if err != nil {
+		return nil, fmt.Errorf("trusted root %s: %w", file, err)
+	}
+	return root, nil
+}
+
+func (c *Config) vexAuthors() (vex.Authors, error) {
+	root, err := sigstoreRoot(c.Trust.SigstoreRoot)
+	if err != nil {
+		return nil, err
+	}
+	var out vex.Authors
+	for _, a := range c.Vex.Authors {
+		keys, err := trust.ReadKeys(a.Keys)
+		if err != nil {
+			return nil, fmt.Errorf("VEX author %s: %w", a.Name, err)
+		}
+		out = append(out, vex.Author{Name: a.Name, Roots: attest.TrustRoots{Keys: keys, Identities: identities(a.Identities), Sigstore: root}})
+	}
+	return out, nil
+}
+
+// maxAuthor is the length of an author's name, in bytes.
+const maxAuthor = 200
+
+func validateIdentities(p *config.Problems, all []IdentityConfig, root string) {
+	if len(all) > attest.MaxTrustedIdentities {
+		p.Errorf("identities", "%d identities, the limit is %d", len(all), attest.MaxTrustedIdentities)
+	}
+	for i, c := range all {
+		if err := c.identity().Validate(); err != nil {
+			p.Errorf("identities", "the one at place %d: %v", i+1, err)
+		}
+	}
+	if len(all) > 0 && root == "" {
+		p.Errorf("identities", "certificates need authorities: set trust.sigstore_root")
+	}
+}
+
+func (c *Config) validateVex(p *config.Problems) {
+	names := map[string]bool{}
+	for i, a := range c.Vex.Authors {
+		switch {
+		case a.Name == "" || len(a.Name) > maxAuthor:
+			p.Errorf("authors", "the author at place %d needs a name of at most %d bytes", i+1, maxAuthor)
+		case names[a.Name]:
+			p.Errorf("authors", "the name %q is used twice", a.Name)
+		case len(a.Keys) == 0 && len(a.Identities) == 0:
+			p.Errorf("authors", "%s needs keys or identities", a.Name)
+		}
+		names[a.Name] = true
+		validateIdentities(p.In("authors"), a.Identities, c.Trust.SigstoreRoot)
+	}
+	authors, err := c.vexAuthors()
+	if err != nil {
+		p.Errorf("authors", "%v", err)
+		return
+	}
+	if _, err := loadVex(c.Vex, authors, time.Now()); err != nil {
+		p.Errorf("", "%v", err)
+	}
+}
+
+// loadVex reads and verifies the documents of files.
+func loadVex(c VexConfig, authors vex.Authors, now time.Time) ([]store.Vex, error) {
+	files, err := vex.Load(c.Dir, c.Files)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]store.Vex, 0, len(files))
+	for _, f := range files {
+		d, err := authors.Import(f.Document, f.Bundle, now)
+		if err != nil {
+			return nil, fmt.Errorf("VEX document %s: %w", f.Name, err)
+		}
+		out = append(out, store.Vex{Digest: d.Digest, FromFile: true, Document: f.Document, Bundle: f.Bundle, ImportTime: now})
+	}
+	return out, nil
+}
+
+// syncVex makes the stored documents of files those that are in the files now, and
+// has images judged again if other authors are trusted than before.
+func syncVex(ctx context.Context, kept store.Store, cfg Config, authors vex.Authors, now time.Time) error {
+	documents, err := loadVex(cfg.Vex, authors, now)
+	if err != nil {
+		return err
+	}
+	var fingerprint []byte
+	if len(cfg.Vex.Authors) > 0 {
+		ids := map[string][]string{}
+		for _, a := range authors {
+			for _, k := range a.Roots.Keys {
+				ids[a.Name] = append(ids[a.Name], k.ID)
+			}
+		}
+		if fingerprint, err = json.Marshal(struct {
+			Keys    map[string][]string
+			Authors []VexAuthorConfig
+		}{ids, cfg.Vex.Authors}); err != nil {
+			return fmt.Errorf("encode VEX authors: %w", err)
+		}
+	}
+	return kept.SyncVex(ctx, documents, fingerprint, store.Cause{Kind: core.CauseVex, Detail: "the files of VEX documents or their trusted authors have changed"})
+}

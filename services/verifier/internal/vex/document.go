@@ -1,0 +1,227 @@
+package vex
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
+)
+
+// Limits of a document.
+const (
+	// MaxDocument is the size in bytes.
+	MaxDocument = 8 << 20
+	// MaxDocuments that are imported, and MaxBytes of all of them with their bundles.
+	MaxDocuments = 500
+	MaxBytes     = 128 << 20
+	// MaxStatements of a document.
+	MaxStatements = 20_000
+	// MaxProducts of a statement, and subcomponents of a product.
+	MaxProducts = 10_000
+	// maxTotal bounds the products and subcomponents of a document.
+	maxTotal = 100_000
+	// maxText is the length of a name, an id or an impact statement, in bytes.
+	maxText = 4096
+	// maxAliases of a vulnerability.
+	maxAliases = 100
+)
+
+// ErrMalformed says that a document is not OpenVEX, or not one that is taken.
+var ErrMalformed = errors.New("not an OpenVEX document that is accepted")
+
+// Document is what a document says.
+type Document struct {
+	// ID and Author as the document states them; nothing vouches for either.
+	ID, Author string
+	Time       time.Time
+	Statements []core.VexStatement
+}
+
+type documentJSON struct {
+	Context     string          `json:"@context"`
+	ID          string          `json:"@id"`
+	Author      string          `json:"author"`
+	Timestamp   time.Time       `json:"timestamp"`
+	LastUpdated time.Time       `json:"last_updated"`
+	Statements  []statementJSON `json:"statements"`
+}
+
+type statementJSON struct {
+	Vulnerability   vulnerabilityJSON `json:"vulnerability"`
+	Timestamp       time.Time         `json:"timestamp"`
+	LastUpdated     time.Time         `json:"last_updated"`
+	Products        []productJSON     `json:"products"`
+	Subcomponents   []productJSON     `json:"subcomponents"`
+	Status          string            `json:"status"`
+	Justification   string            `json:"justification"`
+	ImpactStatement string            `json:"impact_statement"`
+}
+
+// vulnerabilityJSON is an object, or in old documents a name.
+type vulnerabilityJSON struct {
+	Name    string   `json:"name"`
+	Aliases []string `json:"aliases"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (v *vulnerabilityJSON) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &v.Name)
+	}
+	type plain vulnerabilityJSON
+	return json.Unmarshal(b, (*plain)(v))
+}
+
+// productJSON is an object, or in old documents an identifier.
+type productJSON struct {
+	ID          string `json:"@id"`
+	Identifiers struct {
+		Purl string `json:"purl"`
+	} `json:"identifiers"`
+	Hashes        map[string]string `json:"hashes"`
+	Subcomponents []productJSON     `json:"subcomponents"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *productJSON) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &p.ID)
+	}
+	type plain productJSON
+	return json.Unmarshal(b, (*plain)(p))
+}
+
+// Parse reads a document. Errors wrap ErrMalformed; of a faulty document nothing is
+// taken.
+func Parse(raw []byte) (Document, error) {
+	if len(raw) > MaxDocument {
+		return Document{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrMalformed, len(raw), MaxDocument)
+	}
+	var d documentJSON
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return Document{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if !strings.HasPrefix(d.Context, "https://openvex.dev/ns") {
+		return Document{}, fmt.Errorf("%w: its @context is %.100q", ErrMalformed, d.Context)
+	}
+	if len(d.Statements) > MaxStatements {
+		return Document{}, fmt.Errorf("%w: %d statements, the limit is %d", ErrMalformed, len(d.Statements), MaxStatements)
+	}
+	out := Document{ID: d.ID, Author: d.Author, Time: later(d.Timestamp, d.LastUpdated)}
+	if err := checkTexts(d.ID, d.Author); err != nil {
+		return Document{}, err
+	}
+	left := maxTotal
+	for i := range d.Statements {
+		s, err := d.Statements[i].read(out.Time, &left)
+		if err != nil {
+			return Document{}, fmt.Errorf("statement %d: %w", i+1, err)
+		}
+		out.Statements = append(out.Statements, s)
+	}
+	return out, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		a = b
+	}
+	return a.UTC()
+}
+
+func checkTexts(texts ...string) error {
+	for _, t := range texts {
+		if len(t) > maxText || strings.ToValidUTF8(t, "") != t {
+			return fmt.Errorf("%w: a text has more than %d bytes or is not UTF-8", ErrMalformed, maxText)
+		}
+	}
+	return nil
+}
+
+func (s *statementJSON) read(document time.Time, left *int) (core.VexStatement, error) {
+	out := core.VexStatement{
+		Status: s.Status, Justification: s.Justification, Impact: core.Truncate(s.ImpactStatement), Time: later(s.Timestamp, s.LastUpdated),
+	}
+	if out.Time.IsZero() {
+		out.Time = document
+	}
+	switch {
+	case out.Time.IsZero() || out.Time.Year() < 1970 || out.Time.Year() > 2200:
+		return out, fmt.Errorf("%w: neither it nor the document has a usable timestamp", ErrMalformed)
+	case s.Vulnerability.Name == "":
+		return out, fmt.Errorf("%w: it names no vulnerability", ErrMalformed)
+	case len(s.Vulnerability.Aliases) > maxAliases:
+		return out, fmt.Errorf("%w: %d aliases, the limit is %d", ErrMalformed, len(s.Vulnerability.Aliases), maxAliases)
+	case !slices.Contains([]string{core.VexNotAffected, core.VexAffected, core.VexFixed, core.VexUnderInvestigation}, s.Status):
+		return out, fmt.Errorf("%w: there is no status %.100q", ErrMalformed, s.Status)
+	case s.Justification != "" && !slices.Contains(exception.Justifications, s.Justification):
+		return out, fmt.Errorf("%w: there is no justification %.100q", ErrMalformed, s.Justification)
+	}
+	out.Vulnerabilities = append([]string{s.Vulnerability.Name}, s.Vulnerability.Aliases...)
+	if err := checkTexts(out.Vulnerabilities...); err != nil {
+		return out, err
+	}
+	if len(s.Products) > MaxProducts {
+		return out, fmt.Errorf("%w: %d products, the limit is %d", ErrMalformed, len(s.Products), MaxProducts)
+	}
+	for i := range s.Products {
+		p := &s.Products[i]
+		component, err := p.component(left)
+		if err != nil {
+			return out, err
+		}
+		product := core.VexProduct{VexComponent: component}
+		// Old documents name the subcomponents of all products together.
+		subs := slices.Concat(p.Subcomponents, s.Subcomponents)
+		if len(subs) > MaxProducts {
+			return out, fmt.Errorf("%w: %d subcomponents, the limit is %d", ErrMalformed, len(subs), MaxProducts)
+		}
+		for n := range subs {
+			sub, err := subs[n].component(left)
+			if err != nil {
+				return out, err
+			}
+			product.Subcomponents = append(product.Subcomponents, sub)
+		}
+		out.Products = append(out.Products, product)
+	}
+	return out, nil
+}
+
+func (p *productJSON) component(left *int) (core.VexComponent, error) {
+	if *left--; *left < 0 {
+		return core.VexComponent{}, fmt.Errorf("%w: more than %d products and subcomponents", ErrMalformed, maxTotal)
+	}
+	out := core.VexComponent{ID: p.ID, Purl: p.Identifiers.Purl}
+	if out.Purl == "" && strings.HasPrefix(p.ID, "pkg:") {
+		out.Purl = p.ID
+	}
+	if out.ID == "" {
+		out.ID = out.Purl
+	}
+	for _, algorithm := range []string{"sha-256", "sha256"} {
+		if sum := p.Hashes[algorithm]; sum != "" {
+			out.Digests = append(out.Digests, "sha256:"+strings.ToLower(sum))
+		}
+	}
+	if strings.HasPrefix(p.ID, "sha256:") {
+		out.Digests = append(out.Digests, strings.ToLower(p.ID))
+	}
+	if out.ID == "" && len(out.Digests) == 0 {
+		return out, fmt.Errorf("%w: a product without an identifier", ErrMalformed)
+	}
+	return out, checkTexts(append(out.Digests, out.ID, out.Purl)...)
+}
+
+// Digest names a document by its content.
+func Digest(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
