@@ -103,6 +103,17 @@ test-interop-keyless: $(BIN)/cosign $(BIN)/sigstore/fulcio ## Sign keyless with 
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@tools/scripts/fuzz $(FUZZTIME)
 
+.PHONY: accuracy
+accuracy: build ## Compare findings and inventories of real images with what is expected and with other scanners
+	@go test -count=1 -run 'Accuracy|RealAdvisories' ./services/scanner/internal/advisory
+	@tools/scripts/accuracy-images >/dev/null
+	@go run ./tests/cmd/accuracy
+
+.PHONY: peers
+peers: ## Install the scanners that accuracy and bench-scan compare with, where they look for them
+	@GOWORK=off GOBIN=$$HOME/.cache/seaworthy-peers/bin go install github.com/anchore/syft/cmd/syft@v1.57.0
+	@GOWORK=off GOBIN=$$HOME/.cache/seaworthy-peers/bin go install github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.0
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	@go test -run '^$$' -bench . -benchmem $(addprefix ./,$(addsuffix /...,$(filter-out gen tests,$(MODULES))))
