@@ -78,7 +78,7 @@ test: build services demo-images $(BIN)/nats-server ## Unit, conformance (SQLite
 lint: $(BIN)/golangci-lint $(BIN)/buf ## Lint Go and protobuf
 	@$(BIN)/buf lint
 	@$(BIN)/buf format -d --exit-code
-	@$(BIN)/golangci-lint run $(addprefix ./,$(addsuffix /...,$(MODULES)))
+	@$(BIN)/golangci-lint run --allow-parallel-runners $(addprefix ./,$(addsuffix /...,$(MODULES)))
 
 .PHONY: check
 check: lint ## Everything that must stay true besides the tests
