@@ -19,8 +19,8 @@ const (
 	legacySuffix         = ".att"
 	annotationSignature  = "dev.cosignproject.cosign/signature"
 	annotationLegacyType = "predicateType"
-	// annotationKey marks our own layers with the key that signed them.
-	annotationKey = "dev.seaworthy.signer/key-id"
+	// annotationIdentity marks our own layers with the identity that signed them.
+	annotationIdentity = "dev.seaworthy.signer/identity"
 )
 
 // envelopeJSON is a DSSE envelope as secure-systems-lab/dsse envelope.md has it.
@@ -59,18 +59,18 @@ func Envelope(bundle []byte) ([]byte, bool, error) {
 
 // AttachLegacy attaches the envelope of a bundle to the digest of ref in the form
 // that readers from before bundles look for, in place of the one of ours with the
-// same predicate type. keyID is the key that signed; what is signed with a
-// certificate is left out. Errors are those of Envelope and of the registry.
-func AttachLegacy(ctx context.Context, c *registry.Client, ref imageref.Ref, bundle []byte, predicateType, keyID string) error {
+// same predicate type and identity, which is a name and not empty. What is signed
+// with a certificate is left out. Errors are those of Envelope and of the registry.
+func AttachLegacy(ctx context.Context, c *registry.Client, ref imageref.Ref, bundle []byte, predicateType, identity string) error {
 	envelope, keyed, err := Envelope(bundle)
 	if err != nil || !keyed {
 		return err
 	}
 	layer := registry.Layer{MediaType: EnvelopeMediaType, Content: envelope, Annotations: map[string]string{
-		annotationSignature: "", annotationLegacyType: predicateType, annotationKey: keyID,
+		annotationSignature: "", annotationLegacyType: predicateType, annotationIdentity: identity,
 	}}
 	err = c.PutTaggedLayer(ctx, ref, legacySuffix, layer, func(a map[string]string) bool {
-		return a[annotationKey] != "" && a[annotationLegacyType] == predicateType
+		return a[annotationIdentity] == identity && a[annotationLegacyType] == predicateType
 	})
 	if err != nil {
 		return fmt.Errorf("attach attestation for old readers: %w", err)

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -17,12 +16,11 @@ import (
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore/pkg/signature"
 	sigdsse "github.com/sigstore/sigstore/pkg/signature/dsse"
-	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // Sign makes a bundle of st, signed by s. pub is the public half of s's key; the
-// bundle names it, and the new signature is verified with it, so that a wrong
-// pair is an error here and not at every reader.
+// bundle names it, and it is checked that it fits, so that a wrong pair is an
+// error here and not at every reader.
 //
 // The statement in the bundle is a function of st. The bundle is not: ECDSA
 // signatures differ each time.
@@ -54,12 +52,8 @@ func Draft(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Sta
 	if err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
 	}
-	verifier, err := signature.LoadDefaultVerifier(pub)
-	if err != nil {
-		return nil, fmt.Errorf("load public key: %w", err)
-	}
-	if err := verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(pae)); err != nil {
-		return nil, fmt.Errorf("%w: the signer does not fit its public key: %w", ErrBadSignature, err)
+	if err := checkPair(s, pub, sig, pae); err != nil {
+		return nil, err
 	}
 	return &protobundle.Bundle{
 		MediaType: BundleMediaType,
@@ -73,21 +67,28 @@ func Draft(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Sta
 	}, nil
 }
 
-// Marshal gives a bundle's JSON, without the random spaces that protojson puts in.
-// Over the limit is ErrTooLarge.
-func Marshal(b *protobundle.Bundle) ([]byte, error) {
-	raw, err := protojson.Marshal(b)
+// checkPair checks that the signature can be verified with pub. Of a signer in this
+// process its key tells; what another program signed is verified.
+func checkPair(s signature.Signer, pub crypto.PublicKey, sig, pae []byte) error {
+	switch s.(type) {
+	case *signature.ECDSASigner, *signature.ED25519Signer, *signature.RSAPKCS1v15Signer:
+		own, err := s.PublicKey()
+		if err != nil {
+			return fmt.Errorf("public key of the signer: %w", err)
+		}
+		if k, ok := own.(interface{ Equal(x crypto.PublicKey) bool }); !ok || !k.Equal(pub) {
+			return fmt.Errorf("%w: the signer does not fit its public key", ErrBadSignature)
+		}
+		return nil
+	}
+	verifier, err := signature.LoadDefaultVerifier(pub)
 	if err != nil {
-		return nil, fmt.Errorf("marshal bundle: %w", err)
+		return fmt.Errorf("load public key: %w", err)
 	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, raw); err != nil {
-		return nil, fmt.Errorf("marshal bundle: %w", err)
+	if err := verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(pae)); err != nil {
+		return fmt.Errorf("%w: the signer does not fit its public key: %w", ErrBadSignature, err)
 	}
-	if compact.Len() > MaxBundle {
-		return nil, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, compact.Len(), MaxBundle)
-	}
-	return compact.Bytes(), nil
+	return nil
 }
 
 // KeyID names a public key: the SHA-256 of its PKIX form in 64 lower-case hex

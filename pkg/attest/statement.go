@@ -13,11 +13,19 @@ import (
 // The field order is the one of the specification's examples; with encoding/json
 // it makes the bytes of a statement a function of its content.
 type statementJSON struct {
-	Type          string          `json:"_type"`
-	Subject       []subjectJSON   `json:"subject"`
-	PredicateType string          `json:"predicateType"`
-	Predicate     json.RawMessage `json:"predicate"`
+	statementHead
+	Predicate json.RawMessage `json:"predicate"`
 }
+
+// statementHead is all of a statement but its last field.
+type statementHead struct {
+	Type          string        `json:"_type"`
+	Subject       []subjectJSON `json:"subject"`
+	PredicateType string        `json:"predicateType"`
+}
+
+// headRoom is the usual size of a statement without its predicate.
+const headRoom = 512
 
 type subjectJSON struct {
 	Name   string            `json:"name,omitempty"`
@@ -36,7 +44,7 @@ func MarshalStatement(st Statement) ([]byte, error) {
 	if err := checkPredicateType(st.PredicateType); err != nil {
 		return nil, err
 	}
-	doc := statementJSON{Type: StatementType, PredicateType: st.PredicateType}
+	doc := statementHead{Type: StatementType, PredicateType: st.PredicateType}
 	for _, s := range st.Subject {
 		if !isSHA256(s.SHA256) {
 			return nil, malformed("subject digest is not 64 lower-case hex digits", nil)
@@ -46,15 +54,22 @@ func MarshalStatement(st Statement) ([]byte, error) {
 	if !isObject(st.Predicate) {
 		return nil, malformed("predicate is not a JSON object", nil)
 	}
-	doc.Predicate = st.Predicate
 	var b bytes.Buffer
+	b.Grow(len(st.Predicate) + headRoom)
 	enc := json.NewEncoder(&b)
 	// Names and predicates reach readers as they are; nothing here is HTML.
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(doc); err != nil {
 		return nil, malformed("statement", err)
 	}
-	raw := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	// The predicate takes the place of the end; it is the large part, and is read once.
+	b.Truncate(b.Len() - len("}\n"))
+	b.WriteString(`,"predicate":`)
+	if err := compact(&b, st.Predicate); err != nil {
+		return nil, malformed("statement", err)
+	}
+	b.WriteByte('}')
+	raw := b.Bytes()
 	if len(raw) > MaxStatement {
 		return nil, fmt.Errorf("%w: statement of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxStatement)
 	}

@@ -50,6 +50,7 @@ type scanner struct {
 	snapshots *snapshots.Keeper
 	scans     *consumer.Scans
 	rematcher *rematch.Rematcher
+	pruner    *pruner
 	server    *grpcx.Server
 }
 
@@ -85,7 +86,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	reports := archive.New(db, d.Now)
 	extractor.UseCache(reports)
 	engine := &core.Engine{
-		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Version: buildinfo.Version(),
+		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Lineage: reports, Version: buildinfo.Version(),
 	}
 	m, err := newMetrics(d.Telemetry, keeper, d.Now)
 	if err != nil {
@@ -93,6 +94,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	publisher := publisher{d.Bus}
 	s := &scanner{cfg: cfg, deps: d, registry: client, snapshots: keeper}
+	s.pruner = &pruner{
+		store: db, log: d.Telemetry.Logger, now: d.Now, retention: cfg.Scan.LayerRetention, set: extractor.Set(), interval: pruneInterval,
+	}
 	s.scans = &consumer.Scans{
 		Engine: engine, Store: db, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now,
 		MaxDeliver: maxDeliver(cfg.NATS), Done: m.scanDone, Ignored: m.ignored,
@@ -121,6 +125,7 @@ func (s *scanner) Run(ctx context.Context) error {
 	g.Go(func() error { return s.server.Run(ctx) })
 	g.Go(func() error { return s.snapshots.Follow(ctx, s.cfg.Advisories.RefreshInterval) })
 	g.Go(func() error { return s.rematcher.Run(ctx, rematchInterval) })
+	g.Go(func() error { return s.pruner.run(ctx) })
 	g.Go(func() error {
 		return events.Consume(ctx, s.deps.Bus, events.ConsumerScannerScan, s.cfg.Scan.Concurrency, s.handle)
 	})

@@ -35,6 +35,9 @@ type ScanConfig struct {
 	Layers int `yaml:"layers"`
 	// Timeout bounds one attempt.
 	Timeout time.Duration `yaml:"timeout"`
+	// LayerRetention is how long what was found in a layer is kept that no scanned image
+	// has, or that another release found.
+	LayerRetention time.Duration `yaml:"layer_retention"`
 	// Secrets tells whether credentials are looked for.
 	Secrets bool `yaml:"secrets"`
 }
@@ -65,7 +68,7 @@ func Default() Config {
 	common.Server.MaxMessage = maxMessage
 	return Config{
 		Config:     common,
-		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true},
+		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true, LayerRetention: 7 * 24 * time.Hour},
 		Limits:     extract.DefaultLimits(),
 		Advisories: AdvisoriesConfig{RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
 	}
@@ -98,6 +101,10 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if c.Scan.Timeout < time.Second {
 		p.Errorf("scan.timeout", "must be at least 1s")
+	}
+	// A scan that is under way must not lose its layers.
+	if c.Scan.LayerRetention < time.Hour || c.Scan.LayerRetention < c.Scan.Timeout {
+		p.Errorf("scan.layer_retention", "must be at least 1h and not less than scan.timeout")
 	}
 	if c.Advisories.RefreshInterval < time.Second {
 		p.Errorf("advisories.refresh_interval", "must be at least 1s")

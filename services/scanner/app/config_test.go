@@ -3,6 +3,7 @@ package app_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
@@ -26,6 +27,7 @@ func TestConfig(t *testing.T) {
 		"scan.concurrency":            func(c *app.Config) { c.Scan.Concurrency = 0 },
 		"scan.layers":                 func(c *app.Config) { c.Scan.Layers = 100 },
 		"scan.timeout":                func(c *app.Config) { c.Scan.Timeout = 0 },
+		"scan.layer_retention":        func(c *app.Config) { c.Scan.LayerRetention = time.Minute },
 		"advisories.refresh_interval": func(c *app.Config) { c.Advisories.RefreshInterval = 0 },
 		"advisories.max_records":      func(c *app.Config) { c.Advisories.MaxRecords = 0 },
 		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxFile - 1 },

@@ -99,6 +99,14 @@ type Store interface {
 	Layer(ctx context.Context, digest, extractors string) ([]byte, error)
 	// PutLayer stores it, in place of what is there.
 	PutLayer(ctx context.Context, digest, extractors string, content []byte, now time.Time) error
+	// PruneLayers removes what was stored before a time and found by another version of
+	// the set of extractors, or in layers that no scanned image has. It returns how many
+	// were removed.
+	PruneLayers(ctx context.Context, extractors string, before time.Time) (int64, error)
+	// Base returns what an image was built on. It is decided the first time: claim says
+	// what the image claims, which may be nothing; the image whose layers are the longest
+	// proper prefix of the layers counts otherwise.
+	Base(ctx context.Context, imageDigest string, layers []string, claim core.BaseImage, now time.Time) (core.BaseImage, error)
 
 	// CurrentSnapshot returns the digest of the snapshot in use, or ErrNotFound.
 	CurrentSnapshot(ctx context.Context) (string, error)

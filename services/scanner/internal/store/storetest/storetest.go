@@ -27,6 +27,8 @@ var suite = map[string]func(*testing.T, store.Store){
 	"concurrent report": concurrentReport,
 	"snapshots":         snapshots,
 	"layers":            layers,
+	"pruned layers":     prunedLayers,
+	"base images":       baseImages,
 	"inventories":       inventories,
 	"not found":         notFound,
 }
