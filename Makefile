@@ -47,6 +47,11 @@ services: ## Build the five service binaries into bin/
 	@mkdir -p bin
 	@for s in $(SERVICES); do $(GOBUILD) -o bin/$$s ./services/$$s/cmd/$$s; done
 
+.PHONY: kms-plugins
+kms-plugins: ## Build the programs with which the signer reaches a KMS, into bin/
+	@mkdir -p bin
+	@GOWORK=off GOBIN=$(ROOT)/bin go -C tools/kms install ./sigstore-kms-awskms ./sigstore-kms-azurekms ./sigstore-kms-gcpkms ./sigstore-kms-hashivault
+
 .PHONY: demo-images
 demo-images: bin/demo/ledger-1.4.0 bin/demo/ledger-1.5.0 ## Build the programs inside the demo's images
 
@@ -97,6 +102,17 @@ test-interop-keyless: $(BIN)/cosign $(BIN)/sigstore/fulcio ## Sign keyless with 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@tools/scripts/fuzz $(FUZZTIME)
+
+.PHONY: accuracy
+accuracy: build ## Compare findings and inventories of real images with what is expected and with other scanners
+	@go test -count=1 -run 'Accuracy|RealAdvisories' ./services/scanner/internal/advisory
+	@tools/scripts/accuracy-images >/dev/null
+	@go run ./tests/cmd/accuracy
+
+.PHONY: peers
+peers: ## Install the scanners that accuracy and bench-scan compare with, where they look for them
+	@GOWORK=off GOBIN=$$HOME/.cache/seaworthy-peers/bin go install github.com/anchore/syft/cmd/syft@v1.57.0
+	@GOWORK=off GOBIN=$$HOME/.cache/seaworthy-peers/bin go install github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.0
 
 .PHONY: bench
 bench: ## Run the benchmarks
