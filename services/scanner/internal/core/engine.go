@@ -61,6 +61,8 @@ type Engine struct {
 	Extractor  Extractor
 	Advisories Advisories
 	Archive    Archive
+	// Lineage may be nil: only what images claim is known of base images then.
+	Lineage Lineage
 	// Version is the version of the scanner. A new version scans again.
 	Version string
 }
@@ -175,6 +177,11 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 		return ReportRef{}, fmt.Errorf("extract packages: %w", err)
 	}
 	facts.take(&inv)
+	if facts.Base = claimedBase(m.Annotations, facts.Labels); e.Lineage != nil {
+		if facts.Base, err = e.Lineage.Base(ctx, ref.Digest, facts.Layers, facts.Base); err != nil {
+			return ReportRef{}, err
+		}
+	}
 	for name, value := range env {
 		for _, kind := range e.Extractor.Secrets(name, value) {
 			facts.Secrets = append(facts.Secrets, Secret{Kind: kind, Location: "env:" + name})

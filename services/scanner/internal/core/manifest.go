@@ -68,6 +68,8 @@ type jsonManifest struct {
 	Layers       []jsonDescriptor `json:"layers"`
 	Manifests    []jsonDescriptor `json:"manifests"`
 	Subject      *jsonDescriptor  `json:"subject"`
+
+	Annotations map[string]string `json:"annotations"`
 }
 
 // Manifest is a parsed manifest: of one image, or of an index of several.
@@ -78,6 +80,8 @@ type Manifest struct {
 	// Config and Layers are those of a single image, lowest layer first.
 	Config Descriptor
 	Layers []Descriptor
+	// Annotations are those of a single image's manifest.
+	Annotations map[string]string
 	// Platforms are the platform manifests of an index, in its order; manifests
 	// that are no platform images are left out.
 	Platforms []Descriptor
@@ -197,7 +201,7 @@ func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	if len(j.Layers) > maxLayers {
 		return nil, NewFault(ReasonLimitExceeded, "the manifest has %d layers, more than %d", len(j.Layers), maxLayers)
 	}
-	m := &Manifest{MediaType: mediaType, Config: j.Config.descriptor()}
+	m := &Manifest{MediaType: mediaType, Config: j.Config.descriptor(), Annotations: j.Annotations}
 	for _, l := range j.Layers {
 		m.Layers = append(m.Layers, l.descriptor())
 	}

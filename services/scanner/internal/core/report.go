@@ -33,6 +33,8 @@ type Package struct {
 	// LayerDigest is the digest of the layer that brought the package.
 	LayerDigest string
 	Licenses    []string
+	// InBase tells that a layer of the base image brought the package.
+	InBase bool
 }
 
 // PackageKey is what advisories and stored inventories meet by.
@@ -90,6 +92,8 @@ type Finding struct {
 	EPSS           float64
 	LayerDigest    string
 	Location       string
+	// InBase tells that a layer of the base image brought the package.
+	InBase bool
 }
 
 // SnapshotInfo names an advisory snapshot.
@@ -121,6 +125,7 @@ type Facts struct {
 	Distro  Distro
 	// Layers are the digests of the layers, lowest first.
 	Layers []string
+	Base   BaseImage
 	// DistroEnd is when the support of the distribution's version ends; zero if that
 	// is not known.
 	DistroEnd time.Time
@@ -184,8 +189,9 @@ type Report struct {
 }
 
 // Sort brings packages, findings and problems into the order that reports are
-// made in.
+// made in, and marks those of the base image.
 func (r *Report) Sort() {
+	r.markBase()
 	SortPackages(r.Packages)
 	slices.SortFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.PURL, b.PURL), cmp.Compare(a.Location, b.Location), cmp.Compare(a.ID, b.ID))

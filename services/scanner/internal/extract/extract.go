@@ -62,6 +62,9 @@ func NewWith(opener Opener, limits Limits, layers int, o Options) (*Extractor, e
 // reads. It is called before the first image.
 func (x *Extractor) UseCache(c Cache) { x.cache = c }
 
+// Set is the version of the set of extractors that layers are stored with.
+func (x *Extractor) Set() string { return x.set }
+
 // Extract returns the inventory of an image with the given layers, lowest first.
 // Errors are faults: LAYER_CORRUPT and LIMIT_EXCEEDED of the image, others of the
 // registry.

@@ -99,11 +99,24 @@ type Store interface {
 	Layer(ctx context.Context, digest, extractors string) ([]byte, error)
 	// PutLayer stores it, in place of what is there.
 	PutLayer(ctx context.Context, digest, extractors string, content []byte, now time.Time) error
+	// PruneLayers removes what was stored before a time and found by another version of
+	// the set of extractors, or in layers that no scanned image has. It returns how many
+	// were removed.
+	PruneLayers(ctx context.Context, extractors string, before time.Time) (int64, error)
+	// Base returns what an image was built on. It is decided the first time: claim says
+	// what the image claims, which may be nothing; the image whose layers are the longest
+	// proper prefix of the layers counts otherwise.
+	Base(ctx context.Context, imageDigest string, layers []string, claim core.BaseImage, now time.Time) (core.BaseImage, error)
 
 	// CurrentSnapshot returns the digest of the snapshot in use, or ErrNotFound.
 	CurrentSnapshot(ctx context.Context) (string, error)
-	// Snapshot returns the bytes of a snapshot, or ErrNotFound.
+	// Snapshot returns the bytes of a snapshot that an earlier release stored, or
+	// ErrNotFound.
 	Snapshot(ctx context.Context, digest string) ([]byte, error)
+	// Feeds returns what is known of the feeds, by name; SetFeeds replaces it.
+	Feeds(ctx context.Context) ([]Feed, error)
+	SetFeeds(ctx context.Context, feeds []Feed) error
+
 	// SetSnapshot stores a snapshot and makes it the one in use; others are removed.
 	SetSnapshot(ctx context.Context, s StoredSnapshot) error
 	// SeedSnapshot is SetSnapshot if there is none in use yet. It tells whether it
@@ -141,8 +154,9 @@ type Inventory struct {
 
 // StoredSnapshot is a snapshot as it is stored.
 type StoredSnapshot struct {
-	Digest  string
-	Count   int64
+	Digest string
+	Count  int64
+	// Content was stored by earlier releases; now it is a file.
 	Content []byte
 	Time    time.Time
 	// Base is the digest of the snapshot that it was compared with; Changed are the

@@ -22,6 +22,9 @@ func Domain(r *scannerv1.Report) *core.Report {
 		},
 		ScannerURI: r.GetScanner().GetUri(), ScannerVersion: r.GetScanner().GetVersion(), Problems: r.GetProblems(),
 	}
+	if b := f.GetBaseImage(); b != nil {
+		out.Facts.Base = core.BaseImage{Name: b.GetName(), Digest: b.GetDigest(), LayerCount: int(b.GetLayerCount())}
+	}
 	for _, s := range f.GetSecrets() {
 		out.Facts.Secrets = append(out.Facts.Secrets, core.Secret{Kind: s.GetKind(), Location: s.GetLocation(), LayerDigest: s.GetLayerDigest()})
 	}
@@ -38,7 +41,7 @@ func Domain(r *scannerv1.Report) *core.Report {
 		out.Packages = append(out.Packages, core.Package{
 			PURL: p.GetPurl(), Name: p.GetName(), Version: p.GetVersion(), Ecosystem: p.GetEcosystem(),
 			SourceName: p.GetSourceName(), SourceVersion: p.GetSourceVersion(),
-			Location: p.GetLocation(), LayerDigest: p.GetLayerDigest(), Licenses: p.GetLicenses(),
+			Location: p.GetLocation(), LayerDigest: p.GetLayerDigest(), Licenses: p.GetLicenses(), InBase: p.GetInBaseImage(),
 		})
 	}
 	for _, f := range r.GetFindings() {
@@ -46,7 +49,7 @@ func Domain(r *scannerv1.Report) *core.Report {
 			ID: f.GetId(), Aliases: f.GetAliases(), PURL: f.GetPurl(), PackageName: f.GetPackageName(), PackageVersion: f.GetPackageVersion(),
 			Severity: core.Severity(f.GetSeverity()), CVSSScore: f.GetCvssScore(), CVSSVector: f.GetCvssVector(),
 			FixedVersions: f.GetFixedVersions(), Summary: f.GetSummary(), KEV: f.GetKev(), EPSS: f.GetEpss(),
-			LayerDigest: f.GetLayerDigest(), Location: f.GetLocation(),
+			LayerDigest: f.GetLayerDigest(), Location: f.GetLocation(), InBase: f.GetInBaseImage(),
 		})
 	}
 	return out

@@ -37,7 +37,7 @@ func Report(r *core.Report) *scannerv1.Report {
 		out.Packages = append(out.Packages, &scannerv1.Package{
 			Purl: p.PURL, Name: p.Name, Version: p.Version, Ecosystem: p.Ecosystem,
 			SourceName: p.SourceName, SourceVersion: p.SourceVersion,
-			Location: p.Location, LayerDigest: p.LayerDigest, Licenses: p.Licenses,
+			Location: p.Location, LayerDigest: p.LayerDigest, Licenses: p.Licenses, InBaseImage: p.InBase,
 		})
 	}
 	for i := range r.Findings {
@@ -51,7 +51,7 @@ func finding(f *core.Finding) *scannerv1.Finding {
 		Id: f.ID, Aliases: f.Aliases, Purl: f.PURL, PackageName: f.PackageName, PackageVersion: f.PackageVersion,
 		Severity: typev1.Severity(f.Severity), CvssScore: f.CVSSScore, CvssVector: f.CVSSVector,
 		FixedVersions: f.FixedVersions, Summary: f.Summary, Kev: f.KEV, Epss: f.EPSS,
-		LayerDigest: f.LayerDigest, Location: f.Location,
+		LayerDigest: f.LayerDigest, Location: f.Location, InBaseImage: f.InBase,
 	}
 }
 
@@ -60,6 +60,9 @@ func facts(f core.Facts) *scannerv1.ImageFacts {
 		User: f.User, Entrypoint: f.Entrypoint, Cmd: f.Cmd, ExposedPorts: f.ExposedPorts, EnvNames: f.EnvNames,
 		Labels: f.Labels, CreateTime: Time(f.Created), DistroId: f.Distro.ID, DistroVersion: f.Distro.Version, Layers: f.Layers,
 		DistroEndTime: Time(f.DistroEnd), EnvSha256: f.EnvSHA256, SetuidFiles: f.SetuidFiles, PackageManagers: f.PackageManagers, Shells: f.Shells,
+	}
+	if f.Base != (core.BaseImage{}) {
+		out.BaseImage = &scannerv1.BaseImage{Name: f.Base.Name, Digest: f.Base.Digest, LayerCount: int32(f.Base.LayerCount)}
 	}
 	for _, s := range f.Secrets {
 		out.Secrets = append(out.Secrets, &scannerv1.Secret{Kind: s.Kind, Location: s.Location, LayerDigest: s.LayerDigest})
