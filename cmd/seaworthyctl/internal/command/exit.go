@@ -160,6 +160,8 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "choose another name, or delete the other one first: seaworthyctl exception delete NAME"
 	case "EXCEPTION_FROM_FILE":
 		return "take it out of the files that the verifier's configuration names under exceptions, and restart the verifier"
+	case "NO_FEEDS":
+		return "add feeds to the scanner's configuration, key advisories.feeds, or import files: seaworthyctl advisories import PATH…"
 	case "SNAPSHOT_TOO_SMALL":
 		return "check that the import is complete; if it is meant to be smaller, add --force"
 	case "REGISTRY_NOT_ALLOWED":
