@@ -30,7 +30,7 @@ func TestConfig(t *testing.T) {
 		"scan.layer_retention":        func(c *app.Config) { c.Scan.LayerRetention = time.Minute },
 		"advisories.refresh_interval": func(c *app.Config) { c.Advisories.RefreshInterval = 0 },
 		"advisories.max_records":      func(c *app.Config) { c.Advisories.MaxRecords = 0 },
-		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxFile - 1 },
+		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxInMemory - 1 },
 		"limits.max_depth":            func(c *app.Config) { c.Limits.MaxDepth = 0 },
 		"registry.registries[0].host": func(c *app.Config) { c.Registry.Registries[0].Host = "not a host" },
 	} {
