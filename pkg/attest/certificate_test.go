@@ -322,6 +322,27 @@ func withCertificate(b *protobundle.Bundle, der []byte) *protobundle.Bundle {
 	return b
 }
 
+// Only what the log vouches for comes out as the place in it.
+func TestLogIndexIsTheVerifiedOne(t *testing.T) {
+	s := newSigstore(t)
+	b := noPromise(s.attested(t, testStatement(), false, time.Now()))
+	b.GetVerificationMaterial().GetTlogEntries()[0].LogIndex = 4711
+	v, err := Verify(toJSON(t, b), "sha256:"+testSum, s.roots(identity(nil)))
+	if err != nil || *v.LogIndex != 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+	b = s.attested(t, testStatement(), false, time.Now())
+	b.GetVerificationMaterial().GetTlogEntries()[0].LogIndex = 4711
+	if v, err := Verify(toJSON(t, b), "sha256:"+testSum, s.roots(identity(nil))); !errors.Is(err, ErrNoLogEntry) {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+func noPromise(b *protobundle.Bundle) *protobundle.Bundle {
+	b.GetVerificationMaterial().GetTlogEntries()[0].InclusionPromise = nil
+	return b
+}
+
 func TestIdentityValidate(t *testing.T) {
 	long := string(make([]byte, MaxIdentityPattern+1))
 	for name, tc := range map[string]struct {

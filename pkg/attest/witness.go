@@ -51,12 +51,18 @@ func (w witnesses) options(requireLog bool) ([]verify.VerifierOption, error) {
 	}
 }
 
-// index is the place in the log; nil if there is no entry.
+// index is the verified place in the log; nil if there is no entry.
 func (w witnesses) index() *int64 {
 	if len(w.known) == 0 {
 		return nil
 	}
-	i := w.known[0].LogIndex()
+	e := w.known[0]
+	i := e.LogIndex()
+	if !e.IsRekorV2() && !e.HasInclusionPromise() {
+		// Of a log of version 1 the promise covers the index over all its trees; the
+		// proof alone is of the one in its tree.
+		i = e.TransparencyLogEntry().GetInclusionProof().GetLogIndex()
+	}
 	return &i
 }
 

@@ -102,6 +102,9 @@ func fail(yield func(Record, error) bool, err error) bool {
 	return false
 }
 
+// Recognizes tells by its name whether a file can hold records or scores.
+func Recognizes(name string) bool { return kindOf(name) != "" }
+
 func kindOf(name string) string {
 	name = strings.ToLower(filepath.ToSlash(name))
 	switch ext := path.Ext(name); {

@@ -1,4 +1,4 @@
-// Package cli is the command line of seaworthy: run, demo, registry, scan.
+// Package cli is the command line of seaworthy: run, demo, registry, scan, advisories.
 package cli
 
 import (
@@ -76,7 +76,7 @@ Those of scan are in its help.`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newRun(out, logs), newDemo(out, logs), newRegistry(out, logs), newScan(out, logs))
+	root.AddCommand(newRun(out, logs), newDemo(out, logs), newRegistry(out, logs), newScan(out, logs), newAdvisories(out, logs))
 	return root
 }
 

@@ -68,8 +68,9 @@ layout, in an archive made by docker save, or it is a bill of materials in SPDX 
 CycloneDX 1.6. Of an image for several platforms the one of --platform is scanned.
 
 --advisories names OSV records: *.json files, *.zip archives such as osv.dev's all.zip,
-directories of these, CISA's KEV catalogue and the scores of EPSS. The formats spdx-json
-and cyclonedx-json need none.
+directories of these, CISA's KEV catalogue and the scores of EPSS; or one snapshot file
+that advisories build wrote, which costs no time to open. The formats spdx-json and
+cyclonedx-json need none.
 
 --fail-on takes conditions separated by commas; one that any finding meets is enough:
 a severity (this one and those above), kev (known to be exploited), or either of them
@@ -89,7 +90,7 @@ Exit codes: 0 success, 1 a condition of --fail-on is met, 2 the scan could not b
 		},
 		RunE: func(c *cobra.Command, args []string) error { return flags.run(c.Context(), args[0], out, logs) },
 	}
-	c.Flags().StringArrayVar(&flags.advisories, "advisories", nil, "OSV records: a file, an archive or a directory; may be repeated")
+	c.Flags().StringArrayVar(&flags.advisories, "advisories", nil, "OSV records: a file, an archive, a directory or a snapshot; may be repeated")
 	c.Flags().StringVarP(&flags.output, "output", "o", "table", "what is written: "+strings.Join(names, ", "))
 	c.Flags().StringVar(&flags.outputFile, "output-file", "", "write to a file instead of to the standard output")
 	c.Flags().StringVar(&flags.platform, "platform", "", "platform of an index, as `OS/ARCH[/VARIANT]` (default linux on this machine's architecture)")

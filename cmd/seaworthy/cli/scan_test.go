@@ -109,6 +109,26 @@ func TestScan_formats(t *testing.T) {
 	}
 }
 
+// TestScan_snapshot: a snapshot file is what the records are that it was built of.
+func TestScan_snapshot(t *testing.T) {
+	target, file := document(t, ""), filepath.Join(t.TempDir(), "osv.snapshot")
+	code, out, logs := runMain(t, "advisories", "build", "--output-file", file, demoAdvisories)
+	if code != 0 || !strings.Contains(out, "26 advisories, 0 refused") || !strings.HasPrefix(out, "sha256:") {
+		t.Fatalf("%d, %s%s", code, out, logs)
+	}
+	_, want, _ := runMain(t, "scan", "--advisories", demoAdvisories, "-o", "json", target)
+	if code, got, logs := runMain(t, "scan", "--advisories", file, "-o", "json", target); code != 0 || got != want {
+		t.Errorf("%d, %s\n%s, want\n%s", code, logs, got, want)
+	}
+	if code, _, logs := runMain(t, "scan", "--advisories", strings.TrimPrefix(target, "sbom:"), target); code != 2 || logs == "" {
+		t.Errorf("a document as advisories: %d, %s", code, logs)
+	}
+	write(t, file)
+	if code, _, logs := runMain(t, "scan", "--advisories", file, target); code != 2 || !strings.Contains(logs, "corrupt") {
+		t.Errorf("no snapshot: %d, %s", code, logs)
+	}
+}
+
 func TestScan_emptyLayout(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := layout.Write(dir, empty.Index); err != nil {

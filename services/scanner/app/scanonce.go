@@ -26,8 +26,8 @@ type ScanOnceOptions struct {
 	Target string
 	// Platform chooses from an index; nil means this machine's, for Linux.
 	Platform *typev1.Platform
-	// Advisories are files, archives and directories of OSV records. Without any
-	// the report has packages and no findings.
+	// Advisories are files, archives and directories of OSV records, or one snapshot
+	// file. Without any the report has packages and no findings.
 	Advisories []string
 	// PlainHTTP asks the registry without TLS. Registries on loopback always are.
 	PlainHTTP bool
@@ -64,10 +64,11 @@ func ScanOnce(ctx context.Context, o ScanOnceOptions) (*ScanOnceResult, error) {
 		Keychain: authn.DefaultKeychain, PlainHTTP: o.PlainHTTP, Progress: o.Progress,
 	}
 	if len(o.Advisories) > 0 {
-		var err error
-		if opts.Matcher, out.Rejected, err = oneshot.Advisories(o.Advisories, cfg.Advisories.MaxRecords); err != nil {
+		snapshot, rejected, err := oneshot.Advisories(o.Advisories, cfg.Advisories.MaxRecords)
+		if err != nil {
 			return nil, fmt.Errorf("advisories: %w", err)
 		}
+		opts.Matcher, out.Rejected = snapshot, rejected
 	}
 	report, name, err := oneshot.Scan(ctx, opts)
 	if err != nil {

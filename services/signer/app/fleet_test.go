@@ -370,6 +370,14 @@ type fakes struct {
 	scans    map[string]*scannerv1.Scan
 	sboms    map[string][]byte
 	verdicts map[string]*verifierv1.Verdict
+	asked    chan string // scans that were asked for, if somebody wants to know
+}
+
+// watchScans tells which scans are asked for from now on.
+func (k *fakes) watchScans() <-chan string {
+	c := make(chan string, 1000)
+	k.set(func(k *fakes) { k.asked = c })
+	return c
 }
 
 func (k *fakes) set(f func(*fakes)) {
@@ -392,6 +400,10 @@ type fakeScanner struct {
 func (s *fakeScanner) GetScan(_ context.Context, req *scannerv1.GetScanRequest) (*scannerv1.GetScanResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	select {
+	case s.asked <- req.GetScanId():
+	default:
+	}
 	scan, ok := s.scans[req.GetScanId()]
 	if !ok {
 		return nil, apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "no such scan")

@@ -1,11 +1,15 @@
 // Packimage makes an image in the OCI layout of tar archives, one a layer, lowest
 // first, compressed with gzip: packimage DIR LAYER.tar...
+// DIR.docker.tar is the same as docker save writes it, for tools that read nothing
+// else.
 package main
 
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -48,5 +52,12 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	return p.AppendImage(img)
+	if err := p.AppendImage(img); err != nil {
+		return err
+	}
+	ref, err := name.ParseReference("images.test/" + filepath.Base(args[0]) + ":1")
+	if err != nil {
+		return err
+	}
+	return tarball.WriteToFile(args[0]+".docker.tar", ref, img)
 }

@@ -2,16 +2,20 @@ package oneshot
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
-	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
-// Advisories builds a snapshot of the OSV records, the KEV catalogue and the EPSS
-// scores in files, archives and directories. It returns the number of records that
-// could not be used, and the first of them in words.
-func Advisories(paths []string, maxRecords int) (snapshot core.Matcher, rejected []string, err error) {
+// Advisories opens a snapshot file, or builds a snapshot of the OSV records, the KEV
+// catalogue and the EPSS scores in files, archives and directories. It returns the
+// first records that could not be used, in words.
+func Advisories(paths []string, maxRecords int) (snapshot *advisory.Snapshot, rejected []string, err error) {
+	if info, serr := os.Stat(paths[0]); len(paths) == 1 && serr == nil && info.Mode().IsRegular() && !osvfiles.Recognizes(paths[0]) {
+		snapshot, err = advisory.Open(paths[0], "")
+		return snapshot, nil, err
+	}
 	b := advisory.NewBuilder(maxRecords)
 	for r, err := range osvfiles.Records(paths) {
 		switch {

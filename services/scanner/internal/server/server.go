@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"time"
 
@@ -44,7 +45,10 @@ type Deps struct {
 	Publisher Publisher
 	Snapshots Snapshots
 	Affected  Affected
-	Now       func() time.Time
+	Feeds     Feeds
+	// TrustedKeys sign the bundles that may be imported.
+	TrustedKeys []crypto.PublicKey
+	Now         func() time.Time
 	// WatchInterval is how often WatchScan looks for a change.
 	WatchInterval time.Duration
 }
