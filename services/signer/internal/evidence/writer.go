@@ -244,12 +244,14 @@ func (w *Writer) sign(ctx context.Context, by identity.Identity, k store.Key, p 
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("build statement: %w", err)
 	}
+	// The payload is let go before the bundle, which is as large, is made.
+	content := core.Digest(payload)
 	signed, err := by.Sign(ctx, st)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
 	}
 	return store.Entry{
-		ID: store.ID(k, p.Time, signed.KeyID), Key: k, ClaimTime: p.Time, ContentDigest: core.Digest(payload),
+		ID: store.ID(k, p.Time, signed.KeyID), Key: k, ClaimTime: p.Time, ContentDigest: content,
 		KeyID: signed.KeyID, Bundle: signed.Bundle, LogIndex: signed.LogIndex, ProvenTime: signed.ProvenTime,
 		// The manifest's annotation has whole seconds; the same bundle and time
 		// give the same manifest at every attempt.
@@ -265,7 +267,13 @@ func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.
 		if !c.attach {
 			continue
 		}
-		d, err := attest.Attach(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
+		if c.entry.Bundle == nil {
+			var err error
+			if c.entry, err = w.store.Get(ctx, c.entry.ID); err != nil {
+				return err
+			}
+		}
+		d, err := attest.Put(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
 		}
