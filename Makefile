@@ -47,6 +47,11 @@ services: ## Build the five service binaries into bin/
 	@mkdir -p bin
 	@for s in $(SERVICES); do $(GOBUILD) -o bin/$$s ./services/$$s/cmd/$$s; done
 
+.PHONY: kms-plugins
+kms-plugins: ## Build the programs with which the signer reaches a KMS, into bin/
+	@mkdir -p bin
+	@GOWORK=off GOBIN=$(ROOT)/bin go -C tools/kms install ./sigstore-kms-awskms ./sigstore-kms-azurekms ./sigstore-kms-gcpkms ./sigstore-kms-hashivault
+
 .PHONY: demo-images
 demo-images: bin/demo/ledger-1.4.0 bin/demo/ledger-1.5.0 ## Build the programs inside the demo's images
 

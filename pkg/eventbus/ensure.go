@@ -71,6 +71,14 @@ func (b *Bus) ensureOnce(ctx context.Context) error {
 			return fmt.Errorf("locks %s: %w", l.Name, err)
 		}
 	}
+	for _, o := range b.opts.Topology.Objects {
+		if o.Owner != b.opts.Service {
+			continue
+		}
+		if err := b.ensureObjects(ctx, o); err != nil {
+			return fmt.Errorf("objects %s: %w", o.Name, err)
+		}
+	}
 	for _, s := range b.opts.Topology.Streams {
 		if s.Owner == b.opts.Service {
 			continue

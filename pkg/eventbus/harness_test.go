@@ -59,6 +59,7 @@ func topology() eventbus.Topology {
 		},
 		Publishers: map[string][]string{subjectJobs: {"producer"}, subjectLetter: {"worker"}, subjectAudit: {"observer"}},
 		Locks:      []eventbus.Locks{{Name: "TURNS", Owner: "worker", Prefix: "test.lock.worker", Lease: time.Second}},
+		Objects:    []eventbus.Objects{{Name: "THINGS", Owner: "worker", MaxBytes: 8 << 20}},
 	}
 }
 

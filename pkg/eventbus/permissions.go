@@ -20,7 +20,7 @@ func inboxPrefix(service string) string { return "_INBOX_" + service }
 // Permissions returns the NATS subjects that a service's user needs, sorted:
 // the subjects it publishes, the JetStream API of the streams it owns, of the
 // streams it publishes to (only to look whether they exist) and of its own
-// consumers, its own locks, and its own inbox. The user Operator may read the streams whose
+// consumers, its own locks and objects, and its own inbox. The user Operator may read the streams whose
 // consumers have NoDeadLetter, and publish as the Publishers list it.
 func (t Topology) Permissions(service string) (pub, sub []string) {
 	for subject, services := range t.Publishers {
@@ -51,6 +51,11 @@ func (t Topology) Permissions(service string) (pub, sub []string) {
 	for _, l := range t.Locks {
 		if l.Owner == service {
 			pub = append(pub, l.permissions()...)
+		}
+	}
+	for _, o := range t.Objects {
+		if o.Owner == service {
+			pub = append(pub, o.permissions()...)
 		}
 	}
 	slices.Sort(pub)

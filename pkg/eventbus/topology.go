@@ -63,6 +63,7 @@ type Topology struct {
 	Streams    []Stream
 	Publishers map[string][]string // subject to services
 	Locks      []Locks
+	Objects    []Objects
 }
 
 // dedupeWindow is how long a stream remembers the ids of messages. Longer is not
@@ -128,6 +129,15 @@ func (t Topology) Validate() error {
 		names[l.Name] = true
 		for _, err := range l.problems() {
 			bad("locks %s: %w", l.Name, err)
+		}
+	}
+	for _, o := range t.Objects {
+		if names[o.stream()] {
+			bad("objects %s: defined twice", o.Name)
+		}
+		names[o.stream()] = true
+		for _, err := range o.problems() {
+			bad("objects %s: %w", o.Name, err)
 		}
 	}
 	return errors.Join(errs...)

@@ -44,6 +44,13 @@ const (
 // tag of an image.
 const LocksSigner = "SIGNER_LOCKS"
 
+// LocksScanner are the locks with which scanners take turns to fetch the feeds of
+// advisories.
+const LocksScanner = "SCANNER_LOCKS"
+
+// ObjectsAdvisories holds the advisory snapshot in use, for every scanner.
+const ObjectsAdvisories = "ADVISORY_SNAPSHOTS"
+
 // Durable consumers.
 const (
 	ConsumerScannerScan         = "scanner-scan"
@@ -116,6 +123,10 @@ var Topology = eventbus.Topology{
 	Publishers: publishers(),
 	Locks: []eventbus.Locks{
 		{Name: LocksSigner, Owner: Signer, Prefix: "seaworthy.lock.signer", Lease: 15 * time.Second},
+		{Name: LocksScanner, Owner: Scanner, Prefix: "seaworthy.lock.scanner", Lease: 30 * time.Second},
+	},
+	Objects: []eventbus.Objects{
+		{Name: ObjectsAdvisories, Owner: Scanner, MaxBytes: 1024 * mib},
 	},
 }
 

@@ -4,6 +4,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,11 +21,13 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/pull"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/rematch"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
 )
 
 // Definition is the scanner for service.Main and service.Run.
@@ -50,6 +53,7 @@ type scanner struct {
 	snapshots *snapshots.Keeper
 	scans     *consumer.Scans
 	rematcher *rematch.Rematcher
+	feeds     *feeds.Refresher
 	pruner    *pruner
 	server    *grpcx.Server
 }
@@ -67,8 +71,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	keeper := snapshots.New(db, files, d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
-	if err := keeper.Refresh(ctx); err != nil {
+	keeper := snapshots.New(db, files, snapshots.NewObjects(d.Bus), d.Telemetry.Logger, d.Now, cfg.Advisories.MaxRecords)
+	if err := keeper.Start(ctx); err != nil {
 		return nil, fmt.Errorf("load advisories: %w", err)
 	}
 	if err := keeper.Seed(ctx, cfg.Advisories.Seed); err != nil {
@@ -104,6 +108,15 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	s.rematcher = &rematch.Rematcher{
 		Store: db, Archive: reports, Advisories: keeper, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now, Done: m.rematched,
 	}
+	s.feeds = &feeds.Refresher{
+		Options: feeds.Options{
+			Feeds: cfg.Advisories.Feeds, Interval: cfg.Advisories.FeedInterval, Timeout: cfg.Advisories.FeedTimeout,
+			Directory: cfg.advisoriesDirectory(),
+		},
+		Client: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}}, Store: db, Advisories: keeper,
+		Lock:    func(ctx context.Context) (func(), error) { return d.Bus.Lock(ctx, events.LocksScanner, "feeds") },
+		Updated: publisher.updated(d.Now), Done: m.refreshed, Log: d.Telemetry.Logger, Now: d.Now,
+	}
 	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})
@@ -113,7 +126,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	server.Register(s.server, server.Deps{
 		Affected: &affected.Finder{Store: db, Reports: reports, Advisories: keeper},
 		Store:    db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
-		Now: d.Now, WatchInterval: watchInterval,
+		Feeds: s.feeds, Now: d.Now, WatchInterval: watchInterval,
 	})
 	return s, nil
 }
@@ -124,6 +137,7 @@ func (s *scanner) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.server.Run(ctx) })
 	g.Go(func() error { return s.snapshots.Follow(ctx, s.cfg.Advisories.RefreshInterval) })
+	g.Go(func() error { return s.feeds.Run(ctx) })
 	g.Go(func() error { return s.rematcher.Run(ctx, rematchInterval) })
 	g.Go(func() error { return s.pruner.run(ctx) })
 	g.Go(func() error {
@@ -169,4 +183,12 @@ func (p publisher) PublishPushed(ctx context.Context, id string, e *eventv1.Imag
 // PublishAdvisories publishes that another snapshot is in use.
 func (p publisher) PublishAdvisories(ctx context.Context, id string, e *eventv1.AdvisoriesUpdatedEvent) error {
 	return events.Publish(ctx, p.bus, id, e)
+}
+
+// updated publishes that feeds brought another snapshot.
+func (p publisher) updated(now func() time.Time) func(ctx context.Context, info core.SnapshotInfo) error {
+	return func(ctx context.Context, info core.SnapshotInfo) error {
+		id, e := wire.Updated(info, now())
+		return p.PublishAdvisories(ctx, id, e)
+	}
 }

@@ -333,6 +333,10 @@ func TestPush(t *testing.T) {
 	if err := json.Unmarshal(sbom, &bom); err != nil || bom.BOMFormat != "CycloneDX" || len(bom.Components) != 4 {
 		t.Errorf("SBOM %v: %s", err, sbom)
 	}
+	_, err = scannerv1.NewAdvisoryServiceClient(f.dial(t, "operator", "admin")).RefreshSnapshot(t.Context(), &scannerv1.RefreshSnapshotRequest{})
+	if apierr.From(err).Code() != codes.FailedPrecondition || apierr.From(err).Reason() != "NO_FEEDS" {
+		t.Errorf("RefreshSnapshot without feeds: %v", err)
+	}
 	affected, err := operator.ListAffectedImages(t.Context(), &scannerv1.ListAffectedImagesRequest{AdvisoryId: "CVE-2023-0464"})
 	if err != nil || len(affected.GetImages()) != 1 || affected.GetImages()[0].GetTag() != "v1" || affected.GetImages()[0].GetDigest() != digest ||
 		len(affected.GetAffected()) != 1 || affected.GetAffected()[0].GetImageDigest() != digest || len(affected.GetAffected()[0].GetFindings()) != 1 {

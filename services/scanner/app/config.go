@@ -1,16 +1,20 @@
 package app
 
 import (
+	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 )
 
 // Config is the configuration of the scanner.
@@ -47,6 +51,12 @@ type AdvisoriesConfig struct {
 	// Seed are OSV files and directories of them, imported at the first start, when
 	// no snapshot is in use yet.
 	Seed []string `yaml:"seed"`
+	// Feeds are asked for advisories regularly; empty is nothing.
+	Feeds []feeds.Feed `yaml:"feeds"`
+	// FeedInterval is how often they are asked, by one replica.
+	FeedInterval time.Duration `yaml:"feed_interval"`
+	// FeedTimeout bounds one download.
+	FeedTimeout time.Duration `yaml:"feed_timeout"`
 	// RefreshInterval is how often a replica looks for what another one imported.
 	RefreshInterval time.Duration `yaml:"refresh_interval"`
 	// Directory holds the file of the snapshot in use. Empty: beside the database if
@@ -70,7 +80,7 @@ func Default() Config {
 		Config:     common,
 		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true, LayerRetention: 7 * 24 * time.Hour},
 		Limits:     extract.DefaultLimits(),
-		Advisories: AdvisoriesConfig{RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
+		Advisories: AdvisoriesConfig{FeedInterval: time.Hour, FeedTimeout: 15 * time.Minute, RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
 	}
 }
 
@@ -109,10 +119,39 @@ func (c *Config) Validate(p *config.Problems) {
 	if c.Advisories.RefreshInterval < time.Second {
 		p.Errorf("advisories.refresh_interval", "must be at least 1s")
 	}
+	c.Advisories.validateFeeds(p.In("advisories"))
 	if c.Advisories.MaxRecords < 1 {
 		p.Errorf("advisories.max_records", "must be positive")
 	}
-	if len(c.Advisories.Seed) == 0 {
+	if len(c.Advisories.Seed) == 0 && len(c.Advisories.Feeds) == 0 {
 		p.Warnf("advisories.seed", "is empty: nothing is scanned until advisories are imported")
+	}
+}
+
+// minFeedInterval spares the servers of feeds.
+const minFeedInterval = time.Minute
+
+func (a *AdvisoriesConfig) validateFeeds(p *config.Problems) {
+	names := map[string]bool{}
+	for i, f := range a.Feeds {
+		at := fmt.Sprintf("feeds[%d]", i)
+		if f.Name == "" || names[f.Name] {
+			p.Errorf(at+".name", "must be set, and be another for each feed")
+		}
+		names[f.Name] = true
+		switch u, err := url.Parse(f.URL); {
+		case f.URL == "":
+			p.Errorf(at+".url", "must be an http or https address, or a path")
+		case err != nil || strings.Contains(f.URL, "://") && !osvfiles.IsURL(f.URL) || osvfiles.IsURL(f.URL) && u.Host == "":
+			p.Errorf(at+".url", "is neither an http or https address nor a path")
+		case u.Scheme == "http":
+			p.Warnf(at+".url", "is not encrypted: who can change what it says can hide vulnerabilities")
+		}
+	}
+	if a.FeedInterval < minFeedInterval {
+		p.Errorf("feed_interval", "must be at least %v", minFeedInterval)
+	}
+	if a.FeedTimeout < time.Second {
+		p.Errorf("feed_timeout", "must be at least 1s")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/app"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 )
 
 func TestConfig(t *testing.T) {
@@ -30,6 +31,14 @@ func TestConfig(t *testing.T) {
 		"scan.layer_retention":        func(c *app.Config) { c.Scan.LayerRetention = time.Minute },
 		"advisories.refresh_interval": func(c *app.Config) { c.Advisories.RefreshInterval = 0 },
 		"advisories.max_records":      func(c *app.Config) { c.Advisories.MaxRecords = 0 },
+		"advisories.feed_interval":    func(c *app.Config) { c.Advisories.FeedInterval = time.Second },
+		"advisories.feed_timeout":     func(c *app.Config) { c.Advisories.FeedTimeout = 0 },
+		"advisories.feeds[0].name":    func(c *app.Config) { c.Advisories.Feeds = []feeds.Feed{{URL: "x"}} },
+		"advisories.feeds[0].url":     func(c *app.Config) { c.Advisories.Feeds = []feeds.Feed{{Name: "x"}} },
+		"advisories.feeds[1].name":    func(c *app.Config) { c.Advisories.Feeds = []feeds.Feed{{Name: "x", URL: "a"}, {Name: "x", URL: "b"}} },
+		"advisories.feeds[1].url": func(c *app.Config) {
+			c.Advisories.Feeds = []feeds.Feed{{Name: "x", URL: "a"}, {Name: "y", URL: "ftp://b"}}
+		},
 		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxFile - 1 },
 		"limits.max_depth":            func(c *app.Config) { c.Limits.MaxDepth = 0 },
 		"registry.registries[0].host": func(c *app.Config) { c.Registry.Registries[0].Host = "not a host" },
@@ -44,6 +53,14 @@ func TestConfig(t *testing.T) {
 	c.Advisories.Seed = nil
 	if p := service.Check(app.Definition, &c); p.Err() != nil || len(p.Warnings()) != 1 {
 		t.Errorf("no seed: %v, %v", p.Err(), p.Warnings())
+	}
+	c.Advisories.Feeds = []feeds.Feed{{Name: "a", URL: "https://feeds.example/all.zip"}, {Name: "b", URL: "/srv/osv"}}
+	if p := service.Check(app.Definition, &c); p.Err() != nil || len(p.Warnings()) != 0 {
+		t.Errorf("feeds: %v, %v", p.Err(), p.Warnings())
+	}
+	c.Advisories.Feeds[0].URL = "http://feeds.example/all.zip"
+	if p := service.Check(app.Definition, &c); p.Err() != nil || len(p.Warnings()) != 1 {
+		t.Errorf("a feed that is not encrypted: %v, %v", p.Err(), p.Warnings())
 	}
 }
 

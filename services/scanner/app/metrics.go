@@ -17,6 +17,7 @@ type metrics struct {
 	duration metric.Float64Histogram
 	evidence metric.Int64Counter
 	rematch  metric.Int64Counter
+	feeds    metric.Int64Counter
 }
 
 func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*metrics, error) {
@@ -34,6 +35,11 @@ func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*m
 	}
 	m.rematch, err = t.Meter().Int64Counter("seaworthy.scanner.rematches", metric.WithUnit("{image}"),
 		metric.WithDescription("Images matched with new advisories from their stored inventory, by outcome: same, changed, error."))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	m.feeds, err = t.Meter().Int64Counter("seaworthy.scanner.advisories.refreshes", metric.WithUnit("{refresh}"),
+		metric.WithDescription("Attempts to refresh the advisories from the feeds, by outcome: same, changed, error."))
 	if err != nil {
 		return nil, fmt.Errorf("metric: %w", err)
 	}
@@ -69,12 +75,20 @@ func (m *metrics) scanDone(ctx context.Context, took time.Duration, reason strin
 func (m *metrics) ignored(ctx context.Context) { m.evidence.Add(ctx, 1) }
 
 func (m *metrics) rematched(ctx context.Context, changed bool, err error) {
-	outcome := "same"
+	m.rematch.Add(ctx, 1, outcome(changed, err))
+}
+
+func (m *metrics) refreshed(ctx context.Context, changed bool, err error) {
+	m.feeds.Add(ctx, 1, outcome(changed, err))
+}
+
+func outcome(changed bool, err error) metric.MeasurementOption {
+	word := "same"
 	switch {
 	case err != nil:
-		outcome = "error"
+		word = "error"
 	case changed:
-		outcome = "changed"
+		word = "changed"
 	}
-	m.rematch.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", outcome)))
+	return metric.WithAttributes(attribute.String("outcome", word))
 }

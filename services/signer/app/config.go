@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/guard"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstore"
 )
@@ -34,6 +35,8 @@ type Config struct {
 	// Sigstore names the services and authorities of keyless identities and of
 	// witnesses.
 	Sigstore sigstore.Config `yaml:"sigstore"`
+	// KMS are the limits of calls to each KMS.
+	KMS guard.Limits `yaml:"kms"`
 	// SBOM says which bills of materials are attached.
 	SBOM SBOMConfig `yaml:"sbom"`
 	// Lifetime says how long attestations last.
@@ -111,6 +114,7 @@ func Default() Config {
 			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
 		},
 		Sigstore:    defaultSigstore(),
+		KMS:         defaultLimits(),
 		VerifierID:  defaultVerifierID,
 		Concurrency: defaultConcurrency,
 		MaxReport:   64 << 20,

@@ -90,6 +90,17 @@ func TestConfig_Validate(t *testing.T) {
 			keyless(func(*app.IdentityConfig) {})(c)
 			c.Identities = append(c.Identities, c.Identities[0])
 		}, "identities[1].name", ""},
+		{"key in a KMS", func(c *app.Config) {
+			c.Identities, c.Keystore = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS, Key: "awskms:///alias/signer"}}, app.KeystoreConfig{}
+		}, "", ""},
+		{"no key in a KMS", func(c *app.Config) { c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS}} }, "identities[0].key", ""},
+		{"a program as KMS", func(c *app.Config) {
+			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS, Key: "../x://key"}}
+		}, "identities[0].key", ""},
+		{"URI of the key store", func(c *app.Config) {
+			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey, Key: "awskms://x"}}
+		}, "identities[0].key", ""},
+		{"no time for the KMS", func(c *app.Config) { c.KMS.Timeout = 0 }, "kms.timeout", ""},
 		{"two key stores", func(c *app.Config) {
 			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey}, {Name: "b", Type: app.TypeKey}}
 		}, "identities[1].type", ""},

@@ -17,6 +17,8 @@ import (
 const (
 	// TypeKey signs with the keys of the key store.
 	TypeKey = "key"
+	// TypeKMS signs with a key that a KMS holds.
+	TypeKMS = "kms"
 	// TypeKeyless signs with a certificate for each signature.
 	TypeKeyless = "keyless"
 )
@@ -33,11 +35,13 @@ const (
 type IdentityConfig struct {
 	// Name tells identities apart, in the signing log above all.
 	Name string `yaml:"name"`
-	// Type is key or keyless.
+	// Type is key, kms or keyless.
 	Type string `yaml:"type"`
 	// Witnesses are what is added to each signature: log, timestamp or both. They
 	// are asked for at the services of sigstore.signing_config.
 	Witnesses []string `yaml:"witnesses"`
+	// Key is the URI of a key in a KMS, such as awskms:///alias/signer.
+	Key string `yaml:"key"`
 	// Issuer and Subject are whom the certificates of a keyless identity are for.
 	Issuer  string `yaml:"issuer"`
 	Subject string `yaml:"subject"`
@@ -52,6 +56,9 @@ const (
 	maxIdentities = 8
 	maxCooldown   = time.Hour
 )
+
+// keyPattern bounds what becomes the name of a program.
+var keyPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}://.{1,1000}$`)
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
@@ -83,6 +90,7 @@ func (c *Config) validateIdentities(p *config.Problems) {
 	case !witnessed && !c.Sigstore.IsZero():
 		p.Warnf("sigstore", "is not used: no identity is keyless or has witnesses")
 	}
+	validateLimits(p.In("kms"), c.KMS)
 	for name, l := range map[string]guard.Limits{"fulcio": c.Sigstore.Fulcio, "rekor": c.Sigstore.Rekor, "timestamp": c.Sigstore.Timestamp} {
 		validateLimits(p.In("sigstore").In(name), l)
 	}
@@ -112,15 +120,22 @@ func (c *IdentityConfig) validate(p *config.Problems) {
 			p.Errorf(fmt.Sprintf("witnesses[%d]", i), "want %q or %q, each once", WitnessLog, WitnessTimestamp)
 		}
 	}
+	if c.Type != TypeKeyless && (c.Issuer != "" || c.Subject != "" || !c.Token.IsZero()) {
+		p.Errorf("type", "issuer, subject and token are for type %s", TypeKeyless)
+	}
+	if c.Type != TypeKMS && c.Key != "" {
+		p.Errorf("key", "is for type %s", TypeKMS)
+	}
 	switch c.Type {
 	case TypeKey:
-		if c.Issuer != "" || c.Subject != "" || !c.Token.IsZero() {
-			p.Errorf("type", "issuer, subject and token are for type keyless")
+	case TypeKMS:
+		if !keyPattern.MatchString(c.Key) {
+			p.Errorf("key", "%q is not the URI of a key in a KMS, such as awskms:///alias/signer", c.Key)
 		}
 	case TypeKeyless:
 		c.validateKeyless(p)
 	default:
-		p.Errorf("type", "%q is neither %q nor %q", c.Type, TypeKey, TypeKeyless)
+		p.Errorf("type", "%q is none of %q, %q and %q", c.Type, TypeKey, TypeKMS, TypeKeyless)
 	}
 }
 
@@ -140,9 +155,12 @@ func (c *IdentityConfig) validateKeyless(p *config.Problems) {
 	}
 }
 
+func defaultLimits() guard.Limits {
+	return guard.Limits{Timeout: 10 * time.Second, Attempts: 3, MaxFailures: 5, Cooldown: 30 * time.Second}
+}
+
 func defaultSigstore() sigstore.Config {
-	limits := guard.Limits{Timeout: 10 * time.Second, Attempts: 3, MaxFailures: 5, Cooldown: 30 * time.Second}
-	c := sigstore.Config{Fulcio: limits, Rekor: limits, Timestamp: limits}
+	c := sigstore.Config{Fulcio: defaultLimits(), Rekor: defaultLimits(), Timestamp: defaultLimits()}
 	// A log answers when it has written its next checkpoint.
 	c.Rekor.Timeout, c.Rekor.Attempts = 20*time.Second, 2
 	return c

@@ -235,3 +235,24 @@ func TestSigner_StartNeedsItsFiles(t *testing.T) {
 		})
 	}
 }
+
+// A KMS that is not there is waited for: what else the signer does goes on.
+func TestSigner_StartsWithoutItsKMS(t *testing.T) {
+	f := newFleet(t)
+	f.cfg.Identities = []app.IdentityConfig{
+		{Name: "hardware", Type: app.TypeKMS, Key: "nosuchkms://signer"},
+		{Name: "keys", Type: app.TypeKey},
+	}
+	f.start()
+	if n := len(f.trustBundle().GetKeys()); n != 1 {
+		t.Errorf("%d keys", n)
+	}
+	image := f.registry.PushImage("team/app")
+	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	if letter := f.deadLetter(0); !strings.Contains(letter.GetMessage(), "sigstore-kms-SCHEME") {
+		t.Errorf("dead letter = %s: %s", letter.GetReason(), letter.GetMessage())
+	}
+	if got := f.types(image); len(got) != 0 {
+		t.Errorf("attached: %v", got)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyless"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyring"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/kmskey"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
@@ -59,10 +60,15 @@ func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.De
 			return nil, fmt.Errorf("identity %s: %w", i.Name, err)
 		}
 		var one identity.Identity
-		if i.Type == TypeKeyless {
+		switch i.Type {
+		case TypeKeyless:
 			one = s.addKeyless(i, d)
-		} else if one, err = s.addKeystore(ctx, cfg, i, log, d); err != nil {
-			return nil, err
+		case TypeKMS:
+			one = s.addKMS(ctx, cfg, i, log, d)
+		default:
+			if one, err = s.addKeystore(ctx, cfg, i, log, d); err != nil {
+				return nil, err
+			}
 		}
 		s.all = append(s.all, one)
 	}
@@ -115,6 +121,19 @@ func (s *signers) addKeystore(ctx context.Context, cfg *Config, i IdentityConfig
 	s.keys = ring
 	// No name: what the key store signed before there were identities stays its own.
 	return identity.NewKeyed("", ring, s.witness(i)), nil
+}
+
+// addKMS asks for the public key, so that the trust bundle has it before anything
+// is signed. A KMS that does not answer is no reason not to start.
+func (s *signers) addKMS(ctx context.Context, cfg *Config, i IdentityConfig, log store.Store, d service.Deps) identity.Identity {
+	keys := kmskey.New(i.Name, i.Key, log, cfg.KMS, d.Now)
+	if key, err := keys.Current(ctx); err != nil {
+		d.Telemetry.Logger.WarnContext(ctx, "key in the KMS not reachable: nothing is signed until it is",
+			"identity", i.Name, "error", err)
+	} else {
+		d.Telemetry.Logger.InfoContext(ctx, "key in the KMS found", "identity", i.Name, "key_id", key.KeyID())
+	}
+	return identity.NewKeyed(i.Name, keys, s.witness(i))
 }
 
 func (s *signers) witness(i IdentityConfig) identity.Witness {

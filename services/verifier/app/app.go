@@ -231,7 +231,7 @@ func (a *App) trust(ctx context.Context, cfg TrustConfig, cache trust.Cache) (*t
 	if err != nil {
 		return nil, err
 	}
-	root, err := sigstoreRoot(cfg.SigstoreRoot)
+	root, _, err := sigstoreRoot(cfg.SigstoreRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -113,7 +113,7 @@ func (c *Config) Validate(p *config.Problems) {
 		t.Errorf("signer_address", "without a signer, keys or identities no evidence can be verified")
 	}
 	validateIdentities(t, c.Trust.Identities, c.Trust.SigstoreRoot)
-	if _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
+	if _, _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
 		t.Errorf("sigstore_root", "%v", err)
 	}
 	c.validateVex(p.In("vex"))

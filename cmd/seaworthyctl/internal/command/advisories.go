@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +31,7 @@ const (
 )
 
 func (s *session) advisories() *cobra.Command {
-	return group("advisories", "See and replace the advisories that scans are matched with", s.advisoriesImport(), s.advisoriesStatus())
+	return group("advisories", "See and replace the advisories that scans are matched with", s.advisoriesImport(), s.advisoriesRefresh(), s.advisoriesStatus())
 }
 
 func (s *session) advisoriesStatus() *cobra.Command {
@@ -54,11 +56,70 @@ func (s *session) advisoriesStatus() *cobra.Command {
 				return err
 			}
 			if s.json() {
-				return output.JSON(s.env.Out, resp.GetSnapshot())
+				// Alone, as it was before there were feeds.
+				if len(resp.GetFeeds()) == 0 {
+					return output.JSON(s.env.Out, resp.GetSnapshot())
+				}
+				return output.JSON(s.env.Out, resp)
 			}
-			return s.printSnapshot(resp.GetSnapshot())
+			if err := s.printSnapshot(resp.GetSnapshot()); err != nil {
+				return err
+			}
+			return s.printFeeds(resp.GetFeeds())
 		}),
 	}
+}
+
+func (s *session) printFeeds(feeds []*scannerv1.FeedStatus) error {
+	if len(feeds) == 0 {
+		return nil
+	}
+	t := s.section("FEED", "CHECKED", "CHANGED", "PROBLEM")
+	for _, f := range feeds {
+		t.Row(f.GetName(), output.Timestamp(f.GetCheckTime()), output.Timestamp(f.GetChangeTime()), output.Cut(f.GetError(), 100))
+	}
+	return t.Flush()
+}
+
+func (s *session) advisoriesRefresh() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "refresh",
+		Short: "Ask the feeds of the scanner for new advisories now",
+		Long: `Refresh asks the feeds that the scanner is configured with (advisories.feeds) and
+puts what they have in use if any of them changed. If a feed fails, or has much less
+than before, the snapshot in use stays.`,
+		Example: "  seaworthyctl advisories refresh",
+		Args:    cobra.NoArgs,
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			f, err := s.open()
+			if err != nil {
+				return err
+			}
+			client, err := f.Advisories()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := s.limit(ctx, 0)
+			defer cancel()
+			resp, err := client.RefreshSnapshot(ctx, &scannerv1.RefreshSnapshotRequest{Force: force})
+			if err != nil {
+				return err
+			}
+			if s.json() {
+				return output.JSON(s.env.Out, resp)
+			}
+			if !resp.GetChanged() {
+				s.notef("nothing new, the snapshot in use stays")
+			}
+			if err := s.printSnapshot(resp.GetSnapshot()); err != nil {
+				return err
+			}
+			return s.printFeeds(resp.GetFeeds())
+		}),
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "accept a snapshot that is much smaller than the one in use, and build one even if no feed changed")
+	return cmd
 }
 
 func (s *session) printSnapshot(i *scannerv1.SnapshotInfo) error {
@@ -78,18 +139,19 @@ func (s *session) printSnapshot(i *scannerv1.SnapshotInfo) error {
 func (s *session) advisoriesImport() *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
-		Use:   "import PATH…",
+		Use:   "import PATH|URL…",
 		Short: "Replace the advisory snapshot by records in the OSV format",
 		Long: `Import builds a new advisory snapshot out of all records in the paths and puts it
 in place of the one in use. A path is a *.json file with one record, a *.zip
-archive with one per entry (such as osv.dev's all.zip), or a directory that is
-searched for both. CISA's catalogue of known exploited vulnerabilities (JSON) and
+archive with one per entry (such as osv.dev's all.zip), a directory that is
+searched for both, or the http or https address of a file. CISA's catalogue of known exploited vulnerabilities (JSON) and
 the scores of EPSS (*.csv, *.csv.gz) are recognised; what is not given of the two
 stays as it is, and so do the records if nothing but these is given. Records that cannot be used are listed and do not stop the
 import.`,
 		Example: `  seaworthyctl advisories import advisories/
   seaworthyctl advisories import known_exploited_vulnerabilities.json epss_scores-current.csv.gz
-  seaworthyctl advisories import Go/all.zip Debian/all.zip CVE-2024-1.json`,
+  seaworthyctl advisories import Go/all.zip Debian/all.zip CVE-2024-1.json
+  seaworthyctl advisories import https://osv-vulnerabilities.storage.googleapis.com/Go/all.zip`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: s.run(func(ctx context.Context, args []string) error { return s.runImport(ctx, args, force) }),
 	}
@@ -114,6 +176,11 @@ func (s *session) runImport(ctx context.Context, paths []string, force bool) err
 	}
 	i := &importer{session: s, stream: stream, force: force, start: s.env.Now()}
 	i.reported = i.start
+	paths, remove, err := s.download(ctx, paths)
+	if err != nil {
+		return err
+	}
+	defer remove()
 	if err := i.send(paths); err != nil {
 		return err
 	}
@@ -134,6 +201,32 @@ func (s *session) runImport(ctx context.Context, paths []string, force bool) err
 		t.Row(r.GetName(), r.GetMessage())
 	}
 	return t.Flush()
+}
+
+// download fetches what is on web servers into a directory of its own, and returns
+// where everything is.
+func (s *session) download(ctx context.Context, paths []string) (local []string, remove func(), err error) {
+	if !slices.ContainsFunc(paths, osvfiles.IsURL) {
+		return paths, func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "seaworthyctl-advisories-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) } // a temporary directory
+	for n, p := range paths {
+		if osvfiles.IsURL(p) {
+			s.notef("downloading %s", p)
+			d, err := osvfiles.Download(ctx, http.DefaultClient, p, dir, strconv.Itoa(n), osvfiles.Validators{}, osvfiles.MaxDownload)
+			if err != nil {
+				remove()
+				return nil, nil, err
+			}
+			p = d.Path
+		}
+		local = append(local, p)
+	}
+	return local, remove, nil
 }
 
 // importer sends records in messages of a bounded size.

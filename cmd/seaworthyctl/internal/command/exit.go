@@ -150,10 +150,18 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "seaworthyctl advisories status shows which advisories are in use; a package can be asked for by its purl"
 	case "VERDICT_NOT_JUDGED":
 		return "seaworthyctl verdict history IMAGE shows why no policy was evaluated"
+	case "ETAG_MISMATCH":
+		return "somebody changed it meanwhile: seaworthyctl policy diff FILE shows what is in force now"
+	case "POLICIES_CHANGED":
+		return "run the command again"
+	case "POLICY_FROM_FILE":
+		return "change it in the files that the verifier's configuration names under policies; they are read again by themselves"
 	case "EXCEPTION_EXISTS":
 		return "choose another name, or delete the other one first: seaworthyctl exception delete NAME"
 	case "EXCEPTION_FROM_FILE":
 		return "take it out of the files that the verifier's configuration names under exceptions, and restart the verifier"
+	case "NO_FEEDS":
+		return "add feeds to the scanner's configuration, key advisories.feeds, or import files: seaworthyctl advisories import PATH…"
 	case "SNAPSHOT_TOO_SMALL":
 		return "check that the import is complete; if it is meant to be smaller, add --force"
 	case "REGISTRY_NOT_ALLOWED":

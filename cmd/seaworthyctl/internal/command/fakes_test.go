@@ -36,14 +36,15 @@ func at(minutes int) *timestamppb.Timestamp {
 type fakeScanner struct {
 	scannerv1.UnimplementedScannerServiceServer
 	recorder
-	scans    []*scannerv1.Scan // the states that WatchScan goes through
-	pages    []*scannerv1.ListFindingsResponse
-	sbom     []string
-	snapshot *scannerv1.SnapshotInfo
-	imported []*scannerv1.ImportSnapshotRequest
-	answer   *scannerv1.ImportSnapshotResponse
-	affected []*scannerv1.ListAffectedImagesResponse
-	err      error
+	scans     []*scannerv1.Scan // the states that WatchScan goes through
+	pages     []*scannerv1.ListFindingsResponse
+	sbom      []string
+	snapshot  *scannerv1.SnapshotInfo
+	imported  []*scannerv1.ImportSnapshotRequest
+	answer    *scannerv1.ImportSnapshotResponse
+	refreshed *scannerv1.RefreshSnapshotResponse
+	affected  []*scannerv1.ListAffectedImagesResponse
+	err       error
 }
 
 func (s *fakeScanner) ListAffectedImages(_ context.Context, req *scannerv1.ListAffectedImagesRequest) (*scannerv1.ListAffectedImagesResponse, error) {
@@ -105,6 +106,14 @@ func (a fakeAdvisories) GetSnapshot(context.Context, *scannerv1.GetSnapshotReque
 		return nil, apierr.New(codes.NotFound, "NO_SNAPSHOT", "no advisories were imported yet")
 	}
 	return &scannerv1.GetSnapshotResponse{Snapshot: a.scanner.snapshot}, nil
+}
+
+func (a fakeAdvisories) RefreshSnapshot(_ context.Context, req *scannerv1.RefreshSnapshotRequest) (*scannerv1.RefreshSnapshotResponse, error) {
+	a.scanner.record(req)
+	if a.scanner.err != nil {
+		return nil, a.scanner.err
+	}
+	return a.scanner.refreshed, nil
 }
 
 func (a fakeAdvisories) ImportSnapshot(ss grpc.ClientStreamingServer[scannerv1.ImportSnapshotRequest, scannerv1.ImportSnapshotResponse]) error {

@@ -58,6 +58,7 @@ type testFleet struct {
 	keys     *fakeKeys
 	verifier *fakeVerifier
 	notifier *fakeNotifier
+	policies *fakePolicies
 }
 
 func newFleet(t *testing.T) *testFleet {
@@ -69,7 +70,7 @@ func newFleet(t *testing.T) *testFleet {
 	}
 	f := &testFleet{
 		t: t, dir: dir, ca: ca, context: fleetcontext.New(), file: filepath.Join(dir, "context.yaml"),
-		scanner: &fakeScanner{}, signer: &fakeSigner{}, verifier: &fakeVerifier{}, notifier: &fakeNotifier{},
+		scanner: &fakeScanner{}, signer: &fakeSigner{}, verifier: &fakeVerifier{}, notifier: &fakeNotifier{}, policies: &fakePolicies{},
 	}
 	f.keys = &fakeKeys{signer: f.signer}
 	f.context.Registry = fleetcontext.Registry{Host: "registry.test:5000", Insecure: true}
@@ -85,8 +86,9 @@ func newFleet(t *testing.T) *testFleet {
 		Verifier: f.serve("verifier", func(s grpc.ServiceRegistrar) {
 			verifierv1.RegisterVerdictServiceServer(s, f.verifier)
 			verifierv1.RegisterExceptionServiceServer(s, fakeExceptions{verifier: f.verifier})
+			verifierv1.RegisterPolicyServiceServer(s, f.policies)
 			verifierv1.RegisterVexServiceServer(s, fakeVex{verifier: f.verifier})
-		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc, &verifierv1.VexService_ServiceDesc),
+		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.PolicyService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc, &verifierv1.VexService_ServiceDesc),
 		Notifier: f.serve("notifier", func(s grpc.ServiceRegistrar) {
 			notifierv1.RegisterDeliveryServiceServer(s, f.notifier)
 		}, &notifierv1.DeliveryService_ServiceDesc),

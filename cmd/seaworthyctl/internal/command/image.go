@@ -72,6 +72,11 @@ func imageName(m *typev1.ImageRef) string {
 	return imageref.Ref{Registry: m.GetRegistry(), Repository: m.GetRepository(), Tag: m.GetTag()}.String()
 }
 
+// fullName is the image's reference with all that it has.
+func fullName(m *typev1.ImageRef) string {
+	return imageref.Ref{Registry: m.GetRegistry(), Repository: m.GetRepository(), Tag: m.GetTag(), Digest: m.GetDigest()}.String()
+}
+
 func platformName(p *typev1.Platform) string {
 	if p.GetOs() == "" && p.GetArchitecture() == "" {
 		return "" // the image does not say

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,6 +190,19 @@ func TestAdvisories(t *testing.T) {
 	f.golden("advisories-none", f.run("advisories", "status"))
 	f.scanner.snapshot = &scannerv1.SnapshotInfo{Digest: digestA, DataTime: at(-60 * 24 * 3), AdvisoryCount: 58759, RejectedCount: 2, Ecosystems: []string{"Debian", "Go"}}
 	f.golden("advisories-status", f.run("advisories", "status"))
+	f.scanner.refreshed = &scannerv1.RefreshSnapshotResponse{Snapshot: f.scanner.snapshot, Changed: true, Feeds: []*scannerv1.FeedStatus{
+		{Name: "osv-debian", CheckTime: at(0), ChangeTime: at(-60), TryTime: at(0)},
+		{Name: "kev", CheckTime: at(-120), ChangeTime: at(-600), TryTime: at(0), Error: "download https://feeds.example/kev.json: the server answers 503 Service Unavailable"},
+	}}
+	f.golden("advisories-refresh", f.run("advisories", "refresh", "--force"))
+	if req, ok := f.scanner.asked().(*scannerv1.RefreshSnapshotRequest); !ok || !req.GetForce() {
+		t.Errorf("request %v", f.scanner.asked())
+	}
+	f.scanner.refreshed.Changed, f.scanner.refreshed.Feeds = false, nil
+	f.golden("advisories-refresh-same", f.run("advisories", "refresh"))
+	f.scanner.err = apierr.New(codes.FailedPrecondition, "NO_FEEDS", "no feeds are configured (advisories.feeds)")
+	f.golden("advisories-refresh-none", f.run("advisories", "refresh"))
+	f.scanner.err = nil
 
 	dir := t.TempDir()
 	for i := range 1201 {
@@ -202,6 +217,15 @@ func TestAdvisories(t *testing.T) {
 		Snapshot: f.scanner.snapshot,
 		Rejected: []*scannerv1.RejectedRecord{{Name: "CVE-0007.json", Message: "id is missing"}},
 	}
+	site := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer site.Close()
+	if r := f.run("advisories", "import", site.URL+"/CVE-0001.json"); r.code != 0 || len(f.scanner.imported) != 1 || len(f.scanner.imported[0].GetRecords()) != 1 {
+		t.Errorf("import from a web server: %+v, %v", r, f.scanner.imported)
+	}
+	if r := f.run("advisories", "import", site.URL+"/none.json"); r.code == 0 || !strings.Contains(r.err, "404") {
+		t.Errorf("import of what is not there: %+v", r)
+	}
+	f.scanner.imported = nil
 	f.golden("advisories-import", f.run("advisories", "import", dir, "--force"))
 	records := 0
 	for _, m := range f.scanner.imported {

@@ -151,6 +151,15 @@ func (f *Fleet) Exceptions() (verifierv1.ExceptionServiceClient, error) {
 	return verifierv1.NewExceptionServiceClient(c), nil
 }
 
+// Policies connects to the policies of the verifier.
+func (f *Fleet) Policies() (verifierv1.PolicyServiceClient, error) {
+	c, err := f.dial("verifier", f.Context.Addresses.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return verifierv1.NewPolicyServiceClient(c), nil
+}
+
 // Vex connects to the VEX documents of the verifier.
 func (f *Fleet) Vex() (verifierv1.VexServiceClient, error) {
 	c, err := f.dial("verifier", f.Context.Addresses.Verifier)

@@ -9,6 +9,7 @@ package scannerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -62,7 +63,9 @@ func (*GetSnapshotRequest) Descriptor() ([]byte, []int) {
 type GetSnapshotResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The snapshot.
-	Snapshot      *SnapshotInfo `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Snapshot *SnapshotInfo `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Feeds that it is refreshed from, by name; empty if none are configured.
+	Feeds         []*FeedStatus `protobuf:"bytes,2,rep,name=feeds,proto3" json:"feeds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,6 +107,206 @@ func (x *GetSnapshotResponse) GetSnapshot() *SnapshotInfo {
 	return nil
 }
 
+func (x *GetSnapshotResponse) GetFeeds() []*FeedStatus {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
+// FeedStatus tells how a feed of advisories is.
+type FeedStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, as configured.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// When it was last asked with success; unset if it never was.
+	CheckTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=check_time,json=checkTime,proto3" json:"check_time,omitempty"`
+	// When what it has last changed.
+	ChangeTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=change_time,json=changeTime,proto3" json:"change_time,omitempty"`
+	// When it was last asked, with success or without.
+	TryTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=try_time,json=tryTime,proto3" json:"try_time,omitempty"`
+	// What went wrong then, for people; empty if nothing did.
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedStatus) Reset() {
+	*x = FeedStatus{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedStatus) ProtoMessage() {}
+
+func (x *FeedStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedStatus.ProtoReflect.Descriptor instead.
+func (*FeedStatus) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *FeedStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FeedStatus) GetCheckTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CheckTime
+	}
+	return nil
+}
+
+func (x *FeedStatus) GetChangeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChangeTime
+	}
+	return nil
+}
+
+func (x *FeedStatus) GetTryTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TryTime
+	}
+	return nil
+}
+
+func (x *FeedStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// RefreshSnapshotRequest carries the options of a refresh.
+type RefreshSnapshotRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Build a snapshot even if no feed changed, and accept one that is much smaller
+	// than the one in use.
+	Force         bool `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshSnapshotRequest) Reset() {
+	*x = RefreshSnapshotRequest{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshSnapshotRequest) ProtoMessage() {}
+
+func (x *RefreshSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*RefreshSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RefreshSnapshotRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// RefreshSnapshotResponse tells what the feeds had.
+type RefreshSnapshotResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The snapshot now in use.
+	Snapshot *SnapshotInfo `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// True if it is another than before.
+	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	// The feeds, by name.
+	Feeds         []*FeedStatus `protobuf:"bytes,3,rep,name=feeds,proto3" json:"feeds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshSnapshotResponse) Reset() {
+	*x = RefreshSnapshotResponse{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshSnapshotResponse) ProtoMessage() {}
+
+func (x *RefreshSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*RefreshSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RefreshSnapshotResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *RefreshSnapshotResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *RefreshSnapshotResponse) GetFeeds() []*FeedStatus {
+	if x != nil {
+		return x.Feeds
+	}
+	return nil
+}
+
 // ImportSnapshotRequest carries a part of an import.
 type ImportSnapshotRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -124,7 +327,7 @@ type ImportSnapshotRequest struct {
 
 func (x *ImportSnapshotRequest) Reset() {
 	*x = ImportSnapshotRequest{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[2]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -136,7 +339,7 @@ func (x *ImportSnapshotRequest) String() string {
 func (*ImportSnapshotRequest) ProtoMessage() {}
 
 func (x *ImportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[2]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -149,7 +352,7 @@ func (x *ImportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ImportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{2}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ImportSnapshotRequest) GetForce() bool {
@@ -193,7 +396,7 @@ type AdvisoryRecord struct {
 
 func (x *AdvisoryRecord) Reset() {
 	*x = AdvisoryRecord{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[3]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -205,7 +408,7 @@ func (x *AdvisoryRecord) String() string {
 func (*AdvisoryRecord) ProtoMessage() {}
 
 func (x *AdvisoryRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[3]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -218,7 +421,7 @@ func (x *AdvisoryRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvisoryRecord.ProtoReflect.Descriptor instead.
 func (*AdvisoryRecord) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{3}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AdvisoryRecord) GetName() string {
@@ -248,7 +451,7 @@ type ImportSnapshotResponse struct {
 
 func (x *ImportSnapshotResponse) Reset() {
 	*x = ImportSnapshotResponse{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[4]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -260,7 +463,7 @@ func (x *ImportSnapshotResponse) String() string {
 func (*ImportSnapshotResponse) ProtoMessage() {}
 
 func (x *ImportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[4]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -273,7 +476,7 @@ func (x *ImportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ImportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{4}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ImportSnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -303,7 +506,7 @@ type RejectedRecord struct {
 
 func (x *RejectedRecord) Reset() {
 	*x = RejectedRecord{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +518,7 @@ func (x *RejectedRecord) String() string {
 func (*RejectedRecord) ProtoMessage() {}
 
 func (x *RejectedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +531,7 @@ func (x *RejectedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectedRecord.ProtoReflect.Descriptor instead.
 func (*RejectedRecord) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RejectedRecord) GetName() string {
@@ -349,10 +552,26 @@ var File_seaworthy_scanner_v1_advisory_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_scanner_v1_advisory_service_proto_rawDesc = "" +
 	"\n" +
-	"+seaworthy/scanner/v1/advisory_service.proto\x12\x14seaworthy.scanner.v1\x1a\x1fseaworthy/scanner/v1/scan.proto\"\x14\n" +
-	"\x12GetSnapshotRequest\"U\n" +
+	"+seaworthy/scanner/v1/advisory_service.proto\x12\x14seaworthy.scanner.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fseaworthy/scanner/v1/scan.proto\"\x14\n" +
+	"\x12GetSnapshotRequest\"\x8d\x01\n" +
 	"\x13GetSnapshotResponse\x12>\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\"\xa3\x01\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\x126\n" +
+	"\x05feeds\x18\x02 \x03(\v2 .seaworthy.scanner.v1.FeedStatusR\x05feeds\"\xe5\x01\n" +
+	"\n" +
+	"FeedStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
+	"\n" +
+	"check_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcheckTime\x12;\n" +
+	"\vchange_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"changeTime\x125\n" +
+	"\btry_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\atryTime\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\".\n" +
+	"\x16RefreshSnapshotRequest\x12\x14\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\"\xab\x01\n" +
+	"\x17RefreshSnapshotResponse\x12>\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x126\n" +
+	"\x05feeds\x18\x03 \x03(\v2 .seaworthy.scanner.v1.FeedStatusR\x05feeds\"\xa3\x01\n" +
 	"\x15ImportSnapshotRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12>\n" +
 	"\arecords\x18\x02 \x03(\v2$.seaworthy.scanner.v1.AdvisoryRecordR\arecords\x12\x19\n" +
@@ -366,10 +585,11 @@ const file_seaworthy_scanner_v1_advisory_service_proto_rawDesc = "" +
 	"\brejected\x18\x02 \x03(\v2$.seaworthy.scanner.v1.RejectedRecordR\brejected\">\n" +
 	"\x0eRejectedRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xe4\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage2\xd4\x02\n" +
 	"\x0fAdvisoryService\x12b\n" +
 	"\vGetSnapshot\x12(.seaworthy.scanner.v1.GetSnapshotRequest\x1a).seaworthy.scanner.v1.GetSnapshotResponse\x12m\n" +
-	"\x0eImportSnapshot\x12+.seaworthy.scanner.v1.ImportSnapshotRequest\x1a,.seaworthy.scanner.v1.ImportSnapshotResponse(\x01BGZEgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1;scannerv1b\x06proto3"
+	"\x0eImportSnapshot\x12+.seaworthy.scanner.v1.ImportSnapshotRequest\x1a,.seaworthy.scanner.v1.ImportSnapshotResponse(\x01\x12n\n" +
+	"\x0fRefreshSnapshot\x12,.seaworthy.scanner.v1.RefreshSnapshotRequest\x1a-.seaworthy.scanner.v1.RefreshSnapshotResponseBGZEgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1;scannerv1b\x06proto3"
 
 var (
 	file_seaworthy_scanner_v1_advisory_service_proto_rawDescOnce sync.Once
@@ -383,30 +603,42 @@ func file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescData
 }
 
-var file_seaworthy_scanner_v1_advisory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_seaworthy_scanner_v1_advisory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_seaworthy_scanner_v1_advisory_service_proto_goTypes = []any{
-	(*GetSnapshotRequest)(nil),     // 0: seaworthy.scanner.v1.GetSnapshotRequest
-	(*GetSnapshotResponse)(nil),    // 1: seaworthy.scanner.v1.GetSnapshotResponse
-	(*ImportSnapshotRequest)(nil),  // 2: seaworthy.scanner.v1.ImportSnapshotRequest
-	(*AdvisoryRecord)(nil),         // 3: seaworthy.scanner.v1.AdvisoryRecord
-	(*ImportSnapshotResponse)(nil), // 4: seaworthy.scanner.v1.ImportSnapshotResponse
-	(*RejectedRecord)(nil),         // 5: seaworthy.scanner.v1.RejectedRecord
-	(*SnapshotInfo)(nil),           // 6: seaworthy.scanner.v1.SnapshotInfo
+	(*GetSnapshotRequest)(nil),      // 0: seaworthy.scanner.v1.GetSnapshotRequest
+	(*GetSnapshotResponse)(nil),     // 1: seaworthy.scanner.v1.GetSnapshotResponse
+	(*FeedStatus)(nil),              // 2: seaworthy.scanner.v1.FeedStatus
+	(*RefreshSnapshotRequest)(nil),  // 3: seaworthy.scanner.v1.RefreshSnapshotRequest
+	(*RefreshSnapshotResponse)(nil), // 4: seaworthy.scanner.v1.RefreshSnapshotResponse
+	(*ImportSnapshotRequest)(nil),   // 5: seaworthy.scanner.v1.ImportSnapshotRequest
+	(*AdvisoryRecord)(nil),          // 6: seaworthy.scanner.v1.AdvisoryRecord
+	(*ImportSnapshotResponse)(nil),  // 7: seaworthy.scanner.v1.ImportSnapshotResponse
+	(*RejectedRecord)(nil),          // 8: seaworthy.scanner.v1.RejectedRecord
+	(*SnapshotInfo)(nil),            // 9: seaworthy.scanner.v1.SnapshotInfo
+	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
 }
 var file_seaworthy_scanner_v1_advisory_service_proto_depIdxs = []int32{
-	6, // 0: seaworthy.scanner.v1.GetSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
-	3, // 1: seaworthy.scanner.v1.ImportSnapshotRequest.records:type_name -> seaworthy.scanner.v1.AdvisoryRecord
-	6, // 2: seaworthy.scanner.v1.ImportSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
-	5, // 3: seaworthy.scanner.v1.ImportSnapshotResponse.rejected:type_name -> seaworthy.scanner.v1.RejectedRecord
-	0, // 4: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:input_type -> seaworthy.scanner.v1.GetSnapshotRequest
-	2, // 5: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:input_type -> seaworthy.scanner.v1.ImportSnapshotRequest
-	1, // 6: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:output_type -> seaworthy.scanner.v1.GetSnapshotResponse
-	4, // 7: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:output_type -> seaworthy.scanner.v1.ImportSnapshotResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	9,  // 0: seaworthy.scanner.v1.GetSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	2,  // 1: seaworthy.scanner.v1.GetSnapshotResponse.feeds:type_name -> seaworthy.scanner.v1.FeedStatus
+	10, // 2: seaworthy.scanner.v1.FeedStatus.check_time:type_name -> google.protobuf.Timestamp
+	10, // 3: seaworthy.scanner.v1.FeedStatus.change_time:type_name -> google.protobuf.Timestamp
+	10, // 4: seaworthy.scanner.v1.FeedStatus.try_time:type_name -> google.protobuf.Timestamp
+	9,  // 5: seaworthy.scanner.v1.RefreshSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	2,  // 6: seaworthy.scanner.v1.RefreshSnapshotResponse.feeds:type_name -> seaworthy.scanner.v1.FeedStatus
+	6,  // 7: seaworthy.scanner.v1.ImportSnapshotRequest.records:type_name -> seaworthy.scanner.v1.AdvisoryRecord
+	9,  // 8: seaworthy.scanner.v1.ImportSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	8,  // 9: seaworthy.scanner.v1.ImportSnapshotResponse.rejected:type_name -> seaworthy.scanner.v1.RejectedRecord
+	0,  // 10: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:input_type -> seaworthy.scanner.v1.GetSnapshotRequest
+	5,  // 11: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:input_type -> seaworthy.scanner.v1.ImportSnapshotRequest
+	3,  // 12: seaworthy.scanner.v1.AdvisoryService.RefreshSnapshot:input_type -> seaworthy.scanner.v1.RefreshSnapshotRequest
+	1,  // 13: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:output_type -> seaworthy.scanner.v1.GetSnapshotResponse
+	7,  // 14: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:output_type -> seaworthy.scanner.v1.ImportSnapshotResponse
+	4,  // 15: seaworthy.scanner.v1.AdvisoryService.RefreshSnapshot:output_type -> seaworthy.scanner.v1.RefreshSnapshotResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_scanner_v1_advisory_service_proto_init() }
@@ -421,7 +653,7 @@ func file_seaworthy_scanner_v1_advisory_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_scanner_v1_advisory_service_proto_rawDesc), len(file_seaworthy_scanner_v1_advisory_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdvisoryService_GetSnapshot_FullMethodName    = "/seaworthy.scanner.v1.AdvisoryService/GetSnapshot"
-	AdvisoryService_ImportSnapshot_FullMethodName = "/seaworthy.scanner.v1.AdvisoryService/ImportSnapshot"
+	AdvisoryService_GetSnapshot_FullMethodName     = "/seaworthy.scanner.v1.AdvisoryService/GetSnapshot"
+	AdvisoryService_ImportSnapshot_FullMethodName  = "/seaworthy.scanner.v1.AdvisoryService/ImportSnapshot"
+	AdvisoryService_RefreshSnapshot_FullMethodName = "/seaworthy.scanner.v1.AdvisoryService/RefreshSnapshot"
 )
 
 // AdvisoryServiceClient is the client API for AdvisoryService service.
@@ -51,6 +52,17 @@ type AdvisoryServiceClient interface {
 	// Idempotency: the same records give the same snapshot.
 	// Callers: operators.
 	ImportSnapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportSnapshotRequest, ImportSnapshotResponse], error)
+	// RefreshSnapshot asks the configured feeds now, and puts what they have in use if
+	// any of them has something else than before. The snapshot in use stays if a feed
+	// that was never read cannot be, or if what the feeds have is refused.
+	//
+	// Errors: FAILED_PRECONDITION (`NO_FEEDS`) if no feeds are configured,
+	// (`SNAPSHOT_TOO_SMALL`) as ImportSnapshot; UNAVAILABLE (`FEED_FAILED`) if a feed
+	// cannot be read and was never read before; INVALID_ARGUMENT (`NO_ADVISORIES`) if
+	// no record of the feeds could be used.
+	// Idempotency: the same feeds give the same snapshot.
+	// Callers: operators.
+	RefreshSnapshot(ctx context.Context, in *RefreshSnapshotRequest, opts ...grpc.CallOption) (*RefreshSnapshotResponse, error)
 }
 
 type advisoryServiceClient struct {
@@ -84,6 +96,16 @@ func (c *advisoryServiceClient) ImportSnapshot(ctx context.Context, opts ...grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdvisoryService_ImportSnapshotClient = grpc.ClientStreamingClient[ImportSnapshotRequest, ImportSnapshotResponse]
 
+func (c *advisoryServiceClient) RefreshSnapshot(ctx context.Context, in *RefreshSnapshotRequest, opts ...grpc.CallOption) (*RefreshSnapshotResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefreshSnapshotResponse)
+	err := c.cc.Invoke(ctx, AdvisoryService_RefreshSnapshot_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdvisoryServiceServer is the server API for AdvisoryService service.
 // All implementations must embed UnimplementedAdvisoryServiceServer
 // for forward compatibility.
@@ -112,6 +134,17 @@ type AdvisoryServiceServer interface {
 	// Idempotency: the same records give the same snapshot.
 	// Callers: operators.
 	ImportSnapshot(grpc.ClientStreamingServer[ImportSnapshotRequest, ImportSnapshotResponse]) error
+	// RefreshSnapshot asks the configured feeds now, and puts what they have in use if
+	// any of them has something else than before. The snapshot in use stays if a feed
+	// that was never read cannot be, or if what the feeds have is refused.
+	//
+	// Errors: FAILED_PRECONDITION (`NO_FEEDS`) if no feeds are configured,
+	// (`SNAPSHOT_TOO_SMALL`) as ImportSnapshot; UNAVAILABLE (`FEED_FAILED`) if a feed
+	// cannot be read and was never read before; INVALID_ARGUMENT (`NO_ADVISORIES`) if
+	// no record of the feeds could be used.
+	// Idempotency: the same feeds give the same snapshot.
+	// Callers: operators.
+	RefreshSnapshot(context.Context, *RefreshSnapshotRequest) (*RefreshSnapshotResponse, error)
 	mustEmbedUnimplementedAdvisoryServiceServer()
 }
 
@@ -127,6 +160,9 @@ func (UnimplementedAdvisoryServiceServer) GetSnapshot(context.Context, *GetSnaps
 }
 func (UnimplementedAdvisoryServiceServer) ImportSnapshot(grpc.ClientStreamingServer[ImportSnapshotRequest, ImportSnapshotResponse]) error {
 	return status.Error(codes.Unimplemented, "method ImportSnapshot not implemented")
+}
+func (UnimplementedAdvisoryServiceServer) RefreshSnapshot(context.Context, *RefreshSnapshotRequest) (*RefreshSnapshotResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefreshSnapshot not implemented")
 }
 func (UnimplementedAdvisoryServiceServer) mustEmbedUnimplementedAdvisoryServiceServer() {}
 func (UnimplementedAdvisoryServiceServer) testEmbeddedByValue()                         {}
@@ -174,6 +210,24 @@ func _AdvisoryService_ImportSnapshot_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdvisoryService_ImportSnapshotServer = grpc.ClientStreamingServer[ImportSnapshotRequest, ImportSnapshotResponse]
 
+func _AdvisoryService_RefreshSnapshot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefreshSnapshotRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdvisoryServiceServer).RefreshSnapshot(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdvisoryService_RefreshSnapshot_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdvisoryServiceServer).RefreshSnapshot(ctx, req.(*RefreshSnapshotRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdvisoryService_ServiceDesc is the grpc.ServiceDesc for AdvisoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -184,6 +238,10 @@ var AdvisoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSnapshot",
 			Handler:    _AdvisoryService_GetSnapshot_Handler,
+		},
+		{
+			MethodName: "RefreshSnapshot",
+			Handler:    _AdvisoryService_RefreshSnapshot_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -337,7 +337,7 @@ type TrustedKey struct {
 	// Nothing the key ever signed is trusted by who verifies at this time or
 	// later. Unset unless the key was revoked.
 	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
-	// Kind of key: `ECDSA_P256` or `ED25519`.
+	// Kind of key: `ECDSA_P256`, `ED25519` or, in a KMS, `RSA`.
 	Algorithm     string `protobuf:"bytes,6,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -48,10 +48,7 @@ var ErrTooManyRecords = errors.New("too many records")
 func (b *Builder) Add(name string, content []byte) error {
 	r, err := parseRecord(content)
 	if err != nil && !errors.Is(err, errWithdrawn) {
-		b.rejected++
-		if len(b.listed) < maxRejectedListed {
-			b.listed = append(b.listed, Rejected{Name: name, Message: err.Error()})
-		}
+		b.Reject(name, err)
 		return nil
 	}
 	v := versioned{record: r, withdrawn: err != nil}
@@ -65,6 +62,14 @@ func (b *Builder) Add(name string, content []byte) error {
 	b.intern.record(r)
 	b.records[r.ID] = v
 	return nil
+}
+
+// Reject counts and lists a record that could not be used.
+func (b *Builder) Reject(name string, err error) {
+	b.rejected++
+	if len(b.listed) < maxRejectedListed {
+		b.listed = append(b.listed, Rejected{Name: name, Message: err.Error()})
+	}
 }
 
 // newer decides between two versions of a record. The last step only makes the

@@ -216,8 +216,8 @@ func (e *encoder) file() ([]byte, error) {
 	for i := range e.parts {
 		size = align(size) + len(e.parts[i].b)
 	}
-	if size > maxFile {
-		return nil, fmt.Errorf("the snapshot would have %d bytes, the most is %d: import fewer advisories", size, int64(maxFile))
+	if size > MaxFile {
+		return nil, fmt.Errorf("the snapshot would have %d bytes, the most is %d: import fewer advisories", size, int64(MaxFile))
 	}
 	var table writer
 	at := headerSize + sections*sectionSize

@@ -44,8 +44,8 @@ const (
 	sections
 )
 
-// maxFile is the size of the largest snapshot file, in bytes: offsets have 32 bits.
-const maxFile = math.MaxUint32
+// MaxFile is the size of the largest snapshot file, in bytes: offsets have 32 bits.
+const MaxFile = math.MaxUint32
 
 // ErrCorrupt says that a snapshot cannot be read: it is truncated, changed, or not
 // a snapshot at all.

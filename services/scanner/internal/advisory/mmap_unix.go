@@ -20,7 +20,7 @@ func mapFile(path string) (data []byte, unmap func(), err error) {
 		return nil, nil, err
 	}
 	size := info.Size()
-	if size < headerSize || size > maxFile || size > math.MaxInt {
+	if size < headerSize || size > MaxFile || size > math.MaxInt {
 		return nil, nil, corrupt("%s has %d bytes", path, size)
 	}
 	data, err = syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)

@@ -21,6 +21,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/rematch"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots/snapshotstest"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
 )
@@ -68,7 +69,7 @@ func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	f := &fixture{store: s, publisher: &publisher{scans: map[string]bool{}}, clock: time.Unix(1_700_000_000, 0)}
 	now := func() time.Time { f.clock = f.clock.Add(time.Second); return f.clock }
 	log := slog.New(slog.DiscardHandler)
-	f.archive, f.keeper = archive.New(s, now), snapshots.New(s, files(t), log, now, 1000)
+	f.archive, f.keeper = archive.New(s, now), snapshots.New(s, files(t), &snapshotstest.Memory{}, log, now, 1000)
 	f.Rematcher = &rematch.Rematcher{
 		Store: s, Archive: f.archive, Advisories: f.keeper, Publisher: f.publisher, Log: log, Now: now,
 		Done: func(context.Context, bool, error) { f.looked++ },

@@ -8,13 +8,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
-	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
-	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
 )
 
@@ -31,13 +31,47 @@ type advisories struct {
 	Deps
 }
 
+// Feeds asks the feeds.
+type Feeds interface {
+	Refresh(ctx context.Context, force bool) (feeds.Result, error)
+}
+
 // GetSnapshot implements the RPC.
-func (a *advisories) GetSnapshot(context.Context, *scannerv1.GetSnapshotRequest) (*scannerv1.GetSnapshotResponse, error) {
+func (a *advisories) GetSnapshot(ctx context.Context, _ *scannerv1.GetSnapshotRequest) (*scannerv1.GetSnapshotResponse, error) {
 	m := a.Snapshots.Current()
 	if m == nil {
 		return nil, apierr.New(codes.NotFound, core.ReasonNoSnapshot, "no advisories have been imported yet")
 	}
-	return &scannerv1.GetSnapshotResponse{Snapshot: wire.Snapshot(m.Info())}, nil
+	states, err := a.Store.Feeds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &scannerv1.GetSnapshotResponse{Snapshot: wire.Snapshot(m.Info()), Feeds: feedStates(states)}, nil
+}
+
+func feedStates(states []store.Feed) []*scannerv1.FeedStatus {
+	var out []*scannerv1.FeedStatus
+	for _, f := range states {
+		out = append(out, &scannerv1.FeedStatus{
+			Name: f.Name, CheckTime: wire.Time(f.CheckTime), ChangeTime: wire.Time(f.ChangeTime), TryTime: wire.Time(f.TryTime), Error: f.Error,
+		})
+	}
+	return out
+}
+
+// RefreshSnapshot implements the RPC.
+func (a *advisories) RefreshSnapshot(ctx context.Context, req *scannerv1.RefreshSnapshotRequest) (*scannerv1.RefreshSnapshotResponse, error) {
+	res, err := a.Feeds.Refresh(ctx, req.GetForce())
+	if failed, ok := errors.AsType[*feeds.Error](err); ok {
+		return nil, apierr.New(codes.Unavailable, "FEED_FAILED", failed.Error()).WithCause(err)
+	}
+	if errors.Is(err, feeds.ErrNoFeeds) {
+		return nil, apierr.New(codes.FailedPrecondition, "NO_FEEDS", err.Error())
+	}
+	if err != nil {
+		return nil, importError(err)
+	}
+	return &scannerv1.RefreshSnapshotResponse{Snapshot: wire.Snapshot(res.Snapshot), Changed: res.Changed, Feeds: feedStates(res.Feeds)}, nil
 }
 
 // ImportSnapshot implements the RPC.
@@ -77,10 +111,8 @@ func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.
 	if err != nil {
 		return importError(err)
 	}
-	err = a.Publisher.PublishAdvisories(ctx, events.ID("advisories-updated", info.Digest, a.Now().UTC().String()), &eventv1.AdvisoriesUpdatedEvent{
-		SnapshotDigest: info.Digest, DataTime: wire.Time(info.DataTime), AdvisoryCount: info.AdvisoryCount,
-	})
-	if err != nil {
+	id, e := wire.Updated(info, a.Now())
+	if err := a.Publisher.PublishAdvisories(ctx, id, e); err != nil {
 		// The snapshot is in use; importing it again publishes again.
 		return busError(err)
 	}
@@ -113,5 +145,5 @@ func importError(err error) error {
 	case errors.Is(err, advisory.ErrEmpty):
 		return apierr.New(codes.InvalidArgument, "NO_ADVISORIES", "no record could be used")
 	}
-	return err
+	return busError(err)
 }

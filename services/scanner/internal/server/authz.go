@@ -16,4 +16,5 @@ var Authz = authz.Table{
 	scannerv1.ScannerService_ListAffectedImages_FullMethodName: {Operators: true, Clients: true},
 	scannerv1.AdvisoryService_GetSnapshot_FullMethodName:       {Operators: true, Clients: true},
 	scannerv1.AdvisoryService_ImportSnapshot_FullMethodName:    {Operators: true},
+	scannerv1.AdvisoryService_RefreshSnapshot_FullMethodName:   {Operators: true},
 }

@@ -44,6 +44,7 @@ type Deps struct {
 	Publisher Publisher
 	Snapshots Snapshots
 	Affected  Affected
+	Feeds     Feeds
 	Now       func() time.Time
 	// WatchInterval is how often WatchScan looks for a change.
 	WatchInterval time.Duration

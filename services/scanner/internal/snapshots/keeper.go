@@ -1,6 +1,6 @@
-// Package snapshots keeps the advisory snapshot in use: loads it from the store,
-// seeds it at the first start, replaces it by an import, and follows what other
-// replicas import.
+// Package snapshots keeps the advisory snapshot in use: opens its file, seeds it at
+// the first start, replaces it by an import or by what feeds have, and follows what
+// other replicas do.
 package snapshots
 
 import (
@@ -9,34 +9,38 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
 )
 
+// shareTimeout bounds giving a snapshot to the other replicas, and getting one.
+const shareTimeout = 5 * time.Minute
+
 // Keeper holds the snapshot in use. A scan that has begun with a snapshot ends
 // with it; the next one gets the new.
 type Keeper struct {
 	store      store.Store
+	files      *Files
+	shared     Shared
 	log        *slog.Logger
 	now        func() time.Time
 	maxRecords int
-	files      *Files
 	current    atomic.Pointer[advisory.Snapshot]
-	// importing lets one import at a time decide and swap.
-	importing sync.Mutex
+	// changing lets one import or refresh at a time decide and swap.
+	changing sync.Mutex
+	// given is the digest of the snapshot that is known to be shared.
+	given string
 }
 
 // New returns a keeper without a snapshot. Imports hold at most maxRecords.
-func New(s store.Store, files *Files, log *slog.Logger, now func() time.Time, maxRecords int) *Keeper {
-	return &Keeper{store: s, files: files, log: log, now: now, maxRecords: maxRecords}
+func New(s store.Store, files *Files, shared Shared, log *slog.Logger, now func() time.Time, maxRecords int) *Keeper {
+	return &Keeper{store: s, files: files, shared: shared, log: log, now: now, maxRecords: maxRecords}
 }
 
 // Current implements core.Advisories.
@@ -46,6 +50,9 @@ func (k *Keeper) Current() core.Matcher {
 	}
 	return nil
 }
+
+// Snapshot is the snapshot in use, or nil.
+func (k *Keeper) Snapshot() *advisory.Snapshot { return k.current.Load() }
 
 // About returns the packages that the advisories about a vulnerability affect, by
 // the snapshot in use; ok is false before the first import.
@@ -61,9 +68,22 @@ func (k *Keeper) About(id string) (keys []core.PackageKey, ok bool, err error) {
 // NewBuilder returns an empty builder for Import.
 func (k *Keeper) NewBuilder() *advisory.Builder { return advisory.NewBuilder(k.maxRecords) }
 
+// Start loads the snapshot that the store says is in use, if this replica has its
+// file, or if an earlier release stored it. It asks no other replica: Follow does.
+func (k *Keeper) Start(ctx context.Context) error {
+	err := k.refresh(ctx, false)
+	if errors.Is(err, store.ErrNotFound) {
+		k.log.InfoContext(ctx, "advisories are fetched from another replica")
+		return nil
+	}
+	return err
+}
+
 // Refresh loads the snapshot that the store says is in use, if it is another. A
 // snapshot that cannot be loaded leaves the old one in use.
-func (k *Keeper) Refresh(ctx context.Context) error {
+func (k *Keeper) Refresh(ctx context.Context) error { return k.refresh(ctx, true) }
+
+func (k *Keeper) refresh(ctx context.Context, ask bool) error {
 	digest, err := k.store.CurrentSnapshot(ctx)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -74,7 +94,7 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 	if s := k.current.Load(); s != nil && s.Info().Digest == digest {
 		return nil
 	}
-	s, err := k.load(ctx, digest)
+	s, err := k.load(ctx, digest, ask)
 	if err != nil {
 		return fmt.Errorf("load snapshot %s: %w", digest, err)
 	}
@@ -83,7 +103,7 @@ func (k *Keeper) Refresh(ctx context.Context) error {
 }
 
 // load opens the file of a snapshot, which may have to be fetched first.
-func (k *Keeper) load(ctx context.Context, digest string) (*advisory.Snapshot, error) {
+func (k *Keeper) load(ctx context.Context, digest string, ask bool) (*advisory.Snapshot, error) {
 	s, err := k.files.Open(digest)
 	if err == nil {
 		return s, nil
@@ -92,11 +112,16 @@ func (k *Keeper) load(ctx context.Context, digest string) (*advisory.Snapshot, e
 		k.log.WarnContext(ctx, "advisory snapshot file cannot be used, another is fetched", "error", err)
 	}
 	content, err := k.store.Snapshot(ctx, digest)
-	if err != nil {
+	if err == nil {
+		return k.convert(ctx, content, digest)
+	}
+	if !errors.Is(err, store.ErrNotFound) || !ask {
 		return nil, err
 	}
-	if advisory.IsLegacy(content) {
-		return k.convert(ctx, content, digest)
+	ctx, cancel := context.WithTimeout(ctx, shareTimeout)
+	defer cancel()
+	if content, err = k.shared.Get(ctx, digest); err != nil {
+		return nil, err
 	}
 	if s, err = advisory.Decode(content, digest); err != nil {
 		return nil, err
@@ -130,20 +155,49 @@ func (k *Keeper) use(ctx context.Context, s *advisory.Snapshot) {
 	}
 }
 
-// Follow refreshes at every interval until ctx ends.
+// Follow refreshes at once and at every interval until ctx ends, and sees to it that
+// the other replicas can get the snapshot in use.
 func (k *Keeper) Follow(ctx context.Context, interval time.Duration) error {
 	t := time.NewTicker(interval)
 	defer t.Stop()
 	for {
+		if err := k.Refresh(ctx); err != nil && ctx.Err() == nil {
+			k.log.ErrorContext(ctx, "refresh advisories failed", "error", err)
+		}
+		if err := k.give(ctx); err != nil && ctx.Err() == nil {
+			k.log.WarnContext(ctx, "advisories cannot be given to other replicas", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			if err := k.Refresh(ctx); err != nil && ctx.Err() == nil {
-				k.log.ErrorContext(ctx, "refresh advisories failed", "error", err)
-			}
 		}
 	}
+}
+
+// give shares the snapshot in use, unless it is there. A seed is shared so, and what
+// the other side lost.
+func (k *Keeper) give(ctx context.Context) error {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	s := k.current.Load()
+	if s == nil || k.given == s.Info().Digest {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, shareTimeout)
+	defer cancel()
+	digest := s.Info().Digest
+	has, err := k.shared.Has(ctx, digest)
+	if err != nil {
+		return err
+	}
+	if !has {
+		if err := k.shared.Put(ctx, digest, s.Encode()); err != nil {
+			return err
+		}
+	}
+	k.given = digest
+	return nil
 }
 
 // TooSmallError refuses an import that would lose much of what is in use.
@@ -159,9 +213,9 @@ func (e *TooSmallError) Error() string {
 // that the builder was not given stay, and so do the records if it was given
 // nothing but scores.
 func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (core.SnapshotInfo, error) {
-	k.importing.Lock()
-	defer k.importing.Unlock()
-	if err := k.Refresh(ctx); err != nil && !errors.Is(err, advisory.ErrCorrupt) {
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	if err := k.catchUp(ctx); err != nil {
 		return core.SnapshotInfo{}, err
 	}
 	if err := b.Inherit(k.current.Load()); err != nil {
@@ -171,44 +225,75 @@ func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (c
 	if err != nil {
 		return core.SnapshotInfo{}, err
 	}
+	return k.install(ctx, s, force)
+}
+
+// catchUp takes over what another replica put in use. What nobody has any more, or
+// what is damaged, is replaced by what comes.
+func (k *Keeper) catchUp(ctx context.Context) error {
+	err := k.Refresh(ctx)
+	if errors.Is(err, advisory.ErrCorrupt) || errors.Is(err, eventbus.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// install puts a snapshot in use, here and everywhere: first the others can get it,
+// then the store names it.
+func (k *Keeper) install(ctx context.Context, s *advisory.Snapshot, force bool) (core.SnapshotInfo, error) {
 	info := s.Info()
-	if old := k.current.Load(); old != nil && !force && info.AdvisoryCount*5 < old.Info().AdvisoryCount*4 {
+	old := k.current.Load()
+	if old != nil && !force && info.AdvisoryCount*5 < old.Info().AdvisoryCount*4 {
 		return core.SnapshotInfo{}, &TooSmallError{Have: old.Info().AdvisoryCount, Got: info.AdvisoryCount}
 	}
 	stored := k.stored(s)
-	if old := k.current.Load(); old != nil {
+	retain := []string{info.Digest}
+	if old != nil {
 		stored.Base = old.Info().Digest
+		retain = append(retain, stored.Base)
+		var err error
 		// What is damaged cannot be compared: every image is matched again.
 		if stored.Changed, err = advisory.Changed(old, s); err != nil {
 			stored.Changed, stored.ChangedAll = nil, true
 		}
 	}
-	if s, err = k.files.Keep(s); err != nil {
+	s, err := k.files.Keep(s)
+	if err != nil {
 		return core.SnapshotInfo{}, err
 	}
+	sharing, cancel := context.WithTimeout(ctx, shareTimeout)
+	defer cancel()
+	if err := k.shared.Put(sharing, info.Digest, s.Encode()); err != nil {
+		return core.SnapshotInfo{}, err
+	}
+	k.given = info.Digest
 	if err := k.store.SetSnapshot(ctx, stored); err != nil {
 		return core.SnapshotInfo{}, err
 	}
 	k.use(ctx, s)
+	if err := k.shared.Retain(sharing, retain...); err != nil {
+		k.log.WarnContext(ctx, "old advisory snapshots stay shared", "error", err)
+	}
 	return info, nil
 }
 
 func (k *Keeper) stored(s *advisory.Snapshot) store.StoredSnapshot {
 	info := s.Info()
-	return store.StoredSnapshot{Digest: info.Digest, Count: info.AdvisoryCount, Content: s.Encode(), Time: k.now()}
+	return store.StoredSnapshot{Digest: info.Digest, Count: info.AdvisoryCount, Time: k.now()}
 }
 
 // Seed imports records from files and directories if no snapshot is in use yet.
 // Paths that do not exist are errors: a fleet without advisories finds nothing.
 func (k *Keeper) Seed(ctx context.Context, paths []string) error {
-	if len(paths) == 0 || k.current.Load() != nil {
+	if len(paths) == 0 {
 		return nil
 	}
+	if _, err := k.store.CurrentSnapshot(ctx); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
 	b := k.NewBuilder()
-	for _, p := range paths {
-		if err := addPath(b, p); err != nil {
-			return fmt.Errorf("seed advisories: %w", err)
-		}
+	if err := AddFiles(b, paths...); err != nil {
+		return fmt.Errorf("seed advisories: %w", err)
 	}
 	for _, r := range b.Rejected() {
 		k.log.WarnContext(ctx, "advisory refused", "name", r.Name, "problem", r.Message)
@@ -223,52 +308,5 @@ func (k *Keeper) Seed(ctx context.Context, paths []string) error {
 	if _, err := k.store.SeedSnapshot(ctx, k.stored(s)); err != nil {
 		return err
 	}
-	return k.Refresh(ctx)
-}
-
-// addPath reads one file, or every .json and .csv file below a directory, in order.
-func addPath(b *advisory.Builder, path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return addFile(b, path)
-	}
-	var files []string
-	err = filepath.WalkDir(path, func(p string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && (strings.HasSuffix(p, ".json") || strings.HasSuffix(p, ".csv")) {
-			files = append(files, p)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	slices.Sort(files)
-	for _, f := range files {
-		if err := addFile(b, f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func addFile(b *advisory.Builder, path string) error {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	switch {
-	case strings.HasSuffix(path, ".csv"):
-		err = b.SetEPSS(content)
-	case advisory.IsKEV(content):
-		err = b.SetKEV(content)
-	default:
-		err = b.Add(path, content)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	return k.Start(ctx)
 }

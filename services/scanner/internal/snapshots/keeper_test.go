@@ -18,6 +18,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots/snapshotstest"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
 )
 
@@ -27,7 +28,7 @@ func record(id int) []byte {
 	return fmt.Appendf(nil, `{"id":"X-%d","modified":"2024-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"npm","name":"p"},"versions":["1"]}]}`, id)
 }
 
-func open(t *testing.T) *store.SQL {
+func open(t *testing.T) fixture {
 	t.Helper()
 	db, err := sqldb.Open(t.Context(), sqldbtest.SQLite(t), "scanner")
 	if err != nil {
@@ -41,7 +42,7 @@ func open(t *testing.T) *store.SQL {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return fixture{s, &snapshotstest.Memory{}}
 }
 
 func files(t *testing.T, dir string) *snapshots.Files {
@@ -53,9 +54,15 @@ func files(t *testing.T, dir string) *snapshots.Files {
 	return f
 }
 
-func keeper(t *testing.T, s store.Store) *snapshots.Keeper {
+// fixture is a store and what is shared of replicas.
+type fixture struct {
+	*store.SQL
+	*snapshotstest.Memory
+}
+
+func keeper(t *testing.T, f fixture) *snapshots.Keeper {
 	t.Helper()
-	return snapshots.New(s, files(t, t.TempDir()), slog.New(slog.DiscardHandler), time.Now, 1000)
+	return snapshots.New(f, files(t, t.TempDir()), f.Memory, slog.New(slog.DiscardHandler), time.Now, 1000)
 }
 
 func imported(t *testing.T, k *snapshots.Keeper, n int, force bool) (core.SnapshotInfo, error) {
@@ -130,7 +137,7 @@ func TestFiles(t *testing.T) {
 	s, dir := open(t), t.TempDir()
 	now := time.Now()
 	start := func() *snapshots.Keeper {
-		return snapshots.New(s, files(t, dir), slog.New(slog.DiscardHandler), func() time.Time { return now }, 1000)
+		return snapshots.New(s, files(t, dir), s.Memory, slog.New(slog.DiscardHandler), func() time.Time { return now }, 1000)
 	}
 	list := func() []string {
 		t.Helper()
@@ -197,9 +204,10 @@ func TestEarlierRelease(t *testing.T) {
 	if len(findings) != 1 || len(problems) != 0 || !findings[0].KEV || findings[0].EPSS != 0.25 {
 		t.Errorf("findings %+v, %v", findings, problems)
 	}
-	if other := keeper(t, s); other.Refresh(t.Context()) != nil || count(other) != 2 {
-		t.Errorf("%d advisories at the next start", count(other))
-	}
+	follow(t, k)
+	other := keeper(t, s)
+	follow(t, other)
+	eventually(t, func() bool { return count(other) == 2 })
 	content[len(content)/2] ^= 1
 	damaged := open(t)
 	if err := damaged.SetSnapshot(t.Context(), store.StoredSnapshot{Digest: digest, Content: content}); err != nil {
@@ -274,25 +282,70 @@ func TestShippedSeed(t *testing.T) {
 	}
 }
 
-func TestFollow(t *testing.T) {
-	s := open(t)
-	a, b := keeper(t, s), keeper(t, s)
-	ctx, cancel := context.WithCancel(t.Context())
+// follow lets a keeper follow the others until the test ends.
+func follow(t *testing.T, k *snapshots.Keeper) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- b.Follow(ctx, time.Millisecond) }()
-	if _, err := imported(t, a, 3, false); err != nil {
-		t.Fatal(err)
-	}
+	go func() { done <- k.Follow(ctx, time.Millisecond) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("follow: %v", err)
+		}
+	})
+}
+
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
 	deadline := time.After(10 * time.Second)
-	for count(b) != 3 {
+	for !is() {
 		select {
 		case <-deadline:
-			t.Fatal("the import never arrived")
+			t.Fatal("it never happened")
 		case <-time.After(time.Millisecond):
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("follow: %v", err)
+}
+
+func TestFollow(t *testing.T) {
+	s := open(t)
+	a, b := keeper(t, s), keeper(t, s)
+	follow(t, b)
+	if _, err := imported(t, a, 3, false); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return count(b) == 3 })
+}
+
+// TestShared: an import that the others cannot get is refused, a seed is given to them
+// as soon as that is possible, and what is old is removed.
+func TestShared(t *testing.T) {
+	s := open(t)
+	down := errors.New("down")
+	s.SetErr(down)
+	a := keeper(t, s)
+	if err := a.Seed(t.Context(), []string{"../../../../deploy/advisories"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := imported(t, a, 3, true); !errors.Is(err, down) || count(a) < 20 {
+		t.Errorf("import while nothing can be shared: %v, %d advisories", err, count(a))
+	}
+	b := keeper(t, s)
+	if err := b.Start(t.Context()); err != nil || count(b) != 0 {
+		t.Errorf("start without the file: %v, %d advisories", err, count(b))
+	}
+	s.SetErr(nil)
+	follow(t, a)
+	follow(t, b)
+	eventually(t, func() bool { return count(b) == count(a) })
+	seeded := a.Current().Info().Digest
+	for i := range 2 {
+		if _, err := imported(t, a, 30+i, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if has, err := s.Has(t.Context(), seeded); err != nil || has {
+		t.Errorf("the snapshot before the last is still there: %v, %v", has, err)
 	}
 }

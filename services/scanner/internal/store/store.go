@@ -110,8 +110,13 @@ type Store interface {
 
 	// CurrentSnapshot returns the digest of the snapshot in use, or ErrNotFound.
 	CurrentSnapshot(ctx context.Context) (string, error)
-	// Snapshot returns the bytes of a snapshot, or ErrNotFound.
+	// Snapshot returns the bytes of a snapshot that an earlier release stored, or
+	// ErrNotFound.
 	Snapshot(ctx context.Context, digest string) ([]byte, error)
+	// Feeds returns what is known of the feeds, by name; SetFeeds replaces it.
+	Feeds(ctx context.Context) ([]Feed, error)
+	SetFeeds(ctx context.Context, feeds []Feed) error
+
 	// SetSnapshot stores a snapshot and makes it the one in use; others are removed.
 	SetSnapshot(ctx context.Context, s StoredSnapshot) error
 	// SeedSnapshot is SetSnapshot if there is none in use yet. It tells whether it
@@ -149,8 +154,9 @@ type Inventory struct {
 
 // StoredSnapshot is a snapshot as it is stored.
 type StoredSnapshot struct {
-	Digest  string
-	Count   int64
+	Digest string
+	Count  int64
+	// Content was stored by earlier releases; now it is a file.
 	Content []byte
 	Time    time.Time
 	// Base is the digest of the snapshot that it was compared with; Changed are the

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"time"
+
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -19,4 +21,12 @@ func Scanned(scanID string, image imageref.Ref, reports []core.ReportRef, cause 
 		})
 	}
 	return events.ID(parts...), out
+}
+
+// Updated makes the event that says that another snapshot is in use, and its id. The
+// same snapshot may come to be in use again later, so the time is in the id.
+func Updated(info core.SnapshotInfo, now time.Time) (string, *eventv1.AdvisoriesUpdatedEvent) {
+	return events.ID("advisories-updated", info.Digest, now.UTC().String()), &eventv1.AdvisoriesUpdatedEvent{
+		SnapshotDigest: info.Digest, DataTime: Time(info.DataTime), AdvisoryCount: info.AdvisoryCount,
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"errors"
 	"regexp"
 	"time"
@@ -102,6 +103,8 @@ func algorithm(publicPEM string) string {
 		return "ECDSA_P256"
 	case ed25519.PublicKey:
 		return "ED25519"
+	case *rsa.PublicKey:
+		return "RSA"
 	default:
 		return ""
 	}

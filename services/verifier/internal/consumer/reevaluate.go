@@ -233,12 +233,21 @@ func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store
 		return err
 	}
 	now := r.Evaluator.Now()
-	judged, err := replay.Judge(ctx, image, platforms, rules, now)
+	v, err := replay.Verdict(ctx, image, platforms, rules, now)
 	if err != nil {
 		return err
 	}
 	if cause.Kind == core.CauseExpiry {
 		cause.Detail = core.Truncate(whatEnded(recorded, now))
+	} else if verdictpb.SaysTheSame(recorded, v) {
+		// Most images, after most changes: nothing is packed, signed or stored. What was
+		// stored meanwhile was made by these rules or newer ones.
+		r.Evaluator.Recorder.same(ctx, v)
+		return nil
+	}
+	judged, err := replay.Record(v, platforms, rules)
+	if err != nil {
+		return err
 	}
 	return r.Evaluator.Recorder.save(ctx, change{
 		Judged: judged, before: latest, cause: cause, revision: rules.Revision, keepPending: true,

@@ -213,7 +213,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 	if err != nil {
 		f := &finding{
 			predicateType: claimedType(r), rejected: fmt.Sprintf("%s: %v", short(r.Digest), err),
-			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey),
+			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey) || errors.Is(err, attest.ErrUntrustedIdentity),
 		}
 		c.log.DebugContext(ctx, "attestation rejected", "manifest_digest", r.Digest, "subject", subject, "error", err)
 		// A key may become valid or known later; the other failures stay what they are.

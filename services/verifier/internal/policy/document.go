@@ -179,7 +179,7 @@ func decode(r raw) (*document, error) {
 	dec.KnownFields(true)
 	var d document
 	if err := dec.Decode(&d); err != nil {
-		return nil, yamlError(err)
+		return nil, YAMLError(err)
 	}
 	if err := dec.Decode(&document{}); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("line %d: one document is expected between two `---` lines", r.line+1)
@@ -187,8 +187,8 @@ func decode(r raw) (*document, error) {
 	return &d, nil
 }
 
-// yamlError takes the noise out of the decoder's errors.
-func yamlError(err error) error {
+// YAMLError takes the noise out of the decoder's errors.
+func YAMLError(err error) error {
 	var te *yaml.TypeError
 	if !errors.As(err, &te) {
 		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))

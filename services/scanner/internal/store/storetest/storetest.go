@@ -30,6 +30,7 @@ var suite = map[string]func(*testing.T, store.Store){
 	"pruned layers":     prunedLayers,
 	"base images":       baseImages,
 	"inventories":       inventories,
+	"feeds":             feeds,
 	"not found":         notFound,
 }
 
@@ -228,6 +229,24 @@ func snapshots(t *testing.T, s store.Store) {
 	}
 	if _, err := s.Snapshot(ctx, "small"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a snapshot that is not in use is still there: %v", err)
+	}
+}
+
+func feeds(t *testing.T, s store.Store) {
+	t.Helper()
+	ctx := t.Context()
+	if got := must[[]store.Feed](t)(s.Feeds(ctx)); len(got) != 0 {
+		t.Errorf("feeds of an empty store: %v", got)
+	}
+	for _, want := range [][]store.Feed{
+		{{Name: "a", Digest: "1", CheckTime: start, ChangeTime: start.Add(time.Second), TryTime: start.Add(time.Minute)}, {Name: "b", Error: "gone"}},
+		{{Name: "b", Digest: "2"}},
+		nil,
+	} {
+		check(t, s.SetFeeds(ctx, want))
+		if diff := cmp.Diff(want, must[[]store.Feed](t)(s.Feeds(ctx))); diff != "" {
+			t.Errorf("feeds (-want +got):\n%s", diff)
+		}
 	}
 }
 
