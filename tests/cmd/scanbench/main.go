@@ -1,6 +1,6 @@
 // Scanbench measures the scan of a big image from a registry on loopback: CPU, wall
-// clock and peak memory of `seaworthy scan`, of other scanners where they can be had,
-// and of the bare work that no scanner can avoid, in turns. It prints a table in
+// clock and peak memory of `seaworthy scan`, of syft where it can be had, and of
+// the bare work that no scanner can avoid, in turns. It prints a table in
 // Markdown with the ratio of each to the bare work of the same run.
 package main
 
@@ -25,8 +25,6 @@ type contender struct {
 	name string
 	env  []string
 	args []string
-	// exits are the exit codes that are no failure.
-	exits []int
 }
 
 // usage is what one run cost.
@@ -39,7 +37,7 @@ func main() {
 	home, _ := os.UserHomeDir()
 	seaworthy := flag.String("seaworthy", "bin/seaworthy", "the program to measure")
 	image := flag.String("image", filepath.Join(home, ".cache/seaworthy-images/big"), "image in the OCI layout")
-	peers := flag.String("peers", filepath.Join(home, ".cache/seaworthy-peers/bin"), "folder of syft and osv-scanner; empty for none")
+	peers := flag.String("peers", filepath.Join(home, ".cache/seaworthy-peers/bin"), "folder of syft; empty for none")
 	advisories := flag.String("advisories", "", "snapshot to match with")
 	rounds := flag.Int("rounds", 5, "how often each is run")
 	bareOf := flag.String("bare", "", "do the bare work of the image at this address, and nothing else")
@@ -75,15 +73,12 @@ func run(ctx context.Context, seaworthy, image, peers, advisories string, rounds
 		{name: "bare: pull, both digests, gunzip, tar walk", args: []string{self, "-bare", "http://" + host}},
 		{name: "seaworthy scan, with matching", args: []string{seaworthy, "scan", "-q", "--advisories", advisories, "-o", "json", "--output-file", os.DevNull, host + "/big:1"}},
 	}
-	for name, c := range map[string]contender{
-		"syft": {env: []string{"SYFT_CHECK_FOR_APP_UPDATE=false", "SYFT_REGISTRY_INSECURE_USE_HTTP=true"},
-			args: []string{"-q", "registry:" + host + "/big:1", "-o", "spdx-json=" + os.DevNull}},
-	} {
-		path := filepath.Join(peers, name)
-		if _, err := os.Stat(path); peers != "" && !errors.Is(err, fs.ErrNotExist) {
-			c.name, c.args = name+", no matching", append([]string{path}, c.args...)
-			list = append(list, c)
-		}
+	syft := filepath.Join(peers, "syft")
+	if _, err := os.Stat(syft); peers != "" && !errors.Is(err, fs.ErrNotExist) {
+		list = append(list, contender{
+			name: "syft, no matching", env: []string{"SYFT_CHECK_FOR_APP_UPDATE=false", "SYFT_REGISTRY_INSECURE_USE_HTTP=true"},
+			args: []string{syft, "-q", "registry:" + host + "/big:1", "-o", "spdx-json=" + os.DevNull},
+		})
 	}
 	results := make([][]usage, len(list))
 	for range rounds {
@@ -95,7 +90,7 @@ func run(ctx context.Context, seaworthy, image, peers, advisories string, rounds
 			results[i] = append(results[i], u)
 		}
 	}
-	print(list, results)
+	show(list, results)
 	return nil
 }
 
@@ -107,8 +102,7 @@ func measure(ctx context.Context, c contender) (usage, error) {
 	start := time.Now()
 	err := cmd.Run()
 	wall := time.Since(start)
-	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || !slices.Contains(c.exits, exit.ExitCode())) {
+	if err != nil {
 		return usage{}, fmt.Errorf("%s: %w\n%s", strings.Join(c.args, " "), err, logs.String())
 	}
 	ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
@@ -119,9 +113,9 @@ func measure(ctx context.Context, c contender) (usage, error) {
 	return usage{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), wall: wall, rss: ru.Maxrss << 10}, nil
 }
 
-// print shows medians, and the medians of the ratios within each round: the load of
+// show prints medians, and the medians of the ratios within each round: the load of
 // the machine changes from round to round, and hits all of a round alike.
-func print(list []contender, results [][]usage) {
+func show(list []contender, results [][]usage) {
 	fmt.Fprintf(os.Stdout, "| | CPU s | wall s | peak MB | CPU x bare | wall x bare |\n|---|---:|---:|---:|---:|---:|\n")
 	for i, c := range list {
 		var cpu, wall, rss, cpuRatio, wallRatio []float64

@@ -46,7 +46,7 @@ func serve(dir string) (host string, stop func(), err error) {
 	mux.HandleFunc("/v2/big/blobs/{digest}", func(w http.ResponseWriter, r *http.Request) {
 		file(w, r, r.PathValue("digest"), "application/octet-stream")
 	})
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as the program
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
