@@ -83,7 +83,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	puller := pull.New(client)
-	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{SkipSecrets: !cfg.Scan.Secrets})
+	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{
+		SkipSecrets: !cfg.Scan.Secrets, VerifyDiffID: cfg.Scan.VerifyDiffID,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,8 @@ type ScanConfig struct {
 	// LayerRetention is how long what was found in a layer is kept that no scanned image
 	// has, or that another release found.
 	LayerRetention time.Duration `yaml:"layer_retention"`
+	// VerifyDiffID compares every layer, decompressed, with the image's configuration.
+	VerifyDiffID bool `yaml:"verify_diff_id"`
 	// Secrets tells whether credentials are looked for.
 	Secrets bool `yaml:"secrets"`
 }

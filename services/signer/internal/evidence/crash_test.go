@@ -41,7 +41,8 @@ func TestWriter_CrashAtEveryRequest(t *testing.T) {
 			})
 			_, err := f.writer(t, f.store).Attach(t.Context(), ref, claims("first"))
 			f.registry.Fail(nil)
-			if err == nil {
+			// Writers of one tag help each other: it may take fewer requests than before.
+			if err == nil && c.left.Load() < 0 {
 				t.Errorf("request %d of %d fails and Attach() says nothing", n+1, steps)
 			}
 			f.check(t, ref, attach(t, f.writer(t, f.store), ref))
@@ -68,12 +69,12 @@ type mortal struct {
 	store.Store
 	*countdown
 	after bool
-	calls int
+	calls atomic.Int64
 }
 
 func step[T any](m *mortal, call func() (T, error)) (T, error) {
 	var none T
-	m.calls++
+	m.calls.Add(1)
 	dead := m.dead()
 	if dead && !m.after {
 		return none, errCrash
@@ -107,12 +108,12 @@ func TestWriter_CrashAtEveryCallOfTheLog(t *testing.T) {
 	f := newFixture(t, true)
 	all := &mortal{Store: f.store, countdown: from(1 << 30)}
 	attach(t, f.writer(t, all), f.registry.PushImage("team/app"))
-	for n := range all.calls {
+	for n := range int(all.calls.Load()) {
 		for _, after := range []bool{false, true} {
 			ref := f.registry.PushImage("team/app")
 			m := &mortal{Store: f.store, countdown: from(n), after: after}
 			if _, err := f.writer(t, m).Attach(t.Context(), ref, claims("first")); err == nil {
-				t.Errorf("call %d of %d fails and Attach() says nothing", n+1, all.calls)
+				t.Errorf("call %d of %d fails and Attach() says nothing", n+1, all.calls.Load())
 			}
 			f.check(t, ref, attach(t, f.writer(t, f.store), ref))
 		}

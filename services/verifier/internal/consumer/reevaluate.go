@@ -217,7 +217,7 @@ func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store
 	}
 	// The tag that the image was called by is part of what rules see.
 	image = verdictpb.Ref(recorded.GetImage())
-	platforms, err := r.evidence(ctx, image, recorded)
+	platforms, err := r.evidence(ctx, image, latest, recorded)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
 		// What it rested on is gone for good, so nothing speaks for it any more.
 		return r.Evaluator.Recorder.save(ctx, change{
@@ -256,7 +256,7 @@ func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store
 
 // evidence is the recorded evidence while all of it is by keys that are trusted
 // now, and what the registry has otherwise.
-func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, latest *store.Record, recorded *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
 	platforms, missing, err := r.Replayer.Evidence(ctx, recorded)
 	if err != nil {
 		return nil, err
@@ -269,6 +269,9 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded
 		return nil, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
+		return nil, err
+	}
+	if err := r.Evaluator.firstSeen(ctx, latest, found, r.Evaluator.Now()); err != nil {
 		return nil, err
 	}
 	return found.Platforms, nil
