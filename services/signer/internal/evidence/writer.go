@@ -54,6 +54,7 @@ type Writer struct {
 	now      func() time.Time
 	written  metric.Int64Counter
 	legacy   bool
+	circuits *circuits
 }
 
 // New returns a writer that signs as each of the identities. A claim that says what
@@ -89,11 +90,19 @@ type claim struct {
 
 // Attach makes sure that the manifest that ref names by digest carries an
 // attestation for each claim and by each identity, or of a later claim of its
-// type, and returns them in the order of the claims. Claims that turn out to be nothing when they are
-// revised are left out.
-// Errors are those of the registry, of the store, of attest, ErrNotReadBack and
-// ErrRevised.
-func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
+// type, and returns them in the order of the claims. Claims that turn out to be
+// nothing when they are revised are left out.
+// Errors are those of the registry, of the store, of attest, of the identities,
+// ErrNotReadBack, ErrRevised and, after LeaveAlone, guard.ErrOpen.
+func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) (out []Attached, err error) {
+	err = w.circuits.do(ctx, ref.Registry, func(ctx context.Context) (err error) {
+		out, err = w.attachAll(ctx, ref, claims)
+		return err
+	})
+	return out, err
+}
+
+func (w *Writer) attachAll(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
 	ref = imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest}
 	subject, err := w.registry.Resolve(ctx, ref)
 	if errors.Is(err, registry.ErrNotFound) {
