@@ -3,13 +3,19 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +40,7 @@ import (
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/advisorybundle"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
@@ -59,6 +66,8 @@ type fixture struct {
 	signer  *eventbus.Bus
 	address string
 	scanned chan *eventv1.ImageScannedEvent
+	// key signs bundles that the scanner takes.
+	key ed25519.PrivateKey
 	// pulled has the digests of the blobs that somebody fetched.
 	pulled sync.Map
 }
@@ -85,6 +94,7 @@ func start(tb testing.TB) *fixture {
 		MaxAttempts: 1,
 	}
 	cfg.Advisories.Directory = tb.TempDir()
+	cfg.Advisories.TrustedKeys = []string{f.trustedKey(tb)}
 	cfg.Advisories.Seed = []string{"../../../deploy/advisories"}
 	db, err := sqldb.Open(tb.Context(), sqldbtest.SQLite(tb), "scanner")
 	if err != nil {
@@ -124,6 +134,25 @@ func start(tb testing.TB) *fixture {
 		})
 	}()
 	return f
+}
+
+// trustedKey makes a key for bundles and returns the file of its public half.
+func (f *fixture) trustedKey(tb testing.TB) string {
+	tb.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f.key = private
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	path := filepath.Join(tb.TempDir(), "bundle.pub")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
 }
 
 func (f *fixture) dial(t *testing.T, kind, name string) *grpc.ClientConn {
@@ -596,5 +625,91 @@ func TestImport(t *testing.T) {
 	after, err := c.GetSnapshot(t.Context(), &scannerv1.GetSnapshotRequest{})
 	if err != nil || after.GetSnapshot().GetDigest() != got.GetSnapshot().GetDigest() {
 		t.Errorf("in use: %v, %v", after, err)
+	}
+}
+
+// TestBundle: what one site exports and signs another one imports; what somebody else
+// signed is refused, and so is what is older than what is in use.
+func TestBundle(t *testing.T) {
+	f := start(t)
+	c := scannerv1.NewAdvisoryServiceClient(f.dial(t, "operator", "admin"))
+	export := func() (*scannerv1.SnapshotInfo, []byte) {
+		t.Helper()
+		stream, err := c.ExportSnapshot(t.Context(), &scannerv1.ExportSnapshotRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info *scannerv1.SnapshotInfo
+		var content []byte
+		for {
+			m, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return info, content
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.GetSnapshot() != nil {
+				info = m.GetSnapshot()
+			}
+			content = append(content, m.GetChunk()...)
+		}
+	}
+	send := func(key ed25519.PrivateKey, info *scannerv1.SnapshotInfo, content []byte, force bool) (*scannerv1.SnapshotInfo, error) {
+		t.Helper()
+		var bundle bytes.Buffer
+		s := advisorybundle.Statement{Digest: info.GetDigest(), Size: int64(len(content)), DataTime: info.GetDataTime().AsTime()}
+		if err := advisorybundle.Write(&bundle, s, content, key); err != nil {
+			t.Fatal(err)
+		}
+		stream, err := c.ImportBundle(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rest := bundle.Bytes(); len(rest) > 0; {
+			n := min(len(rest), 1000)
+			if err := stream.Send(&scannerv1.ImportBundleRequest{Force: force, Chunk: rest[:n]}); err != nil {
+				break
+			}
+			rest = rest[n:]
+		}
+		resp, err := stream.CloseAndRecv()
+		return resp.GetSnapshot(), err
+	}
+	old, content := export()
+	importRecord(t, c, `{"id":"X-1","modified":"2099-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"npm","name":"p"},"versions":["1"]}]}`)
+	if _, err := send(f.key, old, content, false); apierr.From(err).Reason() != "SNAPSHOT_OLDER" {
+		t.Errorf("an older bundle: %v", err)
+	}
+	_, stranger, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := send(stranger, old, content, true); apierr.From(err).Reason() != "BUNDLE_UNTRUSTED" || apierr.From(err).Code() != codes.PermissionDenied {
+		t.Errorf("the bundle of a stranger: %v", err)
+	}
+	if _, err := send(f.key, old, content[:len(content)-1], true); apierr.From(err).Reason() != "BUNDLE_MALFORMED" {
+		t.Errorf("a bundle that is not what it says: %v", err)
+	}
+	got, err := send(f.key, old, content, true)
+	if err != nil || got.GetDigest() != old.GetDigest() {
+		t.Errorf("forced: %v, %v", got, err)
+	}
+	if now, _ := export(); now.GetDigest() != old.GetDigest() {
+		t.Errorf("in use is %v", now)
+	}
+}
+
+func importRecord(t *testing.T, c scannerv1.AdvisoryServiceClient, record string) {
+	t.Helper()
+	stream, err := c.ImportSnapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&scannerv1.ImportSnapshotRequest{Force: true, Records: []*scannerv1.AdvisoryRecord{{Name: "x", Json: []byte(record)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CloseAndRecv(); err != nil {
+		t.Fatal(err)
 	}
 }
