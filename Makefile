@@ -115,8 +115,16 @@ peers: ## Install the scanners that accuracy and bench-scan compare with, where 
 	@GOWORK=off GOBIN=$$HOME/.cache/seaworthy-peers/bin go install github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.0
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	@go test -run '^$$' -bench . -benchmem $(addprefix ./,$(addsuffix /...,$(filter-out gen tests,$(MODULES))))
+bench: ## Run the benchmarks of every module; x-bare is the ratio to the least possible work
+	@tools/scripts/bench $(MODULES)
+
+.PHONY: bench-scan
+bench-scan: build ## Measure the scan of a 1 GB image from a registry against the bare work, and other scanners
+	@tools/scripts/accuracy-images >/dev/null
+	@mkdir -p .cache
+	@bin/seaworthy advisories build --output-file .cache/bench.snapshot "$${SEAWORTHY_TESTDATA:-deploy/advisories}"
+	@go build -o .cache/scanbench ./tests/cmd/scanbench
+	@.cache/scanbench -advisories .cache/bench.snapshot
 
 .PHONY: clean
 clean: ## Remove what was built; the data directory and the tools stay

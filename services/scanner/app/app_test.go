@@ -72,9 +72,9 @@ type fixture struct {
 	pulled sync.Map
 }
 
-func start(t *testing.T) *fixture {
-	t.Helper()
-	f := &fixture{Fleet: eventstest.Start(t)}
+func start(tb testing.TB) *fixture {
+	tb.Helper()
+	f := &fixture{Fleet: eventstest.Start(tb)}
 	blobs := ggcrregistry.New(ggcrregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, digest, ok := strings.Cut(r.URL.Path, "/blobs/sha256:"); ok && r.Method == http.MethodGet {
@@ -82,7 +82,7 @@ func start(t *testing.T) *fixture {
 		}
 		blobs.ServeHTTP(w, r)
 	}))
-	t.Cleanup(reg.Close)
+	tb.Cleanup(reg.Close)
 	f.host = strings.TrimPrefix(reg.URL, "http://")
 	f.gateway, f.signer = f.Bus(events.Gateway), f.Bus(events.Signer)
 	f.scanned = make(chan *eventv1.ImageScannedEvent, 16)
@@ -93,38 +93,38 @@ func start(t *testing.T) *fixture {
 		Registries:  []registry.Host{{Host: f.host, Insecure: true}, {Host: "127.0.0.1:1", Insecure: true}},
 		MaxAttempts: 1,
 	}
-	cfg.Advisories.Directory = t.TempDir()
-	cfg.Advisories.TrustedKeys = []string{f.trustedKey(t)}
+	cfg.Advisories.Directory = tb.TempDir()
+	cfg.Advisories.TrustedKeys = []string{f.trustedKey(tb)}
 	cfg.Advisories.Seed = []string{"../../../deploy/advisories"}
-	db, err := sqldb.Open(t.Context(), sqldbtest.SQLite(t), "scanner")
+	db, err := sqldb.Open(tb.Context(), sqldbtest.SQLite(tb), "scanner")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	tb.Cleanup(func() { db.Close() })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	f.address = listener.Addr().String()
-	telemetry, err := obs.Start(t.Context(), events.Scanner, obs.DefaultConfig(), t.Output())
+	telemetry, err := obs.Start(tb.Context(), events.Scanner, obs.DefaultConfig(), tb.Output())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	a, err := app.New(t.Context(), cfg, service.Deps{
+	a, err := app.New(tb.Context(), cfg, service.Deps{
 		Config: cfg.Config, Name: events.Scanner, Telemetry: telemetry,
 		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Scanner)), Bus: f.BusWith(events.Scanner, telemetry),
 		DB: db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("scanner: %v", err)
+			tb.Errorf("scanner: %v", err)
 		}
 	})
 	go func() {
@@ -137,20 +137,20 @@ func start(t *testing.T) *fixture {
 }
 
 // trustedKey makes a key for bundles and returns the file of its public half.
-func (f *fixture) trustedKey(t *testing.T) string {
-	t.Helper()
+func (f *fixture) trustedKey(tb testing.TB) string {
+	tb.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	f.key = private
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "bundle.pub")
+	path := filepath.Join(tb.TempDir(), "bundle.pub")
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
@@ -168,11 +168,11 @@ func (f *fixture) dial(t *testing.T, kind, name string) *grpc.ClientConn {
 	return conn
 }
 
-func (f *fixture) push(t *testing.T, tag string, img remote.Taggable) *typev1.ImageRef {
-	t.Helper()
+func (f *fixture) push(tb testing.TB, tag string, img remote.Taggable) *typev1.ImageRef {
+	tb.Helper()
 	ref, err := name.NewTag(f.host+"/team/app:"+tag, name.Insecure)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	switch i := img.(type) {
 	case v1.Image:
@@ -181,28 +181,28 @@ func (f *fixture) push(t *testing.T, tag string, img remote.Taggable) *typev1.Im
 		err = remote.WriteIndex(ref, i)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &typev1.ImageRef{Registry: f.host, Repository: "team/app", Tag: tag}
 }
 
-func (f *fixture) publish(t *testing.T, id string, image *typev1.ImageRef) {
-	t.Helper()
-	err := events.Publish(t.Context(), f.gateway, events.ID(id), &eventv1.ImagePushedEvent{
+func (f *fixture) publish(tb testing.TB, id string, image *typev1.ImageRef) {
+	tb.Helper()
+	err := events.Publish(tb.Context(), f.gateway, events.ID(id), &eventv1.ImagePushedEvent{
 		Image: image, Cause: eventv1.ImagePushedEvent_CAUSE_WEBHOOK, WebhookSource: "test",
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func (f *fixture) wait(t *testing.T) *eventv1.ImageScannedEvent {
-	t.Helper()
+func (f *fixture) wait(tb testing.TB) *eventv1.ImageScannedEvent {
+	tb.Helper()
 	select {
 	case e := <-f.scanned:
 		return e
 	case <-time.After(30 * time.Second):
-		t.Fatal("no ImageScanned event")
+		tb.Fatal("no ImageScanned event")
 		return nil
 	}
 }

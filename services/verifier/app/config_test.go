@@ -88,6 +88,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"vex.authors=[{name: a, keys: [" + faulty + "]}]", "VEX author a: trusted key"},
 		{"vex.dir=/nowhere", "read VEX documents"},
 		{"limits.verdict_cache=-1", "limits"},
+		{"limits.evidence_cache=-1", "limits"},
 	} {
 		cfg, err := load(t, example, tc.set)
 		if err == nil {

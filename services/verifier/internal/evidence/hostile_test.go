@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -230,3 +231,36 @@ type keyless struct{ attest.TrustRoots }
 func (k *keyless) Roots() (attest.TrustRoots, uint64, error) { return k.TrustRoots, 1, nil }
 
 func (k *keyless) Refresh(context.Context) bool { return false }
+
+// TestLargeEvidenceTakesTurns reads an image whose attestations take more than usual:
+// it waits until no other one is at it.
+func TestLargeEvidenceTakesTurns(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
+	c := collector(reg, trusting(key), Limits{})
+	c.usual = 500
+	c.large <- struct{}{}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Collect(ctx, image); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("did not wait: %v", err)
+	}
+	<-c.large
+	for range 2 {
+		found, err := c.Collect(t.Context(), image)
+		if err != nil || found.Platforms[0].Report == nil {
+			t.Errorf("%+v, %v", found, err)
+		}
+	}
+	if len(c.large) != 0 {
+		t.Error("the turn was not given back")
+	}
+	c.usual = usualTotal
+	c.large <- struct{}{}
+	if found, err := c.Collect(t.Context(), image); err != nil || found.Platforms[0].Report == nil {
+		t.Errorf("a usual image waits: %+v, %v", found, err)
+	}
+}
