@@ -97,7 +97,7 @@ test-interop-all: build demo-images $(BIN)/cosign $(BIN)/oras $(BIN)/regctl ## T
 
 .PHONY: test-interop-keyless
 test-interop-keyless: $(BIN)/cosign $(BIN)/sigstore/fulcio ## Sign keyless with the real Fulcio, Rekor v2 and timestamp authority (builds them: minutes the first time)
-	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -run 'Interop_(Keyless|FrozenRekor)|RealSigstore' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless
+	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -p 1 -run 'Interop_(Keyless|FrozenRekor)|RealSigstore' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
@@ -115,8 +115,16 @@ peers: ## Install the scanners that accuracy and bench-scan compare with, where 
 	@GOWORK=off GOBIN=$$HOME/.cache/seaworthy-peers/bin go install github.com/google/osv-scanner/v2/cmd/osv-scanner@v2.5.0
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	@go test -run '^$$' -bench . -benchmem $(addprefix ./,$(addsuffix /...,$(filter-out gen tests,$(MODULES))))
+bench: ## Run the benchmarks of every module; x-bare is the ratio to the least possible work
+	@tools/scripts/bench $(MODULES)
+
+.PHONY: bench-scan
+bench-scan: build ## Measure the scan of a 1 GB image from a registry against the bare work, and other scanners
+	@tools/scripts/accuracy-images >/dev/null
+	@mkdir -p .cache
+	@bin/seaworthy advisories build --output-file .cache/bench.snapshot "$${SEAWORTHY_TESTDATA:-deploy/advisories}"
+	@go build -o .cache/scanbench ./tests/cmd/scanbench
+	@.cache/scanbench -advisories .cache/bench.snapshot
 
 .PHONY: clean
 clean: ## Remove what was built; the data directory and the tools stay

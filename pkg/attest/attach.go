@@ -24,6 +24,12 @@ func Attach(ctx context.Context, c *registry.Client, ref imageref.Ref, subject r
 	if !st.isAbout(subject.Digest) {
 		return registry.Descriptor{}, fmt.Errorf("%w: wanted %.100s", ErrWrongSubject, subject.Digest)
 	}
+	return Put(ctx, c, ref, subject, bundle, predicateType, created)
+}
+
+// Put is Attach for a bundle that the caller made itself, or kept: it is not
+// looked into.
+func Put(ctx context.Context, c *registry.Client, ref imageref.Ref, subject registry.Descriptor, bundle []byte, predicateType string, created time.Time) (registry.Descriptor, error) {
 	d, err := c.PutReferrer(ctx, ref, subject, registry.Artifact{
 		ArtifactType: BundleMediaType,
 		Content:      bundle,

@@ -9,13 +9,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"strings"
 
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore/pkg/signature"
-	sigdsse "github.com/sigstore/sigstore/pkg/signature/dsse"
+	"github.com/sigstore/sigstore/pkg/signature/options"
 )
 
 // Sign makes a bundle of st, signed by s. pub is the public half of s's key; the
@@ -46,13 +47,11 @@ func Draft(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Sta
 	if err != nil {
 		return nil, err
 	}
-	pae := dsse.PAE(PayloadType, payload)
-	adapter := sigdsse.SignerAdapter{SignatureSigner: s, Pub: pub}
-	sig, err := adapter.Sign(ctx, pae)
+	sig, err := s.SignMessage(pae(payload), options.WithContext(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
 	}
-	if err := checkPair(s, pub, sig, pae); err != nil {
+	if err := checkPair(s, pub, sig, payload); err != nil {
 		return nil, err
 	}
 	return &protobundle.Bundle{
@@ -67,9 +66,16 @@ func Draft(ctx context.Context, s signature.Signer, pub crypto.PublicKey, st Sta
 	}, nil
 }
 
+// pae is what a DSSE signature is of: type and payload with their lengths (DSSE
+// protocol.md). It is read and not copied: payloads are large.
+func pae(payload []byte) io.Reader {
+	head := fmt.Sprintf("DSSEv1 %d %s %d ", len(PayloadType), PayloadType, len(payload))
+	return io.MultiReader(strings.NewReader(head), bytes.NewReader(payload))
+}
+
 // checkPair checks that the signature can be verified with pub. Of a signer in this
 // process its key tells; what another program signed is verified.
-func checkPair(s signature.Signer, pub crypto.PublicKey, sig, pae []byte) error {
+func checkPair(s signature.Signer, pub crypto.PublicKey, sig, payload []byte) error {
 	switch s.(type) {
 	case *signature.ECDSASigner, *signature.ED25519Signer, *signature.RSAPKCS1v15Signer:
 		own, err := s.PublicKey()
@@ -85,7 +91,7 @@ func checkPair(s signature.Signer, pub crypto.PublicKey, sig, pae []byte) error 
 	if err != nil {
 		return fmt.Errorf("load public key: %w", err)
 	}
-	if err := verifier.VerifySignature(bytes.NewReader(sig), bytes.NewReader(pae)); err != nil {
+	if err := verifier.VerifySignature(bytes.NewReader(sig), pae(payload)); err != nil {
 		return fmt.Errorf("%w: the signer does not fit its public key: %w", ErrBadSignature, err)
 	}
 	return nil

@@ -130,3 +130,25 @@ func TestPutTaggedLayer_Refuses(t *testing.T) {
 		t.Errorf("no rights: %v", err)
 	}
 }
+
+func FuzzLegacyReplace(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"layers":[{"mediaType":"a","digest":"sha256:00","size":1,"annotations":{"kind":"a"}}]}`))
+	f.Add([]byte(`{"layers":[null,{},[]],"annotations":[]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var m legacyManifest
+		if json.Unmarshal(raw, &m) != nil {
+			return
+		}
+		before := len(m.Layers)
+		changed, err := m.replace(layer("a", 1), ofKind("a"))
+		if err != nil {
+			return
+		}
+		if len(m.Layers) > before+1 || changed && len(m.Layers) == 0 {
+			t.Errorf("%d layers became %d", before, len(m.Layers))
+		}
+		if again, err := m.replace(layer("a", 1), ofKind("a")); err != nil || again {
+			t.Errorf("the same layer changes it again: %v, %v", again, err)
+		}
+	})
+}

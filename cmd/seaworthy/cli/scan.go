@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -101,10 +102,18 @@ Exit codes: 0 success, 1 a condition of --fail-on is met, 2 the scan could not b
 	return c
 }
 
+// scanMemory is from where on memory is collected more often, in bytes. Most of what a
+// scan holds is one file at a time, so that costs little; it is no limit on what an
+// image may need.
+const scanMemory = 72 << 20
+
 func (f *scanFlags) run(ctx context.Context, target string, out, logs io.Writer) error {
 	format, gate, platform, err := f.parse()
 	if err != nil {
 		return &usageError{err}
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(scanMemory)
 	}
 	progress := &scanner.ScanProgress{}
 	stop := showProgress(logs, progress, f.quiet)

@@ -83,7 +83,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	puller := pull.New(client)
-	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{SkipSecrets: !cfg.Scan.Secrets})
+	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{
+		SkipSecrets: !cfg.Scan.Secrets, VerifyDiffID: cfg.Scan.VerifyDiffID,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +119,10 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		Lock:    func(ctx context.Context) (func(), error) { return d.Bus.Lock(ctx, events.LocksScanner, "feeds") },
 		Updated: publisher.updated(d.Now), Done: m.refreshed, Log: d.Telemetry.Logger, Now: d.Now,
 	}
+	trusted, err := cfg.Advisories.trustedKeys()
+	if err != nil {
+		return nil, err
+	}
 	s.server, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz, Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})
@@ -126,7 +132,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	server.Register(s.server, server.Deps{
 		Affected: &affected.Finder{Store: db, Reports: reports, Advisories: keeper},
 		Store:    db, Reports: reports, Resolver: engine, Publisher: publisher, Snapshots: keeper,
-		Feeds: s.feeds, Now: d.Now, WatchInterval: watchInterval,
+		Feeds: s.feeds, TrustedKeys: trusted, Now: d.Now, WatchInterval: watchInterval,
 	})
 	return s, nil
 }

@@ -3,13 +3,19 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +40,7 @@ import (
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/advisorybundle"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
@@ -59,13 +66,15 @@ type fixture struct {
 	signer  *eventbus.Bus
 	address string
 	scanned chan *eventv1.ImageScannedEvent
+	// key signs bundles that the scanner takes.
+	key ed25519.PrivateKey
 	// pulled has the digests of the blobs that somebody fetched.
 	pulled sync.Map
 }
 
-func start(t *testing.T) *fixture {
-	t.Helper()
-	f := &fixture{Fleet: eventstest.Start(t)}
+func start(tb testing.TB) *fixture {
+	tb.Helper()
+	f := &fixture{Fleet: eventstest.Start(tb)}
 	blobs := ggcrregistry.New(ggcrregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, digest, ok := strings.Cut(r.URL.Path, "/blobs/sha256:"); ok && r.Method == http.MethodGet {
@@ -73,7 +82,7 @@ func start(t *testing.T) *fixture {
 		}
 		blobs.ServeHTTP(w, r)
 	}))
-	t.Cleanup(reg.Close)
+	tb.Cleanup(reg.Close)
 	f.host = strings.TrimPrefix(reg.URL, "http://")
 	f.gateway, f.signer = f.Bus(events.Gateway), f.Bus(events.Signer)
 	f.scanned = make(chan *eventv1.ImageScannedEvent, 16)
@@ -84,37 +93,38 @@ func start(t *testing.T) *fixture {
 		Registries:  []registry.Host{{Host: f.host, Insecure: true}, {Host: "127.0.0.1:1", Insecure: true}},
 		MaxAttempts: 1,
 	}
-	cfg.Advisories.Directory = t.TempDir()
+	cfg.Advisories.Directory = tb.TempDir()
+	cfg.Advisories.TrustedKeys = []string{f.trustedKey(tb)}
 	cfg.Advisories.Seed = []string{"../../../deploy/advisories"}
-	db, err := sqldb.Open(t.Context(), sqldbtest.SQLite(t), "scanner")
+	db, err := sqldb.Open(tb.Context(), sqldbtest.SQLite(tb), "scanner")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
+	tb.Cleanup(func() { db.Close() })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	f.address = listener.Addr().String()
-	telemetry, err := obs.Start(t.Context(), events.Scanner, obs.DefaultConfig(), t.Output())
+	telemetry, err := obs.Start(tb.Context(), events.Scanner, obs.DefaultConfig(), tb.Output())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	a, err := app.New(t.Context(), cfg, service.Deps{
+	a, err := app.New(tb.Context(), cfg, service.Deps{
 		Config: cfg.Config, Name: events.Scanner, Telemetry: telemetry,
 		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Scanner)), Bus: f.BusWith(events.Scanner, telemetry),
 		DB: db, Readiness: lifecycle.NewReadiness(), Listener: listener, Now: time.Now,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("scanner: %v", err)
+			tb.Errorf("scanner: %v", err)
 		}
 	})
 	go func() {
@@ -124,6 +134,25 @@ func start(t *testing.T) *fixture {
 		})
 	}()
 	return f
+}
+
+// trustedKey makes a key for bundles and returns the file of its public half.
+func (f *fixture) trustedKey(tb testing.TB) string {
+	tb.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f.key = private
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	path := filepath.Join(tb.TempDir(), "bundle.pub")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
 }
 
 func (f *fixture) dial(t *testing.T, kind, name string) *grpc.ClientConn {
@@ -139,11 +168,11 @@ func (f *fixture) dial(t *testing.T, kind, name string) *grpc.ClientConn {
 	return conn
 }
 
-func (f *fixture) push(t *testing.T, tag string, img remote.Taggable) *typev1.ImageRef {
-	t.Helper()
+func (f *fixture) push(tb testing.TB, tag string, img remote.Taggable) *typev1.ImageRef {
+	tb.Helper()
 	ref, err := name.NewTag(f.host+"/team/app:"+tag, name.Insecure)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	switch i := img.(type) {
 	case v1.Image:
@@ -152,28 +181,28 @@ func (f *fixture) push(t *testing.T, tag string, img remote.Taggable) *typev1.Im
 		err = remote.WriteIndex(ref, i)
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &typev1.ImageRef{Registry: f.host, Repository: "team/app", Tag: tag}
 }
 
-func (f *fixture) publish(t *testing.T, id string, image *typev1.ImageRef) {
-	t.Helper()
-	err := events.Publish(t.Context(), f.gateway, events.ID(id), &eventv1.ImagePushedEvent{
+func (f *fixture) publish(tb testing.TB, id string, image *typev1.ImageRef) {
+	tb.Helper()
+	err := events.Publish(tb.Context(), f.gateway, events.ID(id), &eventv1.ImagePushedEvent{
 		Image: image, Cause: eventv1.ImagePushedEvent_CAUSE_WEBHOOK, WebhookSource: "test",
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func (f *fixture) wait(t *testing.T) *eventv1.ImageScannedEvent {
-	t.Helper()
+func (f *fixture) wait(tb testing.TB) *eventv1.ImageScannedEvent {
+	tb.Helper()
 	select {
 	case e := <-f.scanned:
 		return e
 	case <-time.After(30 * time.Second):
-		t.Fatal("no ImageScanned event")
+		tb.Fatal("no ImageScanned event")
 		return nil
 	}
 }
@@ -596,5 +625,91 @@ func TestImport(t *testing.T) {
 	after, err := c.GetSnapshot(t.Context(), &scannerv1.GetSnapshotRequest{})
 	if err != nil || after.GetSnapshot().GetDigest() != got.GetSnapshot().GetDigest() {
 		t.Errorf("in use: %v, %v", after, err)
+	}
+}
+
+// TestBundle: what one site exports and signs another one imports; what somebody else
+// signed is refused, and so is what is older than what is in use.
+func TestBundle(t *testing.T) {
+	f := start(t)
+	c := scannerv1.NewAdvisoryServiceClient(f.dial(t, "operator", "admin"))
+	export := func() (*scannerv1.SnapshotInfo, []byte) {
+		t.Helper()
+		stream, err := c.ExportSnapshot(t.Context(), &scannerv1.ExportSnapshotRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info *scannerv1.SnapshotInfo
+		var content []byte
+		for {
+			m, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return info, content
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.GetSnapshot() != nil {
+				info = m.GetSnapshot()
+			}
+			content = append(content, m.GetChunk()...)
+		}
+	}
+	send := func(key ed25519.PrivateKey, info *scannerv1.SnapshotInfo, content []byte, force bool) (*scannerv1.SnapshotInfo, error) {
+		t.Helper()
+		var bundle bytes.Buffer
+		s := advisorybundle.Statement{Digest: info.GetDigest(), Size: int64(len(content)), DataTime: info.GetDataTime().AsTime()}
+		if err := advisorybundle.Write(&bundle, s, content, key); err != nil {
+			t.Fatal(err)
+		}
+		stream, err := c.ImportBundle(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rest := bundle.Bytes(); len(rest) > 0; {
+			n := min(len(rest), 1000)
+			if err := stream.Send(&scannerv1.ImportBundleRequest{Force: force, Chunk: rest[:n]}); err != nil {
+				break
+			}
+			rest = rest[n:]
+		}
+		resp, err := stream.CloseAndRecv()
+		return resp.GetSnapshot(), err
+	}
+	old, content := export()
+	importRecord(t, c, `{"id":"X-1","modified":"2099-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"npm","name":"p"},"versions":["1"]}]}`)
+	if _, err := send(f.key, old, content, false); apierr.From(err).Reason() != "SNAPSHOT_OLDER" {
+		t.Errorf("an older bundle: %v", err)
+	}
+	_, stranger, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := send(stranger, old, content, true); apierr.From(err).Reason() != "BUNDLE_UNTRUSTED" || apierr.From(err).Code() != codes.PermissionDenied {
+		t.Errorf("the bundle of a stranger: %v", err)
+	}
+	if _, err := send(f.key, old, content[:len(content)-1], true); apierr.From(err).Reason() != "BUNDLE_MALFORMED" {
+		t.Errorf("a bundle that is not what it says: %v", err)
+	}
+	got, err := send(f.key, old, content, true)
+	if err != nil || got.GetDigest() != old.GetDigest() {
+		t.Errorf("forced: %v, %v", got, err)
+	}
+	if now, _ := export(); now.GetDigest() != old.GetDigest() {
+		t.Errorf("in use is %v", now)
+	}
+}
+
+func importRecord(t *testing.T, c scannerv1.AdvisoryServiceClient, record string) {
+	t.Helper()
+	stream, err := c.ImportSnapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&scannerv1.ImportSnapshotRequest{Force: true, Records: []*scannerv1.AdvisoryRecord{{Name: "x", Json: []byte(record)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CloseAndRecv(); err != nil {
+		t.Fatal(err)
 	}
 }

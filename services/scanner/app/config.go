@@ -1,6 +1,7 @@
 package app
 
 import (
+	"crypto"
 	"fmt"
 	"net/url"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/advisorybundle"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
@@ -42,6 +44,8 @@ type ScanConfig struct {
 	// LayerRetention is how long what was found in a layer is kept that no scanned image
 	// has, or that another release found.
 	LayerRetention time.Duration `yaml:"layer_retention"`
+	// VerifyDiffID compares every layer, decompressed, with the image's configuration.
+	VerifyDiffID bool `yaml:"verify_diff_id"`
 	// Secrets tells whether credentials are looked for.
 	Secrets bool `yaml:"secrets"`
 }
@@ -57,6 +61,9 @@ type AdvisoriesConfig struct {
 	FeedInterval time.Duration `yaml:"feed_interval"`
 	// FeedTimeout bounds one download.
 	FeedTimeout time.Duration `yaml:"feed_timeout"`
+	// TrustedKeys are files with public keys, PEM: only bundles of advisories that one of
+	// them signed can be imported.
+	TrustedKeys []string `yaml:"trusted_keys"`
 	// RefreshInterval is how often a replica looks for what another one imported.
 	RefreshInterval time.Duration `yaml:"refresh_interval"`
 	// Directory holds the file of the snapshot in use. Empty: beside the database if
@@ -154,4 +161,21 @@ func (a *AdvisoriesConfig) validateFeeds(p *config.Problems) {
 	if a.FeedTimeout < time.Second {
 		p.Errorf("feed_timeout", "must be at least 1s")
 	}
+}
+
+// trustedKeys reads the keys that sign bundles.
+func (a *AdvisoriesConfig) trustedKeys() ([]crypto.PublicKey, error) {
+	var out []crypto.PublicKey
+	for _, path := range a.TrustedKeys {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("advisories.trusted_keys: %w", err)
+		}
+		key, err := advisorybundle.ParsePublicKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("advisories.trusted_keys: %s: %w", path, err)
+		}
+		out = append(out, key)
+	}
+	return out, nil
 }

@@ -31,6 +31,7 @@ func TestConfig(t *testing.T) {
 		"scan.layer_retention":        func(c *app.Config) { c.Scan.LayerRetention = time.Minute },
 		"advisories.refresh_interval": func(c *app.Config) { c.Advisories.RefreshInterval = 0 },
 		"advisories.max_records":      func(c *app.Config) { c.Advisories.MaxRecords = 0 },
+		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxInMemory - 1 },
 		"advisories.feed_interval":    func(c *app.Config) { c.Advisories.FeedInterval = time.Second },
 		"advisories.feed_timeout":     func(c *app.Config) { c.Advisories.FeedTimeout = 0 },
 		"advisories.feeds[0].name":    func(c *app.Config) { c.Advisories.Feeds = []feeds.Feed{{URL: "x"}} },
@@ -39,7 +40,6 @@ func TestConfig(t *testing.T) {
 		"advisories.feeds[1].url": func(c *app.Config) {
 			c.Advisories.Feeds = []feeds.Feed{{Name: "x", URL: "a"}, {Name: "y", URL: "ftp://b"}}
 		},
-		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxFile - 1 },
 		"limits.max_depth":            func(c *app.Config) { c.Limits.MaxDepth = 0 },
 		"registry.registries[0].host": func(c *app.Config) { c.Registry.Registries[0].Host = "not a host" },
 	} {

@@ -73,6 +73,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
+	writer.LeaveAlone(cfg.Registry.MaxFailures, cfg.Registry.Cooldown)
 	if cfg.Registry.LegacyAttTag {
 		writer.AlsoForOldReaders()
 	}

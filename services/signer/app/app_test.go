@@ -300,6 +300,14 @@ func TestSigner_DeadLetters(t *testing.T) {
 		{"registry denies", "REGISTRY_DENIED", "credentials", func(f *fleet, _ *eventv1.ImageScannedEvent) {
 			f.registry.Fail(registrytest.DenyWrites(http.StatusForbidden))
 		}},
+		{"registry knows nobody", "REGISTRY_DENIED", "credentials", func(f *fleet, _ *eventv1.ImageScannedEvent) {
+			f.registry.Fail(registrytest.DenyWrites(http.StatusUnauthorized))
+		}},
+		{"report too large", "EVIDENCE_TOO_LARGE", "max_report", func(f *fleet, e *eventv1.ImageScannedEvent) {
+			f.fakes.set(func(k *fakes) {
+				k.scans[e.GetScanId()].Reports[0].Problems = []string{strings.Repeat("x", 2<<20)}
+			})
+		}},
 		{"registry is read only", "REGISTRY_REJECTED", "405", func(f *fleet, _ *eventv1.ImageScannedEvent) {
 			f.registry.Fail(registrytest.DenyWrites(http.StatusMethodNotAllowed))
 		}},
@@ -308,7 +316,7 @@ func TestSigner_DeadLetters(t *testing.T) {
 		}},
 	}
 	f := newFleet(t)
-	f.cfg.MaxSBOM = 1 << 20
+	f.cfg.MaxSBOM, f.cfg.MaxReport = 1<<20, 1<<20
 	f.start()
 	roots := f.roots()
 	for i, tt := range tests {
@@ -320,6 +328,47 @@ func TestSigner_DeadLetters(t *testing.T) {
 			letter := f.deadLetter(i)
 			f.registry.Fail(nil)
 			if letter.GetReason() != tt.reason || !strings.Contains(letter.GetMessage(), tt.says) || letter.GetAttempts() != 1 {
+				t.Errorf("dead letter = %s after %d attempts: %s", letter.GetReason(), letter.GetAttempts(), letter.GetMessage())
+			}
+			if n := len(f.registry.Attestations(image, roots)); n != 0 {
+				t.Errorf("%d attestations were attached", n)
+			}
+		})
+	}
+}
+
+// TestSigner_RegistriesThatDoNotRecover: what may pass is tried as often as there
+// are attempts, and then tells what the registry said.
+func TestSigner_RegistriesThatDoNotRecover(t *testing.T) {
+	tests := []struct {
+		name, says string
+		fault      registrytest.Fault
+	}{
+		{"too many requests", "429", registrytest.DenyWrites(http.StatusTooManyRequests)},
+		{"internal error", "500", registrytest.DenyWrites(http.StatusInternalServerError)},
+		{"unavailable", "503", registrytest.Down},
+		{"slow", "timeout", func(req *http.Request) int {
+			if req.Method == http.MethodPut {
+				select {
+				case <-req.Context().Done():
+				case <-time.After(5 * time.Second):
+				}
+			}
+			return 0
+		}},
+	}
+	f := newFleet(t)
+	f.cfg.Registry.Timeout = 300 * time.Millisecond
+	f.start()
+	roots := f.roots()
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			image := f.registry.PushImage("team/app")
+			f.registry.Fail(tt.fault)
+			f.publish(events.Scanner, tt.name, f.scanned(tt.name, image, image))
+			letter := f.deadLetter(i)
+			f.registry.Fail(nil)
+			if letter.GetAttempts() != 3 || !strings.Contains(letter.GetMessage(), tt.says) {
 				t.Errorf("dead letter = %s after %d attempts: %s", letter.GetReason(), letter.GetAttempts(), letter.GetMessage())
 			}
 			if n := len(f.registry.Attestations(image, roots)); n != 0 {

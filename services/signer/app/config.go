@@ -58,6 +58,10 @@ type RegistryConfig struct {
 	// LegacyAttTag also writes what is signed with a key below the tag that clients
 	// from before Sigstore bundles read.
 	LegacyAttTag bool `yaml:"legacy_att_tag"`
+	// MaxFailures is how many claims in a row a registry does not answer before it is
+	// left alone for Cooldown.
+	MaxFailures int           `yaml:"max_failures"`
+	Cooldown    time.Duration `yaml:"cooldown"`
 }
 
 // KeystoreConfig names the signing key.
@@ -113,6 +117,7 @@ func Default() Config {
 		Lifetime: LifetimeConfig{
 			MaxAge: 24 * time.Hour, DeleteSuperseded: true, Grace: 7 * 24 * time.Hour, SweepInterval: 10 * time.Minute,
 		},
+		Registry:    RegistryConfig{MaxFailures: 10, Cooldown: 5 * time.Second},
 		Sigstore:    defaultSigstore(),
 		KMS:         defaultLimits(),
 		VerifierID:  defaultVerifierID,
@@ -132,6 +137,12 @@ func (c *Config) Validate(p *config.Problems) {
 		}
 	}
 	c.Registry.Validate(p.In("registry"))
+	if c.Registry.MaxFailures < 1 {
+		p.Errorf("registry.max_failures", "must be at least 1")
+	}
+	if c.Registry.Cooldown < 0 || c.Registry.Cooldown > maxCooldown {
+		p.Errorf("registry.cooldown", "must be between 0 and %v", maxCooldown)
+	}
 	c.validateIdentities(p)
 	if c.usesKeystore() {
 		c.Keystore.validate(p.In("keystore"))

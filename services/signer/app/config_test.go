@@ -101,6 +101,8 @@ func TestConfig_Validate(t *testing.T) {
 			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey, Key: "awskms://x"}}
 		}, "identities[0].key", ""},
 		{"no time for the KMS", func(c *app.Config) { c.KMS.Timeout = 0 }, "kms.timeout", ""},
+		{"no failure of a registry", func(c *app.Config) { c.Registry.MaxFailures = 0 }, "registry.max_failures", ""},
+		{"registry left alone for long", func(c *app.Config) { c.Registry.Cooldown = 24 * time.Hour }, "registry.cooldown", ""},
 		{"two key stores", func(c *app.Config) {
 			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKey}, {Name: "b", Type: app.TypeKey}}
 		}, "identities[1].type", ""},

@@ -25,6 +25,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policywatch"
@@ -94,9 +95,12 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}
+	replayer := &replay.Replayer{
+		Documents: kept, Loader: loader, Decoded: lru.New[string, core.PlatformEvidence](int64(cfg.Limits.EvidenceCache), nil),
+	}
 	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(server.Deps{
 		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
-		Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Now: d.Now,
+		Replayer: replayer, Now: d.Now,
 	}))
 	authors, err := cfg.vexAuthors()
 	if err != nil {
@@ -104,7 +108,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	rules := &consumer.RuleBook{Store: kept, Loader: loader, Authors: authors, Log: d.Telemetry.Logger, Now: d.Now}
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
-		Store: kept, Loader: loader, Replayer: &replay.Replayer{Documents: kept, Loader: loader}, Rules: rules.Current,
+		Store: kept, Loader: loader, Replayer: replayer, Rules: rules.Current,
 		Propagator: d.Telemetry.Propagator, Changed: hub.Notify, Now: d.Now,
 	}))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
@@ -120,7 +124,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	a.components = append(a.components, lifecycle.Component{Name: "warm", Run: cache.Run})
-	a.wire(cfg, recorder, roots, rules, &replay.Replayer{Documents: kept, Loader: loader})
+	a.wire(cfg, recorder, roots, rules, replayer)
 	a.components = append(a.components, lifecycle.Component{Name: "policies", Run: watch.Run})
 	return a, nil
 }
@@ -231,7 +235,7 @@ func (a *App) trust(ctx context.Context, cfg TrustConfig, cache trust.Cache) (*t
 	if err != nil {
 		return nil, err
 	}
-	root, err := sigstoreRoot(cfg.SigstoreRoot)
+	root, _, err := sigstoreRoot(cfg.SigstoreRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -85,6 +85,9 @@ type LimitsConfig struct {
 	VerificationCache config.Bytes `yaml:"verification_cache"`
 	// VerdictCache is the memory for verdicts that are kept ready for whoever asks.
 	VerdictCache config.Bytes `yaml:"verdict_cache"`
+	// EvidenceCache is the memory for recorded evidence that was decoded, roughly: the
+	// next change of the rules, and what is tried before it, judge by it.
+	EvidenceCache config.Bytes `yaml:"evidence_cache"`
 }
 
 // Default returns the configuration before any file is read.
@@ -95,7 +98,7 @@ func Default() Config {
 		Trust:    TrustConfig{Refresh: 5 * time.Minute},
 		Limits: LimitsConfig{
 			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
-			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20,
+			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20, EvidenceCache: 64 << 20,
 		},
 		Concurrency: 4,
 	}
@@ -113,7 +116,7 @@ func (c *Config) Validate(p *config.Problems) {
 		t.Errorf("signer_address", "without a signer, keys or identities no evidence can be verified")
 	}
 	validateIdentities(t, c.Trust.Identities, c.Trust.SigstoreRoot)
-	if _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
+	if _, _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
 		t.Errorf("sigstore_root", "%v", err)
 	}
 	c.validateVex(p.In("vex"))
@@ -138,6 +141,9 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if c.Limits.VerdictCache < 0 {
 		l.Errorf("verdict_cache", "must not be negative")
+	}
+	if c.Limits.EvidenceCache < 0 {
+		l.Errorf("evidence_cache", "must not be negative")
 	}
 	if c.Concurrency < 1 || c.Concurrency > 256 {
 		p.Errorf("concurrency", "%d is not between 1 and 256", c.Concurrency)

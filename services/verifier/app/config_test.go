@@ -79,6 +79,25 @@ func TestConfigRefuses(t *testing.T) {
 	if _, err := load(t, example+"polices: {}\n"); err == nil || !strings.Contains(err.Error(), "polices") {
 		t.Errorf("unknown key: %v", err)
 	}
+	for _, tc := range []struct{ set, want string }{
+		{"trust.identities=[{issuer: https://i.example, subject: a@b}]", "certificates need authorities: set trust.sigstore_root"},
+		{"trust.identities=[{issuer_regexp: '('}]", "issuer_regexp"},
+		{"trust.sigstore_root=" + faulty, "trust.sigstore_root: trusted root"},
+		{"vex.authors=[{keys: [" + faulty + "]}]", "needs a name"},
+		{"vex.authors=[{name: a}]", "a needs keys or identities"},
+		{"vex.authors=[{name: a, keys: [" + faulty + "]}]", "VEX author a: trusted key"},
+		{"vex.dir=/nowhere", "read VEX documents"},
+		{"limits.verdict_cache=-1", "limits"},
+		{"limits.evidence_cache=-1", "limits"},
+	} {
+		cfg, err := load(t, example, tc.set)
+		if err == nil {
+			err = service.Check(app.Definition, &cfg).Err()
+		}
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", tc.set, err, tc.want)
+		}
+	}
 	cfg, err = load(t, strings.Replace(example, "dir: ../../../deploy/policies", "files: []", 1))
 	if err != nil {
 		t.Fatal(err)

@@ -66,24 +66,24 @@ func identities(all []IdentityConfig) []attest.TrustedIdentity {
 	return out
 }
 
-// sigstoreRoot reads a trusted root; nil for no file.
-func sigstoreRoot(file string) (*attest.SigstoreRoot, error) {
+// sigstoreRoot reads a trusted root, as it is and parsed; nil for no file.
+func sigstoreRoot(file string) ([]byte, *attest.SigstoreRoot, error) {
 	if file == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read trusted root: %w", err)
+		return nil, nil, fmt.Errorf("read trusted root: %w", err)
 	}
 	root, err := attest.ParseSigstoreRoot(data)
 	if err != nil {
-		return nil, fmt.Errorf("trusted root %s: %w", file, err)
+		return nil, nil, fmt.Errorf("trusted root %s: %w", file, err)
 	}
-	return root, nil
+	return data, root, nil
 }
 
 func (c *Config) vexAuthors() (vex.Authors, error) {
-	root, err := sigstoreRoot(c.Trust.SigstoreRoot)
+	_, root, err := sigstoreRoot(c.Trust.SigstoreRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ const (
 )
 
 func (s *session) advisories() *cobra.Command {
-	return group("advisories", "See and replace the advisories that scans are matched with", s.advisoriesImport(), s.advisoriesRefresh(), s.advisoriesStatus())
+	return group("advisories", "See and replace the advisories that scans are matched with", s.advisoriesExport(), s.advisoriesImport(), s.advisoriesRefresh(), s.advisoriesStatus())
 }
 
 func (s *session) advisoriesStatus() *cobra.Command {
@@ -144,7 +144,9 @@ func (s *session) advisoriesImport() *cobra.Command {
 		Long: `Import builds a new advisory snapshot out of all records in the paths and puts it
 in place of the one in use. A path is a *.json file with one record, a *.zip
 archive with one per entry (such as osv.dev's all.zip), a directory that is
-searched for both, or the http or https address of a file. CISA's catalogue of known exploited vulnerabilities (JSON) and
+searched for both, or the http or https address of a file; or it is a bundle that
+` + "`seaworthyctl advisories export`" + ` wrote, which the scanner takes only if it is signed
+by a key that it is configured to trust. CISA's catalogue of known exploited vulnerabilities (JSON) and
 the scores of EPSS (*.csv, *.csv.gz) are recognised; what is not given of the two
 stays as it is, and so do the records if nothing but these is given. Records that cannot be used are listed and do not stop the
 import.`,
@@ -170,6 +172,9 @@ func (s *session) runImport(ctx context.Context, paths []string, force bool) err
 	}
 	ctx, cancel := s.limit(ctx, 0)
 	defer cancel() // an import that fails here must not end as a whole one there
+	if isBundle(paths) {
+		return s.importBundle(ctx, client, paths[0], force)
+	}
 	stream, err := client.ImportSnapshot(ctx)
 	if err != nil {
 		return err

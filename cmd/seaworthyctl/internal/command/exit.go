@@ -162,6 +162,12 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "take it out of the files that the verifier's configuration names under exceptions, and restart the verifier"
 	case "NO_FEEDS":
 		return "add feeds to the scanner's configuration, key advisories.feeds, or import files: seaworthyctl advisories import PATH…"
+	case "NO_TRUSTED_KEYS":
+		return "name the public key of whoever signs the bundles in the scanner's configuration, key advisories.trusted_keys, and restart it"
+	case "BUNDLE_UNTRUSTED":
+		return "compare the key that signed the bundle with those in the scanner's configuration, key advisories.trusted_keys"
+	case "SNAPSHOT_OLDER":
+		return "use a newer bundle; if the older one is meant, add --force"
 	case "SNAPSHOT_TOO_SMALL":
 		return "check that the import is complete; if it is meant to be smaller, add --force"
 	case "REGISTRY_NOT_ALLOWED":

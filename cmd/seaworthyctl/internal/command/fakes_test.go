@@ -36,15 +36,16 @@ func at(minutes int) *timestamppb.Timestamp {
 type fakeScanner struct {
 	scannerv1.UnimplementedScannerServiceServer
 	recorder
-	scans     []*scannerv1.Scan // the states that WatchScan goes through
-	pages     []*scannerv1.ListFindingsResponse
-	sbom      []string
-	snapshot  *scannerv1.SnapshotInfo
-	imported  []*scannerv1.ImportSnapshotRequest
-	answer    *scannerv1.ImportSnapshotResponse
-	refreshed *scannerv1.RefreshSnapshotResponse
-	affected  []*scannerv1.ListAffectedImagesResponse
-	err       error
+	scans        []*scannerv1.Scan // the states that WatchScan goes through
+	pages        []*scannerv1.ListFindingsResponse
+	sbom         []string
+	snapshot     *scannerv1.SnapshotInfo
+	imported     []*scannerv1.ImportSnapshotRequest
+	answer       *scannerv1.ImportSnapshotResponse
+	refreshed    *scannerv1.RefreshSnapshotResponse
+	file, bundle []byte
+	affected     []*scannerv1.ListAffectedImagesResponse
+	err          error
 }
 
 func (s *fakeScanner) ListAffectedImages(_ context.Context, req *scannerv1.ListAffectedImagesRequest) (*scannerv1.ListAffectedImagesResponse, error) {
@@ -114,6 +115,32 @@ func (a fakeAdvisories) RefreshSnapshot(_ context.Context, req *scannerv1.Refres
 		return nil, a.scanner.err
 	}
 	return a.scanner.refreshed, nil
+}
+
+func (a fakeAdvisories) ExportSnapshot(_ *scannerv1.ExportSnapshotRequest, ss grpc.ServerStreamingServer[scannerv1.ExportSnapshotResponse]) error {
+	half := len(a.scanner.file) / 2
+	if err := ss.Send(&scannerv1.ExportSnapshotResponse{Snapshot: a.scanner.snapshot, Chunk: a.scanner.file[:half]}); err != nil {
+		return err
+	}
+	return ss.Send(&scannerv1.ExportSnapshotResponse{Chunk: a.scanner.file[half:]})
+}
+
+func (a fakeAdvisories) ImportBundle(ss grpc.ClientStreamingServer[scannerv1.ImportBundleRequest, scannerv1.ImportBundleResponse]) error {
+	for {
+		req, err := ss.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		a.scanner.record(req)
+		a.scanner.bundle = append(a.scanner.bundle, req.GetChunk()...)
+	}
+	if a.scanner.err != nil {
+		return a.scanner.err
+	}
+	return ss.SendAndClose(&scannerv1.ImportBundleResponse{Snapshot: a.scanner.snapshot})
 }
 
 func (a fakeAdvisories) ImportSnapshot(ss grpc.ClientStreamingServer[scannerv1.ImportSnapshotRequest, scannerv1.ImportSnapshotResponse]) error {

@@ -4,10 +4,7 @@ package evidence
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/verdict/trustbundle"
 )
 
 // maxPlatforms bounds the platform manifests of an index that are looked at.
@@ -55,42 +53,13 @@ func (a Attestation) Broken() bool {
 
 // Roots are the keys and identities of a trust bundle.
 func Roots(bundle *signerv1.GetTrustBundleResponse, now time.Time) (attest.TrustRoots, error) {
-	roots := attest.TrustRoots{At: now}
-	for _, k := range bundle.GetKeys() {
-		block, _ := pem.Decode([]byte(k.GetPublicKeyPem()))
-		if block == nil || block.Type != "PUBLIC KEY" {
-			return attest.TrustRoots{}, fmt.Errorf("key %s of the trust bundle is not a PEM public key", k.GetKeyId())
-		}
-		pub, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return attest.TrustRoots{}, fmt.Errorf("key %s of the trust bundle: %w", k.GetKeyId(), err)
-		}
-		key := attest.TrustedKey{Key: pub, ID: k.GetKeyId()}
-		if k.GetStartTime() != nil {
-			key.NotBefore = k.GetStartTime().AsTime()
-		}
-		if k.GetEndTime() != nil {
-			key.NotAfter = k.GetEndTime().AsTime()
-		}
-		if k.GetRevokeTime() != nil {
-			key.Revoked = k.GetRevokeTime().AsTime()
-		}
-		roots.Keys = append(roots.Keys, key)
+	roots, err := trustbundle.Roots(bundle)
+	if err != nil {
+		return attest.TrustRoots{}, err
 	}
-	for _, i := range bundle.GetIdentities() {
-		roots.Identities = append(roots.Identities, attest.TrustedIdentity{
-			ID: i.GetSubject(), Issuer: i.GetIssuer(), Subject: i.GetSubject(),
-			RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(),
-		})
-	}
-	if len(roots.Keys)+len(roots.Identities) == 0 {
-		return attest.TrustRoots{}, errors.New("the trust bundle has neither a key nor an identity")
-	}
-	if root := bundle.GetTrustedRootJson(); root != "" {
-		var err error
-		if roots.Sigstore, err = attest.ParseSigstoreRoot([]byte(root)); err != nil {
-			return attest.TrustRoots{}, fmt.Errorf("trust bundle: %w", err)
-		}
+	roots.At = now
+	for i := range roots.Identities {
+		roots.Identities[i].ID = roots.Identities[i].Subject // what people know it by
 	}
 	return roots, nil
 }

@@ -307,6 +307,200 @@ func (x *RefreshSnapshotResponse) GetFeeds() []*FeedStatus {
 	return nil
 }
 
+// ExportSnapshotRequest is empty.
+type ExportSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSnapshotRequest) Reset() {
+	*x = ExportSnapshotRequest{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSnapshotRequest) ProtoMessage() {}
+
+func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{5}
+}
+
+// ExportSnapshotResponse carries a piece of the file.
+type ExportSnapshotResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The snapshot; in the first message only.
+	Snapshot *SnapshotInfo `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Bytes of the file, in order. At most 1 MiB.
+	Chunk         []byte `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSnapshotResponse) Reset() {
+	*x = ExportSnapshotResponse{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSnapshotResponse) ProtoMessage() {}
+
+func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ExportSnapshotResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *ExportSnapshotResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// ImportBundleRequest carries a piece of a bundle.
+type ImportBundleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Accept a snapshot that is older or much smaller than the one in use. Read from
+	// the first message only.
+	Force bool `protobuf:"varint,1,opt,name=force,proto3" json:"force,omitempty"`
+	// Bytes of the bundle, in order.
+	Chunk         []byte `protobuf:"bytes,2,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBundleRequest) Reset() {
+	*x = ImportBundleRequest{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBundleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBundleRequest) ProtoMessage() {}
+
+func (x *ImportBundleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBundleRequest.ProtoReflect.Descriptor instead.
+func (*ImportBundleRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ImportBundleRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *ImportBundleRequest) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+// ImportBundleResponse tells what is in use now.
+type ImportBundleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The snapshot.
+	Snapshot      *SnapshotInfo `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportBundleResponse) Reset() {
+	*x = ImportBundleResponse{}
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportBundleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportBundleResponse) ProtoMessage() {}
+
+func (x *ImportBundleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportBundleResponse.ProtoReflect.Descriptor instead.
+func (*ImportBundleResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ImportBundleResponse) GetSnapshot() *SnapshotInfo {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
 // ImportSnapshotRequest carries a part of an import.
 type ImportSnapshotRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -327,7 +521,7 @@ type ImportSnapshotRequest struct {
 
 func (x *ImportSnapshotRequest) Reset() {
 	*x = ImportSnapshotRequest{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +533,7 @@ func (x *ImportSnapshotRequest) String() string {
 func (*ImportSnapshotRequest) ProtoMessage() {}
 
 func (x *ImportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +546,7 @@ func (x *ImportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ImportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ImportSnapshotRequest) GetForce() bool {
@@ -396,7 +590,7 @@ type AdvisoryRecord struct {
 
 func (x *AdvisoryRecord) Reset() {
 	*x = AdvisoryRecord{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[6]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +602,7 @@ func (x *AdvisoryRecord) String() string {
 func (*AdvisoryRecord) ProtoMessage() {}
 
 func (x *AdvisoryRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[6]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +615,7 @@ func (x *AdvisoryRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvisoryRecord.ProtoReflect.Descriptor instead.
 func (*AdvisoryRecord) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AdvisoryRecord) GetName() string {
@@ -451,7 +645,7 @@ type ImportSnapshotResponse struct {
 
 func (x *ImportSnapshotResponse) Reset() {
 	*x = ImportSnapshotResponse{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[7]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +657,7 @@ func (x *ImportSnapshotResponse) String() string {
 func (*ImportSnapshotResponse) ProtoMessage() {}
 
 func (x *ImportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[7]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +670,7 @@ func (x *ImportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ImportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{7}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ImportSnapshotResponse) GetSnapshot() *SnapshotInfo {
@@ -506,7 +700,7 @@ type RejectedRecord struct {
 
 func (x *RejectedRecord) Reset() {
 	*x = RejectedRecord{}
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[8]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +712,7 @@ func (x *RejectedRecord) String() string {
 func (*RejectedRecord) ProtoMessage() {}
 
 func (x *RejectedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[8]
+	mi := &file_seaworthy_scanner_v1_advisory_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +725,7 @@ func (x *RejectedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectedRecord.ProtoReflect.Descriptor instead.
 func (*RejectedRecord) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{8}
+	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RejectedRecord) GetName() string {
@@ -571,7 +765,16 @@ const file_seaworthy_scanner_v1_advisory_service_proto_rawDesc = "" +
 	"\x17RefreshSnapshotResponse\x12>\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x126\n" +
-	"\x05feeds\x18\x03 \x03(\v2 .seaworthy.scanner.v1.FeedStatusR\x05feeds\"\xa3\x01\n" +
+	"\x05feeds\x18\x03 \x03(\v2 .seaworthy.scanner.v1.FeedStatusR\x05feeds\"\x17\n" +
+	"\x15ExportSnapshotRequest\"n\n" +
+	"\x16ExportSnapshotResponse\x12>\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\x12\x14\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"A\n" +
+	"\x13ImportBundleRequest\x12\x14\n" +
+	"\x05force\x18\x01 \x01(\bR\x05force\x12\x14\n" +
+	"\x05chunk\x18\x02 \x01(\fR\x05chunk\"V\n" +
+	"\x14ImportBundleResponse\x12>\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\".seaworthy.scanner.v1.SnapshotInfoR\bsnapshot\"\xa3\x01\n" +
 	"\x15ImportSnapshotRequest\x12\x14\n" +
 	"\x05force\x18\x01 \x01(\bR\x05force\x12>\n" +
 	"\arecords\x18\x02 \x03(\v2$.seaworthy.scanner.v1.AdvisoryRecordR\arecords\x12\x19\n" +
@@ -585,11 +788,13 @@ const file_seaworthy_scanner_v1_advisory_service_proto_rawDesc = "" +
 	"\brejected\x18\x02 \x03(\v2$.seaworthy.scanner.v1.RejectedRecordR\brejected\">\n" +
 	"\x0eRejectedRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage2\xd4\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage2\xac\x04\n" +
 	"\x0fAdvisoryService\x12b\n" +
 	"\vGetSnapshot\x12(.seaworthy.scanner.v1.GetSnapshotRequest\x1a).seaworthy.scanner.v1.GetSnapshotResponse\x12m\n" +
 	"\x0eImportSnapshot\x12+.seaworthy.scanner.v1.ImportSnapshotRequest\x1a,.seaworthy.scanner.v1.ImportSnapshotResponse(\x01\x12n\n" +
-	"\x0fRefreshSnapshot\x12,.seaworthy.scanner.v1.RefreshSnapshotRequest\x1a-.seaworthy.scanner.v1.RefreshSnapshotResponseBGZEgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1;scannerv1b\x06proto3"
+	"\x0fRefreshSnapshot\x12,.seaworthy.scanner.v1.RefreshSnapshotRequest\x1a-.seaworthy.scanner.v1.RefreshSnapshotResponse\x12m\n" +
+	"\x0eExportSnapshot\x12+.seaworthy.scanner.v1.ExportSnapshotRequest\x1a,.seaworthy.scanner.v1.ExportSnapshotResponse0\x01\x12g\n" +
+	"\fImportBundle\x12).seaworthy.scanner.v1.ImportBundleRequest\x1a*.seaworthy.scanner.v1.ImportBundleResponse(\x01BGZEgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1;scannerv1b\x06proto3"
 
 var (
 	file_seaworthy_scanner_v1_advisory_service_proto_rawDescOnce sync.Once
@@ -603,42 +808,52 @@ func file_seaworthy_scanner_v1_advisory_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_scanner_v1_advisory_service_proto_rawDescData
 }
 
-var file_seaworthy_scanner_v1_advisory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_seaworthy_scanner_v1_advisory_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_seaworthy_scanner_v1_advisory_service_proto_goTypes = []any{
 	(*GetSnapshotRequest)(nil),      // 0: seaworthy.scanner.v1.GetSnapshotRequest
 	(*GetSnapshotResponse)(nil),     // 1: seaworthy.scanner.v1.GetSnapshotResponse
 	(*FeedStatus)(nil),              // 2: seaworthy.scanner.v1.FeedStatus
 	(*RefreshSnapshotRequest)(nil),  // 3: seaworthy.scanner.v1.RefreshSnapshotRequest
 	(*RefreshSnapshotResponse)(nil), // 4: seaworthy.scanner.v1.RefreshSnapshotResponse
-	(*ImportSnapshotRequest)(nil),   // 5: seaworthy.scanner.v1.ImportSnapshotRequest
-	(*AdvisoryRecord)(nil),          // 6: seaworthy.scanner.v1.AdvisoryRecord
-	(*ImportSnapshotResponse)(nil),  // 7: seaworthy.scanner.v1.ImportSnapshotResponse
-	(*RejectedRecord)(nil),          // 8: seaworthy.scanner.v1.RejectedRecord
-	(*SnapshotInfo)(nil),            // 9: seaworthy.scanner.v1.SnapshotInfo
-	(*timestamppb.Timestamp)(nil),   // 10: google.protobuf.Timestamp
+	(*ExportSnapshotRequest)(nil),   // 5: seaworthy.scanner.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),  // 6: seaworthy.scanner.v1.ExportSnapshotResponse
+	(*ImportBundleRequest)(nil),     // 7: seaworthy.scanner.v1.ImportBundleRequest
+	(*ImportBundleResponse)(nil),    // 8: seaworthy.scanner.v1.ImportBundleResponse
+	(*ImportSnapshotRequest)(nil),   // 9: seaworthy.scanner.v1.ImportSnapshotRequest
+	(*AdvisoryRecord)(nil),          // 10: seaworthy.scanner.v1.AdvisoryRecord
+	(*ImportSnapshotResponse)(nil),  // 11: seaworthy.scanner.v1.ImportSnapshotResponse
+	(*RejectedRecord)(nil),          // 12: seaworthy.scanner.v1.RejectedRecord
+	(*SnapshotInfo)(nil),            // 13: seaworthy.scanner.v1.SnapshotInfo
+	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
 }
 var file_seaworthy_scanner_v1_advisory_service_proto_depIdxs = []int32{
-	9,  // 0: seaworthy.scanner.v1.GetSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	13, // 0: seaworthy.scanner.v1.GetSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
 	2,  // 1: seaworthy.scanner.v1.GetSnapshotResponse.feeds:type_name -> seaworthy.scanner.v1.FeedStatus
-	10, // 2: seaworthy.scanner.v1.FeedStatus.check_time:type_name -> google.protobuf.Timestamp
-	10, // 3: seaworthy.scanner.v1.FeedStatus.change_time:type_name -> google.protobuf.Timestamp
-	10, // 4: seaworthy.scanner.v1.FeedStatus.try_time:type_name -> google.protobuf.Timestamp
-	9,  // 5: seaworthy.scanner.v1.RefreshSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	14, // 2: seaworthy.scanner.v1.FeedStatus.check_time:type_name -> google.protobuf.Timestamp
+	14, // 3: seaworthy.scanner.v1.FeedStatus.change_time:type_name -> google.protobuf.Timestamp
+	14, // 4: seaworthy.scanner.v1.FeedStatus.try_time:type_name -> google.protobuf.Timestamp
+	13, // 5: seaworthy.scanner.v1.RefreshSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
 	2,  // 6: seaworthy.scanner.v1.RefreshSnapshotResponse.feeds:type_name -> seaworthy.scanner.v1.FeedStatus
-	6,  // 7: seaworthy.scanner.v1.ImportSnapshotRequest.records:type_name -> seaworthy.scanner.v1.AdvisoryRecord
-	9,  // 8: seaworthy.scanner.v1.ImportSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
-	8,  // 9: seaworthy.scanner.v1.ImportSnapshotResponse.rejected:type_name -> seaworthy.scanner.v1.RejectedRecord
-	0,  // 10: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:input_type -> seaworthy.scanner.v1.GetSnapshotRequest
-	5,  // 11: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:input_type -> seaworthy.scanner.v1.ImportSnapshotRequest
-	3,  // 12: seaworthy.scanner.v1.AdvisoryService.RefreshSnapshot:input_type -> seaworthy.scanner.v1.RefreshSnapshotRequest
-	1,  // 13: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:output_type -> seaworthy.scanner.v1.GetSnapshotResponse
-	7,  // 14: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:output_type -> seaworthy.scanner.v1.ImportSnapshotResponse
-	4,  // 15: seaworthy.scanner.v1.AdvisoryService.RefreshSnapshot:output_type -> seaworthy.scanner.v1.RefreshSnapshotResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	13, // 7: seaworthy.scanner.v1.ExportSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	13, // 8: seaworthy.scanner.v1.ImportBundleResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	10, // 9: seaworthy.scanner.v1.ImportSnapshotRequest.records:type_name -> seaworthy.scanner.v1.AdvisoryRecord
+	13, // 10: seaworthy.scanner.v1.ImportSnapshotResponse.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
+	12, // 11: seaworthy.scanner.v1.ImportSnapshotResponse.rejected:type_name -> seaworthy.scanner.v1.RejectedRecord
+	0,  // 12: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:input_type -> seaworthy.scanner.v1.GetSnapshotRequest
+	9,  // 13: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:input_type -> seaworthy.scanner.v1.ImportSnapshotRequest
+	3,  // 14: seaworthy.scanner.v1.AdvisoryService.RefreshSnapshot:input_type -> seaworthy.scanner.v1.RefreshSnapshotRequest
+	5,  // 15: seaworthy.scanner.v1.AdvisoryService.ExportSnapshot:input_type -> seaworthy.scanner.v1.ExportSnapshotRequest
+	7,  // 16: seaworthy.scanner.v1.AdvisoryService.ImportBundle:input_type -> seaworthy.scanner.v1.ImportBundleRequest
+	1,  // 17: seaworthy.scanner.v1.AdvisoryService.GetSnapshot:output_type -> seaworthy.scanner.v1.GetSnapshotResponse
+	11, // 18: seaworthy.scanner.v1.AdvisoryService.ImportSnapshot:output_type -> seaworthy.scanner.v1.ImportSnapshotResponse
+	4,  // 19: seaworthy.scanner.v1.AdvisoryService.RefreshSnapshot:output_type -> seaworthy.scanner.v1.RefreshSnapshotResponse
+	6,  // 20: seaworthy.scanner.v1.AdvisoryService.ExportSnapshot:output_type -> seaworthy.scanner.v1.ExportSnapshotResponse
+	8,  // 21: seaworthy.scanner.v1.AdvisoryService.ImportBundle:output_type -> seaworthy.scanner.v1.ImportBundleResponse
+	17, // [17:22] is the sub-list for method output_type
+	12, // [12:17] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_scanner_v1_advisory_service_proto_init() }
@@ -653,7 +868,7 @@ func file_seaworthy_scanner_v1_advisory_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_scanner_v1_advisory_service_proto_rawDesc), len(file_seaworthy_scanner_v1_advisory_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,8 @@ const (
 	AdvisoryService_GetSnapshot_FullMethodName     = "/seaworthy.scanner.v1.AdvisoryService/GetSnapshot"
 	AdvisoryService_ImportSnapshot_FullMethodName  = "/seaworthy.scanner.v1.AdvisoryService/ImportSnapshot"
 	AdvisoryService_RefreshSnapshot_FullMethodName = "/seaworthy.scanner.v1.AdvisoryService/RefreshSnapshot"
+	AdvisoryService_ExportSnapshot_FullMethodName  = "/seaworthy.scanner.v1.AdvisoryService/ExportSnapshot"
+	AdvisoryService_ImportBundle_FullMethodName    = "/seaworthy.scanner.v1.AdvisoryService/ImportBundle"
 )
 
 // AdvisoryServiceClient is the client API for AdvisoryService service.
@@ -63,6 +65,25 @@ type AdvisoryServiceClient interface {
 	// Idempotency: the same feeds give the same snapshot.
 	// Callers: operators.
 	RefreshSnapshot(ctx context.Context, in *RefreshSnapshotRequest, opts ...grpc.CallOption) (*RefreshSnapshotResponse, error)
+	// ExportSnapshot returns the file of the snapshot in use, to be signed and carried
+	// to a site without a network. The first message tells which it is.
+	//
+	// Errors: NOT_FOUND (`NO_SNAPSHOT`) before the first import.
+	// Idempotency: reads only; the same snapshot gives the same bytes.
+	// Callers: operators.
+	ExportSnapshot(ctx context.Context, in *ExportSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportSnapshotResponse], error)
+	// ImportBundle puts the snapshot of a signed bundle in use. The bundle must be
+	// signed by one of the keys in `advisories.trusted_keys`; nothing in it is looked
+	// at before that is known.
+	//
+	// Errors: FAILED_PRECONDITION (`NO_TRUSTED_KEYS`) if no keys are configured,
+	// (`SNAPSHOT_TOO_SMALL`) as ImportSnapshot, (`SNAPSHOT_OLDER`) if its newest
+	// advisory is older than that of the snapshot in use and `force` is not set;
+	// PERMISSION_DENIED (`BUNDLE_UNTRUSTED`) if no trusted key signed it;
+	// INVALID_ARGUMENT (`BUNDLE_MALFORMED`) if it is no bundle or is damaged.
+	// Idempotency: the same bundle gives the same snapshot.
+	// Callers: operators.
+	ImportBundle(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportBundleRequest, ImportBundleResponse], error)
 }
 
 type advisoryServiceClient struct {
@@ -106,6 +127,38 @@ func (c *advisoryServiceClient) RefreshSnapshot(ctx context.Context, in *Refresh
 	return out, nil
 }
 
+func (c *advisoryServiceClient) ExportSnapshot(ctx context.Context, in *ExportSnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportSnapshotResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdvisoryService_ServiceDesc.Streams[1], AdvisoryService_ExportSnapshot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportSnapshotRequest, ExportSnapshotResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdvisoryService_ExportSnapshotClient = grpc.ServerStreamingClient[ExportSnapshotResponse]
+
+func (c *advisoryServiceClient) ImportBundle(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[ImportBundleRequest, ImportBundleResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &AdvisoryService_ServiceDesc.Streams[2], AdvisoryService_ImportBundle_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ImportBundleRequest, ImportBundleResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdvisoryService_ImportBundleClient = grpc.ClientStreamingClient[ImportBundleRequest, ImportBundleResponse]
+
 // AdvisoryServiceServer is the server API for AdvisoryService service.
 // All implementations must embed UnimplementedAdvisoryServiceServer
 // for forward compatibility.
@@ -145,6 +198,25 @@ type AdvisoryServiceServer interface {
 	// Idempotency: the same feeds give the same snapshot.
 	// Callers: operators.
 	RefreshSnapshot(context.Context, *RefreshSnapshotRequest) (*RefreshSnapshotResponse, error)
+	// ExportSnapshot returns the file of the snapshot in use, to be signed and carried
+	// to a site without a network. The first message tells which it is.
+	//
+	// Errors: NOT_FOUND (`NO_SNAPSHOT`) before the first import.
+	// Idempotency: reads only; the same snapshot gives the same bytes.
+	// Callers: operators.
+	ExportSnapshot(*ExportSnapshotRequest, grpc.ServerStreamingServer[ExportSnapshotResponse]) error
+	// ImportBundle puts the snapshot of a signed bundle in use. The bundle must be
+	// signed by one of the keys in `advisories.trusted_keys`; nothing in it is looked
+	// at before that is known.
+	//
+	// Errors: FAILED_PRECONDITION (`NO_TRUSTED_KEYS`) if no keys are configured,
+	// (`SNAPSHOT_TOO_SMALL`) as ImportSnapshot, (`SNAPSHOT_OLDER`) if its newest
+	// advisory is older than that of the snapshot in use and `force` is not set;
+	// PERMISSION_DENIED (`BUNDLE_UNTRUSTED`) if no trusted key signed it;
+	// INVALID_ARGUMENT (`BUNDLE_MALFORMED`) if it is no bundle or is damaged.
+	// Idempotency: the same bundle gives the same snapshot.
+	// Callers: operators.
+	ImportBundle(grpc.ClientStreamingServer[ImportBundleRequest, ImportBundleResponse]) error
 	mustEmbedUnimplementedAdvisoryServiceServer()
 }
 
@@ -163,6 +235,12 @@ func (UnimplementedAdvisoryServiceServer) ImportSnapshot(grpc.ClientStreamingSer
 }
 func (UnimplementedAdvisoryServiceServer) RefreshSnapshot(context.Context, *RefreshSnapshotRequest) (*RefreshSnapshotResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RefreshSnapshot not implemented")
+}
+func (UnimplementedAdvisoryServiceServer) ExportSnapshot(*ExportSnapshotRequest, grpc.ServerStreamingServer[ExportSnapshotResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportSnapshot not implemented")
+}
+func (UnimplementedAdvisoryServiceServer) ImportBundle(grpc.ClientStreamingServer[ImportBundleRequest, ImportBundleResponse]) error {
+	return status.Error(codes.Unimplemented, "method ImportBundle not implemented")
 }
 func (UnimplementedAdvisoryServiceServer) mustEmbedUnimplementedAdvisoryServiceServer() {}
 func (UnimplementedAdvisoryServiceServer) testEmbeddedByValue()                         {}
@@ -228,6 +306,24 @@ func _AdvisoryService_RefreshSnapshot_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdvisoryService_ExportSnapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportSnapshotRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdvisoryServiceServer).ExportSnapshot(m, &grpc.GenericServerStream[ExportSnapshotRequest, ExportSnapshotResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdvisoryService_ExportSnapshotServer = grpc.ServerStreamingServer[ExportSnapshotResponse]
+
+func _AdvisoryService_ImportBundle_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdvisoryServiceServer).ImportBundle(&grpc.GenericServerStream[ImportBundleRequest, ImportBundleResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type AdvisoryService_ImportBundleServer = grpc.ClientStreamingServer[ImportBundleRequest, ImportBundleResponse]
+
 // AdvisoryService_ServiceDesc is the grpc.ServiceDesc for AdvisoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -248,6 +344,16 @@ var AdvisoryService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ImportSnapshot",
 			Handler:       _AdvisoryService_ImportSnapshot_Handler,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "ExportSnapshot",
+			Handler:       _AdvisoryService_ExportSnapshot_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ImportBundle",
+			Handler:       _AdvisoryService_ImportBundle_Handler,
 			ClientStreams: true,
 		},
 	},

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -172,7 +173,11 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 	for _, l := range m.Layers {
 		facts.Layers = append(facts.Layers, l.Digest)
 	}
-	inv, err := e.Extractor.Extract(ctx, ref, m.Layers)
+	layers := slices.Clone(m.Layers)
+	for i, d := range diffIDs(config, len(layers)) {
+		layers[i].DiffID = d
+	}
+	inv, err := e.Extractor.Extract(ctx, ref, layers)
 	if err != nil {
 		return ReportRef{}, fmt.Errorf("extract packages: %w", err)
 	}

@@ -38,6 +38,9 @@ type Descriptor struct {
 	Size         int64
 	Platform     *Platform
 	Annotations  map[string]string
+	// DiffID is the digest of a layer decompressed, as the image's configuration says;
+	// empty if it does not.
+	DiffID string
 }
 
 type jsonDescriptor struct {
@@ -221,6 +224,20 @@ type jsonConfig struct {
 		ExposedPorts map[string]struct{} `json:"ExposedPorts"`
 		Labels       map[string]string   `json:"Labels"`
 	} `json:"config"`
+}
+
+// diffIDs are the digests that a configuration gives its layers, decompressed; none
+// unless there is one for each layer.
+func diffIDs(content []byte, layers int) []string {
+	var j struct {
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if json.Unmarshal(content, &j) != nil || len(j.RootFS.DiffIDs) != layers {
+		return nil
+	}
+	return j.RootFS.DiffIDs
 }
 
 // Environment is what a configuration sets: values by name, the last one of a name.

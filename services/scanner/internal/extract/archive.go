@@ -20,6 +20,9 @@ const (
 	maxArchiveDepth = 8
 	// maxArchiveEntries is the number of files in an archive and those within it.
 	maxArchiveEntries = 1_000_000
+	// maxOpened is what the archives within an archive have together, decompressed: the
+	// extractor holds them in memory.
+	maxOpened = 256 << 20
 	// maxArchiveText is the size of a manifest or pom.properties in an archive.
 	maxArchiveText = 16 << 20
 )
@@ -45,8 +48,36 @@ func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
 	}
 }
 
+// errOver is a file that is over a limit. It makes the report incomplete, also where
+// other errors mean that the file is no package.
+var errOver = errors.New("over a limit")
+
 // endRecord starts the end record of every zip archive.
 var endRecord = []byte("PK\x05\x06")
+
+// boundedWheel measures the texts of an archive of Python before the extractor opens
+// it, and bounds those that lie in the open.
+func boundedWheel(next extractFunc) extractFunc {
+	return func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
+		zr, err := zip.NewReader(content.reader(), content.size)
+		if err != nil {
+			if content.size > maxArchiveText {
+				return nil, fmt.Errorf("%w: metadata of more than %d bytes", errOver, maxArchiveText)
+			}
+			return next(ctx, path, info, content)
+		}
+		left := archiveBudget{bytes: maxOpened}
+		for _, f := range zr.File {
+			if !strings.HasSuffix(f.Name, "METADATA") && !strings.HasSuffix(f.Name, "PKG-INFO") {
+				continue
+			}
+			if _, err := left.open(f, maxArchiveText); err != nil {
+				return nil, fmt.Errorf("%s: %w", f.Name, err)
+			}
+		}
+		return next(ctx, path, info, content)
+	}
+}
 
 // hasEndRecord looks for an end record anywhere in a file.
 func hasEndRecord(r io.Reader) (bool, error) {
@@ -127,7 +158,7 @@ func (b *archiveBudget) open(f *zip.File, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("read: %w", err)
 	}
 	if int64(len(content)) > limit {
-		return nil, errors.New("archive decompresses to more than is allowed")
+		return nil, fmt.Errorf("%w: archive decompresses to more than is allowed", errOver)
 	}
 	b.bytes -= int64(len(content))
 	return content, nil

@@ -52,6 +52,7 @@ var errCachedForm = errors.New("a stored layer cannot be read")
 // are by the index of the entry.
 type storedLayer struct {
 	Size    int64
+	DiffID  string
 	Paths   []string
 	Kinds   []byte
 	Targets map[int]string
@@ -77,7 +78,7 @@ type storedFound struct {
 }
 
 func encodeLayer(r *layerResult) ([]byte, error) {
-	s := storedLayer{Size: r.size, Targets: map[int]string{}, Wanted: map[int][]string{}, Files: map[int]storedFile{}}
+	s := storedLayer{Size: r.size, DiffID: r.diffID, Targets: map[int]string{}, Wanted: map[int][]string{}, Files: map[int]storedFile{}}
 	for i := range r.events {
 		e := &r.events[i]
 		s.Paths, s.Kinds = append(s.Paths, e.path), append(s.Kinds, byte(e.kind))
@@ -137,7 +138,7 @@ func (ps *plugins) decodeLayer(digest string, content []byte) (*layerResult, err
 	if len(s.Paths) != len(s.Kinds) {
 		return nil, errCachedForm
 	}
-	out := &layerResult{digest: digest, size: s.Size, events: make([]event, len(s.Paths))}
+	out := &layerResult{digest: digest, size: s.Size, diffID: s.DiffID, events: make([]event, len(s.Paths))}
 	for i, p := range s.Paths {
 		e := event{path: p, kind: kind(s.Kinds[i]), target: s.Targets[i]}
 		if e.kind > kindOpaque {

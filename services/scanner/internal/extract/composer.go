@@ -69,7 +69,7 @@ func composerLock() *plugin {
 			return composerPackages(lock.Packages), nil
 		},
 	}
-	lockfile(p)
+	setLockfile(p, []string{"composer.lock"})
 	return p
 }
 

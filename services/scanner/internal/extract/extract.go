@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -29,7 +28,7 @@ type Extractor struct {
 	options Options
 	plugins *plugins
 	kinds   []secretKind
-	memory  *semaphore.Weighted
+	buffers *buffers
 	cache   Cache
 	set     string
 }
@@ -38,6 +37,9 @@ type Extractor struct {
 type Options struct {
 	// SkipSecrets looks for no credentials.
 	SkipSecrets bool
+	// VerifyDiffID compares every layer, decompressed, with the digest that the image's
+	// configuration gives it. The digest of the compressed layer is always verified.
+	VerifyDiffID bool
 }
 
 // New returns an extractor that reads as many layers of an image at once as
@@ -54,7 +56,7 @@ func NewWith(opener Opener, limits Limits, layers int, o Options) (*Extractor, e
 	}
 	return &Extractor{
 		opener: opener, limits: limits, layers: max(layers, 1), options: o, plugins: ps, kinds: secretKinds(),
-		memory: semaphore.NewWeighted(int64(limits.MaxBuffered)), set: ExtractorSet(limits, o),
+		buffers: newBuffers(limits), set: ExtractorSet(limits, o),
 	}, nil
 }
 
@@ -132,16 +134,31 @@ func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []c
 
 // layer returns the outcome of a layer. A layer that is known is not pulled.
 func (x *Extractor) layer(ctx context.Context, ref imageref.Ref, l core.Descriptor, b *budget) (*layerResult, error) {
-	known, err := x.cached(ctx, l.Digest, b)
-	if err != nil || known != nil {
-		return known, err
+	if x.options.VerifyDiffID && l.DiffID == "" {
+		return nil, core.NewFault(core.ReasonLayerCorrupt, "the image's configuration does not name the layer")
 	}
-	r := &layerReader{plugins: x.plugins, budget: b, memory: x.memory}
+	known, err := x.cached(ctx, l.Digest, b)
+	if err != nil || known != nil && (!x.options.VerifyDiffID || known.diffID != "") {
+		return known, x.verify(known, l.DiffID, err)
+	}
+	r := &layerReader{plugins: x.plugins, budget: b, buffers: x.buffers, hash: x.options.VerifyDiffID}
 	res, err := r.read(ctx, l.Digest, func() (io.ReadCloser, error) { return x.opener.Layer(ctx, ref, l) })
 	if err != nil {
 		return nil, err
 	}
+	if err := x.verify(res, l.DiffID, nil); err != nil {
+		return nil, err
+	}
 	return res, x.keep(ctx, res)
+}
+
+// verify passes an error on, or tells that a layer is not what the image's
+// configuration says.
+func (x *Extractor) verify(r *layerResult, diffID string, err error) error {
+	if err == nil && x.options.VerifyDiffID && r.diffID != diffID {
+		return core.NewFault(core.ReasonLayerCorrupt, "it decompresses to %s, the image's configuration says %.80q", r.diffID, diffID)
+	}
+	return err
 }
 
 // explain names the layer in the fault that people see.

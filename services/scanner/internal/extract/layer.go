@@ -3,14 +3,14 @@ package extract
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // kind is what a tar entry does to the tree.
@@ -60,13 +60,17 @@ type layerResult struct {
 	events []event
 	// size is the number of bytes of the layer, decompressed.
 	size int64
+	// diffID is the digest of the decompressed layer; empty if it was not asked for.
+	diffID string
 }
 
 // layerReader walks one layer.
 type layerReader struct {
 	plugins *plugins
 	budget  *budget
-	memory  *semaphore.Weighted
+	buffers *buffers
+	// hash asks for the digest of the decompressed layer.
+	hash bool
 	// aliases maps the target of a hard link to the names it is linked under whose
 	// extractors want it. Set for the second walk only.
 	aliases map[string][]string
@@ -154,6 +158,9 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		return nil, err
 	}
 	defer s.close()
+	if l.hash {
+		s.hash = sha256.New()
+	}
 	res := &layerResult{digest: digest}
 	tr := tar.NewReader(s)
 	for {
@@ -179,6 +186,9 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		return nil, s.classify(err)
 	}
 	res.size = s.n
+	if l.hash {
+		res.diffID = "sha256:" + hex.EncodeToString(s.hash.Sum(nil))
+	}
 	return res, nil
 }
 
@@ -279,18 +289,16 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 		out.problem = fmt.Sprintf("%s: larger than %d bytes", name, l.budget.limits.MaxFile)
 		return out, nil
 	}
-	if err := l.memory.Acquire(ctx, h.Size); err != nil {
-		return nil, fmt.Errorf("wait for memory: %w", err)
-	}
-	defer l.memory.Release(h.Size)
-	held, err := readContent(head, h.Size, r)
+	content, release, err := l.buffers.hold(ctx, head, h.Size, r)
 	if err != nil {
 		return nil, err
 	}
-	content := inMemory(held)
+	defer release()
 	for _, j := range jobs {
 		before := len(out.packages)
-		l.plugins.run(ctx, l.budget, out, j, name, info, content)
+		if err := l.plugins.run(ctx, l.budget, out, j, name, info, content); err != nil {
+			return nil, err
+		}
 		if err := l.budget.spendPackages(len(out.packages) - before); err != nil {
 			return nil, err
 		}

@@ -9,10 +9,15 @@ import (
 // the scan fails with LIMIT_EXCEEDED; a single file over MaxFile makes the report
 // incomplete.
 type Limits struct {
-	// MaxFile is the size of the largest file that is held in memory to be read.
+	// MaxFile is the size of the largest file that is read.
 	MaxFile config.Bytes `yaml:"max_file"`
-	// MaxBuffered is what all scans of the process together hold of files.
+	// MaxInMemory is the size of the largest file that is held in memory to be read.
+	// Larger ones are in a temporary file without a name meanwhile.
+	MaxInMemory config.Bytes `yaml:"max_in_memory"`
+	// MaxBuffered is what all scans of the process together hold of files in memory.
 	MaxBuffered config.Bytes `yaml:"max_buffered"`
+	// MaxSpilled is what they hold in temporary files.
+	MaxSpilled config.Bytes `yaml:"max_spilled"`
 	// MaxLayer is the size of the largest layer, decompressed.
 	MaxLayer config.Bytes `yaml:"max_layer"`
 	// MaxImage is the size of the largest image, decompressed.
@@ -34,8 +39,10 @@ type Limits struct {
 // DefaultLimits fit images far larger than usual ones.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxFile:     256 << 20,
-		MaxBuffered: 512 << 20,
+		MaxFile:     1 << 30,
+		MaxInMemory: 32 << 20,
+		MaxBuffered: 256 << 20,
+		MaxSpilled:  4 << 30,
 		MaxLayer:    16 << 30,
 		MaxImage:    32 << 30,
 		MaxRatio:    250,
@@ -60,7 +67,9 @@ func (l Limits) Validate(p *config.Problems) {
 		}
 	}
 	positive("max_file", int64(l.MaxFile))
+	positive("max_in_memory", int64(l.MaxInMemory))
 	positive("max_buffered", int64(l.MaxBuffered))
+	positive("max_spilled", int64(l.MaxSpilled))
 	positive("max_layer", int64(l.MaxLayer))
 	positive("max_image", int64(l.MaxImage))
 	positive("max_ratio", l.MaxRatio)
@@ -68,8 +77,11 @@ func (l Limits) Validate(p *config.Problems) {
 	positive("max_names", int64(l.MaxNames))
 	positive("max_depth", int64(l.MaxDepth))
 	positive("max_packages", int64(l.MaxPackages))
-	if l.MaxBuffered < l.MaxFile {
-		p.Errorf("max_buffered", "must not be less than max_file")
+	if l.MaxBuffered < l.MaxInMemory {
+		p.Errorf("max_buffered", "must not be less than max_in_memory")
+	}
+	if l.MaxSpilled < l.MaxFile {
+		p.Errorf("max_spilled", "must not be less than max_file")
 	}
 }
 

@@ -15,10 +15,14 @@ import (
 	"github.com/google/osv-scalibr/purl"
 )
 
-// lockfile makes a plugin of an extractor of lockfiles.
-func lockfile(p *plugin) {
+// lockfile makes a plugin of an extractor of lockfiles, whose names end like this.
+func lockfile(ends ...string) func(*plugin) {
+	return func(p *plugin) { setLockfile(p, ends) }
+}
+
+func setLockfile(p *plugin, ends []string) {
 	required, extract := p.required, p.extract
-	p.lock, p.lenient, p.maxSize = true, true, maxParsed
+	p.lock, p.lenient, p.maxSize, p.ends = true, true, maxParsed, ends
 	p.required = func(p string, info fs.FileInfo) bool { return required(p, info) && !ofInstalled(p) }
 	p.extract = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
 		pkgs, err := extract(ctx, path, info, content)
@@ -63,7 +67,7 @@ func packageLock() *plugin {
 			return parsePackageLock(content)
 		},
 	}
-	lockfile(p)
+	setLockfile(p, []string{"package-lock.json", "npm-shrinkwrap.json"})
 	return p
 }
 

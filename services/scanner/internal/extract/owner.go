@@ -25,13 +25,14 @@ type owner struct {
 }
 
 // ownerPlugin reads the lists of owned files of dpkg and apk.
-func ownerPlugin(ps *plugins) *plugin {
+func ownerPlugin(ps *plugins, limit int) *plugin {
 	return &plugin{
 		name:     "owner",
 		required: func(path string, _ fs.FileInfo) bool { return isOwnerList(path) },
 		look: func(_ context.Context, path string, content *content, out *file) error {
-			out.owners = ps.owners(path, content.reader())
-			return nil
+			r := &errorReader{r: &recordReader{r: content.reader(), limit: limit}}
+			out.owners = ps.owners(path, r)
+			return r.err
 		},
 	}
 }
@@ -58,6 +59,10 @@ func isOwnerList(p string) bool {
 // reported under both packages.
 const maxOwnerLine = 64 << 10
 
+// maxOwned is the number of files that one list is remembered to own. What follows
+// is passed over, as above.
+const maxOwned = 200_000
+
 // owners reads a list of owned files. dpkg has one per package: `.list` with a
 // path a line, and distroless images `.md5sums` with a sum and a path. apk's
 // database has `F:` for a directory and `R:` for each file in it.
@@ -69,7 +74,7 @@ func (ps *plugins) owners(p string, content io.Reader) []owner {
 	}
 	name, _, _ := strings.Cut(strings.TrimSuffix(strings.TrimSuffix(path.Base(p), ".list"), ".md5sums"), ":")
 	o := owner{Name: name}
-	for sc.Scan() {
+	for len(o.Paths) < maxOwned && sc.Scan() {
 		line := sc.Text()
 		if strings.HasSuffix(p, ".md5sums") {
 			_, line, _ = strings.Cut(line, " ")
@@ -86,7 +91,7 @@ func (ps *plugins) apkOwners(sc *bufio.Scanner) []owner {
 	var out []owner
 	var current found
 	var paths []string
-	dir := ""
+	dir, n := "", 0
 	flush := func() {
 		if paths != nil {
 			out = append(out, owner{Identity: current.identity(), Name: current.name, Paths: paths})
@@ -109,7 +114,11 @@ func (ps *plugins) apkOwners(sc *bufio.Scanner) []owner {
 		case "F":
 			dir = value
 		case "R":
-			paths = ps.appendOwned(paths, dir+"/"+value)
+			if n < maxOwned {
+				before := len(paths)
+				paths = ps.appendOwned(paths, dir+"/"+value)
+				n += len(paths) - before
+			}
 		}
 	}
 	flush()
@@ -136,7 +145,7 @@ func (ps *plugins) owned(p string) bool {
 		if plug.database || plug.look != nil || plug.executable && dataFile[path.Ext(p)] {
 			continue
 		}
-		if plug.required(p, info) {
+		if plug.wants(p, info) {
 			return true
 		}
 	}

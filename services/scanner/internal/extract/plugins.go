@@ -2,10 +2,12 @@ package extract
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,11 +34,17 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/os/dpkg"
 	"github.com/google/osv-scalibr/extractor/filesystem/simplefileapi"
 	scalibrlog "github.com/google/osv-scalibr/log"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
 // plugin is one extractor and what is special about it.
 type plugin struct {
 	name string
+	// ends are one of what the path of every wanted file ends with; nil if nothing can
+	// be said. Asking every extractor about every file of an image takes longer than
+	// walking it.
+	ends []string
 	// required tells whether the extractor wants a file.
 	required func(path string, info fs.FileInfo) bool
 	// extract returns the packages of a file.
@@ -62,6 +70,9 @@ type plugin struct {
 
 type extractFunc = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error)
 
+// extractFrom is an extractor that reads a stream.
+type extractFrom = func(ctx context.Context, path string, info fs.FileInfo, r io.Reader) ([]*extractor.Package, error)
+
 type plugins struct {
 	list   []*plugin
 	byName map[string]*plugin
@@ -85,36 +96,43 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 			Config: &config_go_proto.PluginSpecificConfig_JavaArchive{JavaArchive: &config_go_proto.JavaArchiveConfig{
 				HashJars:       &hashJars,
 				MaxZipDepth:    maxArchiveDepth,
-				MaxOpenedBytes: 2 * int64(l.MaxFile),
+				MaxOpenedBytes: maxOpened,
 			}},
 		}},
 	}
 	out := &plugins{}
-	out.list = append(out.list, osReleasePlugin(), ownerPlugin(out))
+	out.list = append(out.list, osReleasePlugin(), ownerPlugin(out, l.MaxPackages))
 	for _, c := range []struct {
 		make func(*config_go_proto.PluginConfig) (filesystem.Extractor, error)
 		set  func(*plugin)
 	}{
-		{dpkg.New, func(p *plugin) { p.database = true }},
-		{apk.New, func(p *plugin) { p.database = true }},
+		{dpkg.New, func(p *plugin) { p.database, p.required = true, isDpkgDatabase(p.required) }},
+		{apk.New, func(p *plugin) { p.database, p.ends = true, []string{"lib/apk/db/installed"} }},
 		{gobinary.New, func(p *plugin) { p.executable = true }},
 		{cargoauditable.New, func(p *plugin) { p.executable, p.lenient = true, true }},
 		{packagejson.New, func(p *plugin) {
-			p.lenient, p.maxSize, p.extract = true, maxParsed, tolerantPackageJSON(p.extract)
+			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, tolerantPackageJSON(p.extract), []string{"package.json"}
 		}},
-		{wheelegg.New, func(p *plugin) { p.lenient = true }},
-		{archive.New, func(p *plugin) { p.extract = boundedArchive(p.extract, 2*int64(l.MaxFile)) }},
+		{wheelegg.New, func(p *plugin) {
+			p.lenient, p.extract, p.ends = true, boundedWheel(p.extract), []string{"/PKG-INFO", ".egg-info", "/METADATA", ".egg", ".whl"}
+		}},
+		{archive.New, func(p *plugin) {
+			p.extract = boundedArchive(p.extract, maxOpened)
+			p.required = func(path string, _ fs.FileInfo) bool { return archive.IsArchive(path) }
+		}},
 		{gemspec.New, func(p *plugin) { p.lenient, p.maxSize, p.required = true, maxParsed, isInstalledGem }},
-		{depsjson.New, func(p *plugin) { p.lenient, p.maxSize, p.extract = true, maxParsed, withoutProjects(p.extract) }},
-		{yarnlock.New, lockfile},
-		{pnpmlock.New, lockfile},
-		{gemfilelock.New, lockfile},
-		{cargolock.New, lockfile},
-		{poetrylock.New, lockfile},
-		{pipfilelock.New, lockfile},
-		{uvlock.New, lockfile},
-		{requirements.New, lockfile},
-		{packageslockjson.New, lockfile},
+		{depsjson.New, func(p *plugin) {
+			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, withoutProjects(p.extract), []string{".deps.json"}
+		}},
+		{yarnlock.New, lockfile("yarn.lock")},
+		{pnpmlock.New, lockfile("pnpm-lock.yaml")},
+		{gemfilelock.New, lockfile("Gemfile.lock", "gems.locked")},
+		{cargolock.New, lockfile("Cargo.lock")},
+		{poetrylock.New, lockfile("poetry.lock")},
+		{pipfilelock.New, lockfile("Pipfile.lock")},
+		{uvlock.New, lockfile("uv.lock")},
+		{requirements.New, lockfile(".txt")},
+		{packageslockjson.New, lockfile("packages.lock.json")},
 	} {
 		// The limit on the size of a file is enforced before, with a problem in the
 		// report; within scalibr it would make the file vanish silently.
@@ -122,14 +140,17 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make extractor: %w", err)
 		}
-		p := scalibrPlugin(e)
+		p, from := scalibrPlugin(e)
 		c.set(p)
+		if p.database {
+			p.extract = boundedRecords(from, l.MaxPackages)
+		}
 		out.list = append(out.list, p)
 	}
 	if !o.SkipSecrets {
 		out.list = append(out.list, secretsPlugin())
 	}
-	out.list = append(out.list, rpmPlugin(out), composerInstalled(), composerLock(), packageLock())
+	out.list = append(out.list, rpmPlugin(out, l.MaxPackages), composerInstalled(), composerLock(), packageLock())
 	out.byName = map[string]*plugin{}
 	for _, p := range out.list {
 		out.byName[p.name] = p
@@ -140,18 +161,26 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 // scalibrPlugin drives an extractor of scalibr with a single file. Its file
 // system is empty: the extractors in use look for nothing in it but os-release,
 // which is read here once the layers are merged.
-func scalibrPlugin(e filesystem.Extractor) *plugin {
+func scalibrPlugin(e filesystem.Extractor) (*plugin, extractFrom) {
+	from := func(ctx context.Context, path string, info fs.FileInfo, r io.Reader) ([]*extractor.Package, error) {
+		inv, err := e.Extract(ctx, &filesystem.ScanInput{FS: emptyFS{}, Path: path, Info: info, Reader: r})
+		return inv.Packages, err
+	}
 	return &plugin{
 		name: e.Name(),
 		required: func(path string, info fs.FileInfo) bool {
 			return e.FileRequired(simplefileapi.New(path, info))
 		},
 		extract: func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
-			inv, err := e.Extract(ctx, &filesystem.ScanInput{
-				FS: emptyFS{}, Path: path, Info: info, Reader: content.reader(),
-			})
-			return inv.Packages, err
+			return from(ctx, path, info, content.reader())
 		},
+	}, from
+}
+
+// isDpkgDatabase asks the extractor only about files of dpkg.
+func isDpkgDatabase(required func(string, fs.FileInfo) bool) func(string, fs.FileInfo) bool {
+	return func(path string, info fs.FileInfo) bool {
+		return (strings.HasPrefix(path, "var/lib/dpkg/") || strings.HasPrefix(path, "usr/lib/opkg/")) && required(path, info)
 	}
 }
 
@@ -174,17 +203,37 @@ func osReleasePlugin() *plugin {
 
 func (ps *plugins) wants(path string, info fs.FileInfo) []*plugin {
 	var out []*plugin
+	executable := 0 // whether the extractors of executables want it, who all ask the same: not asked yet
 	for _, p := range ps.list {
-		if p.required(path, info) {
+		if p.executable && executable != 0 {
+			if executable > 0 {
+				out = append(out, p)
+			}
+			continue
+		}
+		wanted := p.wants(path, info)
+		if wanted {
 			out = append(out, p)
+		}
+		if p.executable {
+			if executable = -1; wanted {
+				executable = 1
+			}
 		}
 	}
 	return out
 }
 
-// run gives a file to the extractors of a job. own is the name the file has; the
+func (p *plugin) wants(path string, info fs.FileInfo) bool {
+	if p.ends != nil && !slices.ContainsFunc(p.ends, func(end string) bool { return strings.HasSuffix(path, end) }) {
+		return false
+	}
+	return p.required(path, info)
+}
+
+// run gives a file to the extractors of a job. Its error is a limit. own is the name the file has; the
 // job's path is another when a hard link stands for it.
-func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own string, info fs.FileInfo, content *content) {
+func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own string, info fs.FileInfo, content *content) error {
 	as := ""
 	if j.path != own {
 		as = j.path
@@ -200,13 +249,18 @@ func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own str
 		}
 		out.database = out.database || p.database
 		before := len(out.packages)
-		if err := p.guarded(ctx, j.path, info, content, out); err != nil && !p.lenient {
+		err := p.guarded(ctx, j.path, info, content, out)
+		if core.AsFault(err) != nil {
+			return err
+		}
+		if err != nil && (!p.lenient || errors.Is(err, errOver)) {
 			out.fail(j.path, err)
 		}
 		for i := before; i < len(out.packages); i++ {
 			out.packages[i].as, out.packages[i].lock = as, p.lock
 		}
 	}
+	return nil
 }
 
 // fail notes the first problem of a file.

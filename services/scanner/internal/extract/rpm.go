@@ -16,7 +16,7 @@ import (
 // rpmPlugin reads rpm databases. The extractor of scalibr needs the database as a
 // file on a disk and the library behind it panics in goroutines of its own, where
 // nobody can recover; it also leaves out modules and the files of packages.
-func rpmPlugin(ps *plugins) *plugin {
+func rpmPlugin(ps *plugins, limit int) *plugin {
 	return &plugin{
 		name:     "rpm",
 		required: func(p string, _ fs.FileInfo) bool { return isRPMDatabase(p) },
@@ -29,6 +29,7 @@ func rpmPlugin(ps *plugins) *plugin {
 				return nil
 			}
 			wanted := func(file string) bool { return ps.owned(cleanPath(file)) }
+			owned := 0
 			return rpmdb.Read(content.at, content.size, wanted, func(r *rpmdb.Package) error {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -37,12 +38,15 @@ func rpmPlugin(ps *plugins) *plugin {
 				if r.Name == "gpg-pubkey" {
 					return nil
 				}
+				if len(out.packages) >= limit {
+					return exceeded("a package database has more than %d packages", limit)
+				}
 				f, err := convertRPM(r)
 				if err != nil {
 					return err
 				}
 				out.packages = append(out.packages, f)
-				if len(r.Files) > 0 {
+				if owned += len(r.Files); len(r.Files) > 0 && owned <= maxOwned {
 					o := owner{Identity: f.identity(), Name: f.name}
 					for _, file := range r.Files {
 						o.Paths = append(o.Paths, cleanPath(file))

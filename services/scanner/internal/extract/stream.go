@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync/atomic"
 
@@ -84,6 +85,8 @@ type meter struct {
 	budget *budget
 	n      int64
 	err    error
+	// hash is set if the digest of the decompressed bytes is asked for.
+	hash hash.Hash
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -92,6 +95,9 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.r.Read(p)
 	m.n += int64(n)
+	if m.hash != nil {
+		m.hash.Write(p[:n])
+	}
 	if lerr := m.check(int64(n)); lerr != nil {
 		m.err = lerr
 		return 0, lerr
@@ -165,7 +171,7 @@ func (s *layerStream) classify(err error) error {
 	if s.meter != nil && s.err != nil {
 		return s.err
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || core.AsFault(err) != nil {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisk) || core.AsFault(err) != nil {
 		return err
 	}
 	// Content that does not decode may be content that does not have its digest:

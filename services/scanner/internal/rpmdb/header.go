@@ -180,12 +180,18 @@ func (h *header) files(want func(string) bool) ([]string, error) {
 	if len(in) != len(bases) {
 		return nil, malformed("%d files in %d directories", len(bases), len(in))
 	}
+	// Directories may be long and files many: what a header of some kilobytes could be
+	// made to say is bounded by its size.
+	left := 32*len(h.data) + 1<<20
 	var path []byte
 	for i, b := range bases {
 		if int64(in[i]) >= int64(len(dirs)) {
 			return nil, malformed("a file in a directory that is not there")
 		}
 		path = append(append(path[:0], dirs[in[i]]...), b...)
+		if left -= len(path); left < 0 {
+			return nil, malformed("the files of a package have names of too many bytes")
+		}
 		if s := string(path); want(s) {
 			out = append(out, s)
 		}

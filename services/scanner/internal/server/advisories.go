@@ -23,6 +23,8 @@ type Snapshots interface {
 	Current() core.Matcher
 	NewBuilder() *advisory.Builder
 	Import(ctx context.Context, b *advisory.Builder, force bool) (core.SnapshotInfo, error)
+	Snapshot() *advisory.Snapshot
+	ImportFile(ctx context.Context, content []byte, digest string, force bool) (core.SnapshotInfo, error)
 }
 
 // advisories implements scanner.v1.AdvisoryService.
@@ -139,7 +141,10 @@ func setScores(b *advisory.Builder, kev, epss []byte) error {
 
 func importError(err error) error {
 	var small *snapshots.TooSmallError
+	var older *snapshots.OlderError
 	switch {
+	case errors.As(err, &older):
+		return apierr.New(codes.FailedPrecondition, "SNAPSHOT_OLDER", older.Error())
 	case errors.As(err, &small):
 		return apierr.New(codes.FailedPrecondition, "SNAPSHOT_TOO_SMALL", small.Error())
 	case errors.Is(err, advisory.ErrEmpty):

@@ -17,4 +17,6 @@ var Authz = authz.Table{
 	scannerv1.AdvisoryService_GetSnapshot_FullMethodName:       {Operators: true, Clients: true},
 	scannerv1.AdvisoryService_ImportSnapshot_FullMethodName:    {Operators: true},
 	scannerv1.AdvisoryService_RefreshSnapshot_FullMethodName:   {Operators: true},
+	scannerv1.AdvisoryService_ExportSnapshot_FullMethodName:    {Operators: true},
+	scannerv1.AdvisoryService_ImportBundle_FullMethodName:      {Operators: true},
 }

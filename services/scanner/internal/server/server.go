@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"time"
 
@@ -45,7 +46,9 @@ type Deps struct {
 	Snapshots Snapshots
 	Affected  Affected
 	Feeds     Feeds
-	Now       func() time.Time
+	// TrustedKeys sign the bundles that may be imported.
+	TrustedKeys []crypto.PublicKey
+	Now         func() time.Time
 	// WatchInterval is how often WatchScan looks for a change.
 	WatchInterval time.Duration
 }

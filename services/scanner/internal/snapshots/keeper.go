@@ -228,6 +228,34 @@ func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (c
 	return k.install(ctx, s, force)
 }
 
+// OlderError refuses a snapshot whose newest advisory is older than that of the one in
+// use: an old bundle would hide what was found since.
+type OlderError struct{ Have, Got time.Time }
+
+// Error implements error.
+func (e *OlderError) Error() string {
+	return fmt.Sprintf("its newest advisory is of %s, that of the snapshot in use of %s", e.Got.Format(time.RFC3339), e.Have.Format(time.RFC3339))
+}
+
+// ImportFile puts the snapshot in the content of a file in use. Without force one that
+// is older than the one in use is refused with an OlderError, a much smaller one with
+// a TooSmallError. Other errors are advisory.ErrCorrupt and advisory.ErrNewer.
+func (k *Keeper) ImportFile(ctx context.Context, content []byte, digest string, force bool) (core.SnapshotInfo, error) {
+	s, err := advisory.Decode(content, digest)
+	if err != nil {
+		return core.SnapshotInfo{}, err
+	}
+	k.changing.Lock()
+	defer k.changing.Unlock()
+	if err := k.catchUp(ctx); err != nil {
+		return core.SnapshotInfo{}, err
+	}
+	if old := k.current.Load(); old != nil && !force && s.Info().DataTime.Before(old.Info().DataTime) {
+		return core.SnapshotInfo{}, &OlderError{Have: old.Info().DataTime, Got: s.Info().DataTime}
+	}
+	return k.install(ctx, s, force)
+}
+
 // catchUp takes over what another replica put in use. What nobody has any more, or
 // what is damaged, is replaced by what comes.
 func (k *Keeper) catchUp(ctx context.Context) error {

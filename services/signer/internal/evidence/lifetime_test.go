@@ -92,6 +92,61 @@ func TestWriter_SameFindingsUntilMaxAge(t *testing.T) {
 	})
 }
 
+// summary is the claim of a verdict, so long after start.
+func summary(t *testing.T, ref imageref.Ref, digest string, outcome core.Outcome, after time.Duration) core.Predicate {
+	t.Helper()
+	out, err := core.VSAs(core.Verdict{
+		Digest: digest, ImageDigest: ref.Digest, Outcome: outcome, EvaluateTime: start.Add(after),
+		Platforms: []core.PlatformVerdict{{Digest: ref.Digest, Outcome: outcome, Policies: []core.Policy{{Name: "baseline", Digest: digest}}}},
+	}, ref.Name(), "https://seaworthy.dev/verifier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out[0].Predicate
+}
+
+// TestWriter_LifetimeOfVerdicts: the summary of the latest verdict is in force,
+// whatever order the verdicts come in; the same verdict is renewed with age; what
+// was superseded goes, and a verdict that is reached again is there again.
+func TestWriter_LifetimeOfVerdicts(t *testing.T) {
+	eachKind(t, func(t *testing.T, f *fixture) {
+		t.Helper()
+		ref := f.registry.PushImage("team/app")
+		pass, fail := core.Digest([]byte("pass")), core.Digest([]byte("fail"))
+		steps := []struct {
+			name    string
+			digest  string
+			outcome core.Outcome
+			after   time.Duration
+			fresh   bool // it is attached; else what was there stays
+			count   int
+		}{
+			{"first", pass, core.Pass, 0, true, 1},
+			{"delivered again", pass, core.Pass, 0, false, 1},
+			{"the same, evaluated later", pass, core.Pass, maxAge - time.Second, false, 1},
+			{"another one", fail, core.Fail, time.Hour, true, 2},
+			{"the first one, late", pass, core.Pass, 0, false, 2},
+			{"as the first one, again", pass, core.Pass, 2 * time.Hour, true, 3},
+			{"the same, old", pass, core.Pass, 2*time.Hour + maxAge, true, 4},
+		}
+		last := ""
+		for _, s := range steps {
+			got := f.attachOne(t, ref, summary(t, ref, s.digest, s.outcome, s.after))
+			if (got != last) != s.fresh {
+				t.Errorf("%s: %s after %s", s.name, got, last)
+			}
+			last = got
+			if newest, n := f.newest(ref); newest != last || n != s.count {
+				t.Errorf("%s: newest = %s of %d, want %s of %d", s.name, newest, n, last, s.count)
+			}
+		}
+		f.sweep(t, f.clock.Add(grace+time.Hour), 3)
+		if newest, n := f.newest(ref); newest != last || n != 1 {
+			t.Errorf("after the grace period: %s of %d, want the last alone", newest, n)
+		}
+	})
+}
+
 // TestWriter_ThereAndBack: content A, then B, then A again must end with A as the newest.
 func TestWriter_ThereAndBack(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {

@@ -22,6 +22,9 @@ func (w *Writer) revise(ctx context.Context, t *turn, p core.Predicate) (core.Pr
 	e, err := w.store.Current(ctx, t.line)
 	switch {
 	case err == nil:
+		if e, err = w.store.Get(ctx, e.ID); err != nil {
+			return core.Predicate{}, false, err
+		}
 		st, err := attest.Untrusted(e.Bundle)
 		if err != nil {
 			return core.Predicate{}, false, fmt.Errorf("attestation in force: %w", err)

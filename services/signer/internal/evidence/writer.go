@@ -54,6 +54,7 @@ type Writer struct {
 	now      func() time.Time
 	written  metric.Int64Counter
 	legacy   bool
+	circuits *circuits
 }
 
 // New returns a writer that signs as each of the identities. A claim that says what
@@ -89,11 +90,19 @@ type claim struct {
 
 // Attach makes sure that the manifest that ref names by digest carries an
 // attestation for each claim and by each identity, or of a later claim of its
-// type, and returns them in the order of the claims. Claims that turn out to be nothing when they are
-// revised are left out.
-// Errors are those of the registry, of the store, of attest, ErrNotReadBack and
-// ErrRevised.
-func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
+// type, and returns them in the order of the claims. Claims that turn out to be
+// nothing when they are revised are left out.
+// Errors are those of the registry, of the store, of attest, of the identities,
+// ErrNotReadBack, ErrRevised and, after LeaveAlone, guard.ErrOpen.
+func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) (out []Attached, err error) {
+	err = w.circuits.do(ctx, ref.Registry, func(ctx context.Context) (err error) {
+		out, err = w.attachAll(ctx, ref, claims)
+		return err
+	})
+	return out, err
+}
+
+func (w *Writer) attachAll(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {
 	ref = imageref.Ref{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest}
 	subject, err := w.registry.Resolve(ctx, ref)
 	if errors.Is(err, registry.ErrNotFound) {
@@ -244,57 +253,17 @@ func (w *Writer) sign(ctx context.Context, by identity.Identity, k store.Key, p 
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("build statement: %w", err)
 	}
+	// The payload is let go before the bundle, which is as large, is made.
+	content := core.Digest(payload)
 	signed, err := by.Sign(ctx, st)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
 	}
 	return store.Entry{
-		ID: store.ID(k, p.Time, signed.KeyID), Key: k, ClaimTime: p.Time, ContentDigest: core.Digest(payload),
+		ID: store.ID(k, p.Time, signed.KeyID), Key: k, ClaimTime: p.Time, ContentDigest: content,
 		KeyID: signed.KeyID, Bundle: signed.Bundle, LogIndex: signed.LogIndex, ProvenTime: signed.ProvenTime,
 		// The manifest's annotation has whole seconds; the same bundle and time
 		// give the same manifest at every attempt.
 		SignTime: w.now().UTC().Truncate(time.Second), TraceID: obs.TraceID(ctx),
 	}, nil
-}
-
-// attach attaches what has to be, reads it back and marks it as done.
-func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.Descriptor, work []claim) error {
-	var wrote bool
-	for i := range work {
-		c := &work[i]
-		if !c.attach {
-			continue
-		}
-		d, err := attest.Attach(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
-		if err != nil {
-			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
-		}
-		if err := w.attachLegacy(ctx, ref, c.entry); err != nil {
-			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
-		}
-		c.entry.ManifestDigest = d.Digest
-		wrote = true
-	}
-	if !wrote {
-		return nil
-	}
-	listed, err := w.listed(ctx, ref)
-	if err != nil {
-		return err
-	}
-	for _, c := range work {
-		if !c.attach {
-			continue
-		}
-		if err := w.readBack(ctx, ref, c.entry, listed); err != nil {
-			return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
-		}
-		if err := w.store.Finish(ctx, c.entry.ID, c.entry.ManifestDigest, w.now()); err != nil {
-			return err
-		}
-		w.log.InfoContext(ctx, "attestation attached", slog.String("image", ref.String()),
-			slog.String("predicate_type", c.entry.PredicateType), slog.String("manifest", c.entry.ManifestDigest),
-			slog.String("outcome", c.outcome))
-	}
-	return nil
 }

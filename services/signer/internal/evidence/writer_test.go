@@ -38,18 +38,18 @@ type fixture struct {
 	clock    time.Time
 }
 
-func newFixture(t *testing.T, referrersAPI bool) *fixture {
-	t.Helper()
+func newFixture(tb testing.TB, referrersAPI bool) *fixture {
+	tb.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	key, err := keystore.New(private)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &fixture{
-		registry: registrytest.Start(t, referrersAPI), store: newStore(t), key: key,
+		registry: registrytest.Start(tb, referrersAPI), store: newStore(tb), key: key,
 		roots: attest.TrustRoots{Keys: []attest.TrustedKey{{Key: key.Public(), ID: key.KeyID()}}},
 		clock: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
 	}
@@ -60,28 +60,28 @@ func (f *fixture) Current(context.Context) (keystore.Identity, error) { return f
 
 func (f *fixture) Trusted(context.Context) ([]attest.TrustedKey, error) { return f.roots.Keys, nil }
 
-func newStore(t *testing.T) store.Store {
-	t.Helper()
-	db, err := sqldb.Open(t.Context(), sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(t.TempDir(), "signer.db")}, store.Schema)
+func newStore(tb testing.TB) store.Store {
+	tb.Helper()
+	db, err := sqldb.Open(tb.Context(), sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(tb.TempDir(), "signer.db")}, store.Schema)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close() })
-	s, err := store.New(t.Context(), db)
+	tb.Cleanup(func() { _ = db.Close() })
+	s, err := store.New(tb.Context(), db)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
 
 // writer is a signer that has just started; each one's clock is an hour on.
-func (f *fixture) writer(t *testing.T, s store.Store) *evidence.Writer {
-	t.Helper()
+func (f *fixture) writer(tb testing.TB, s store.Store) *evidence.Writer {
+	tb.Helper()
 	f.clock = f.clock.Add(time.Hour)
 	now := f.clock
 	w, err := evidence.New(s, f.registry.Client(), []identity.Identity{identity.NewKeyed("", f, nil)}, maxAge, obs.Discard("signer"), func() time.Time { return now })
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return w
 }
@@ -175,6 +175,9 @@ func TestWriter_CrashBeforeAttaching(t *testing.T) {
 		intent, err := f.store.Current(t.Context(), lineOf(ref, claims("first")[0]))
 		if err != nil || intent.Done() {
 			t.Fatalf("intent = %+v, %v", intent, err)
+		}
+		if intent, err = f.store.Get(t.Context(), intent.ID); err != nil {
+			t.Fatal(err)
 		}
 		got := attach(t, f.writer(t, f.store), ref)
 		f.check(t, ref, got)

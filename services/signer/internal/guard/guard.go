@@ -18,7 +18,7 @@ var ErrOpen = errors.New("is left alone after too many failures")
 
 // Limits of one service.
 type Limits struct {
-	// Timeout is the deadline of one attempt.
+	// Timeout is the deadline of one attempt; 0 leaves it to the caller.
 	Timeout time.Duration `yaml:"timeout"`
 	// Attempts is how often a call is tried, at least 1.
 	Attempts int `yaml:"attempts"`
@@ -93,6 +93,9 @@ func (g *Guard) Do(ctx context.Context, call func(context.Context) error) error 
 }
 
 func (g *Guard) once(ctx context.Context, call func(context.Context) error) error {
+	if g.limits.Timeout == 0 {
+		return call(ctx)
+	}
 	attempt, cancel := context.WithTimeout(ctx, g.limits.Timeout)
 	defer cancel()
 	err := call(attempt)

@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
@@ -55,6 +56,7 @@ func Encode(key crypto.Signer, password []byte) ([]byte, error) {
 		return nil, fmt.Errorf("encode private key: %w", err)
 	}
 	box, err := encrypted.Encrypt(der, password)
+	giveBack()
 	if err != nil {
 		return nil, fmt.Errorf("encrypt private key: %w", err)
 	}
@@ -83,12 +85,17 @@ func Decode(text, password []byte) (crypto.Signer, error) {
 		return nil, err
 	}
 	der, err := encrypted.Decrypt(block.Bytes, password)
+	giveBack()
 	if err != nil {
 		// The form was checked, so what is left is the authentication of the box.
 		return nil, ErrPassword
 	}
 	return parse(der)
 }
+
+// giveBack returns the 64 MiB that scrypt wants for a moment to the system: a
+// signer may be idle for hours after, and would hold them.
+func giveBack() { debug.FreeOSMemory() }
 
 // checkBox tells a damaged file from a wrong password: only what has the right
 // form is worth a try with the password.

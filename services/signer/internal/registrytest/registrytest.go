@@ -3,6 +3,9 @@
 package registrytest
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -40,7 +43,9 @@ type Registry struct {
 func Start(tb testing.TB, referrersAPI bool) *Registry {
 	tb.Helper()
 	r := &Registry{tb: tb}
-	inner := ggcr.New(ggcr.WithReferrersSupport(referrersAPI), ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
+	// Blobs on disk: a test may look at how much memory a writer takes.
+	inner := ggcr.New(ggcr.WithReferrersSupport(referrersAPI), ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(tb.TempDir())),
+		ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if f := r.fault.Load(); f != nil {
 			if status := (*f)(req); status != 0 {
@@ -48,11 +53,32 @@ func Start(tb testing.TB, referrersAPI bool) *Registry {
 				return
 			}
 		}
+		if referrersAPI {
+			confirmSubject(w, req)
+		}
 		inner.ServeHTTP(w, req)
 	}))
 	tb.Cleanup(srv.Close)
 	r.Host = strings.TrimPrefix(srv.URL, "http://")
 	return r
+}
+
+// confirmSubject says what the registry in process does and does not say: that it
+// lists the manifest with its subject.
+func confirmSubject(w http.ResponseWriter, req *http.Request) {
+	if req.Method != http.MethodPut || !strings.Contains(req.URL.Path, "/manifests/") {
+		return
+	}
+	raw, err := io.ReadAll(req.Body)
+	req.Body = io.NopCloser(bytes.NewReader(raw))
+	var m struct {
+		Subject struct {
+			Digest string `json:"digest"`
+		} `json:"subject"`
+	}
+	if err == nil && json.Unmarshal(raw, &m) == nil && m.Subject.Digest != "" {
+		w.Header().Set("OCI-Subject", m.Subject.Digest)
+	}
 }
 
 // Fail has f decide about every request; nil lets all pass.

@@ -68,7 +68,18 @@ func logIndex(e Entry) int64 {
 
 // Get implements Store.
 func (s *SQL) Get(ctx context.Context, id string) (Entry, error) {
-	return get(ctx, s.db, `entry_id = $1`, id)
+	e, err := get(ctx, s.db, `entry_id = $1`, id)
+	if err != nil {
+		return Entry{}, err
+	}
+	err = s.db.QueryRowContext(ctx, `SELECT bundle FROM signing_log WHERE entry_id = $1`, id).Scan(&e.Bundle)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Entry{}, ErrNotFound
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("read bundle: %w", err)
+	}
+	return e, nil
 }
 
 // Current implements Store.
@@ -82,10 +93,10 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// get reads an entry without its bundle.
 func get(ctx context.Context, q querier, where string, args ...any) (Entry, error) {
-	row := q.QueryRowContext(ctx, `SELECT `+columns+`, bundle FROM signing_log WHERE `+where, args...)
 	var e Entry
-	err := scan(row.Scan, &e, &e.Bundle)
+	err := scan(q.QueryRowContext(ctx, `SELECT `+columns+` FROM signing_log WHERE `+where, args...).Scan, &e)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}
@@ -126,7 +137,7 @@ func (s *SQL) Begin(ctx context.Context, e Entry, serves func(current Entry) boo
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO signing_log (`+columns+`, bundle)
+		res, err := tx.ExecContext(ctx, `INSERT INTO signing_log (`+columns+`, bundle)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 			ON CONFLICT (entry_id) DO NOTHING`,
 			e.ID, e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
@@ -135,6 +146,10 @@ func (s *SQL) Begin(ctx context.Context, e Entry, serves func(current Entry) boo
 			e.Identity, logIndex(e), sqldb.Time(e.ProvenTime), e.Bundle)
 		if err != nil {
 			return fmt.Errorf("write signing log: %w", err)
+		}
+		if n, err := res.RowsAffected(); err == nil && n == 1 {
+			stored = e
+			return nil
 		}
 		stored, err = get(ctx, tx, `entry_id = $1`, e.ID)
 		return err

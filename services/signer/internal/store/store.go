@@ -74,7 +74,7 @@ type Entry struct {
 	// ProvenTime is when it was signed, as a timestamp authority or a log says; zero
 	// if nobody does.
 	ProvenTime time.Time
-	// Bundle is the signed bundle; List leaves it out.
+	// Bundle is the signed bundle. Only Get reads it: it may be large.
 	Bundle []byte
 	// SignTime is when it was signed, in whole seconds.
 	SignTime time.Time
@@ -144,12 +144,13 @@ func (k SigningKey) InUse() bool { return k.EndTime.IsZero() && k.RevokeTime.IsZ
 type Store interface {
 	// Get returns an entry with its bundle, or ErrNotFound.
 	Get(ctx context.Context, id string) (Entry, error)
-	// Current returns the entry of a line with the latest claim, done or not, with
-	// its bundle, or ErrNotFound.
+	// Current returns the entry of a line with the latest claim, done or not,
+	// without its bundle, or ErrNotFound.
 	Current(ctx context.Context, l Line) (Entry, error)
 	// Begin stores an entry unless serves says that the current one of its line
-	// does, or there is one with its ID, and returns the one that is stored. Of
-	// several callers with one content all get the same entry.
+	// does, or there is one with its ID, and returns the one that is stored: e as it
+	// is, another one without its bundle. Of several callers with one content all
+	// get the same entry.
 	Begin(ctx context.Context, e Entry, serves func(current Entry) bool) (Entry, error)
 	// Finish records that the attestation is in the registry under a manifest
 	// digest, or ErrNotFound. What is older in its line is superseded from then on.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -58,11 +59,11 @@ func (l *DeadLetters) fail(ctx context.Context, image imageref.Ref, problem stri
 		return err
 	}
 	if latest != nil {
-		judged, err := wasJudged(latest)
+		v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
 		if err != nil {
 			return err
 		}
-		if judged {
+		if wasJudged(v) {
 			// What was found out before still stands until it expires.
 			err := l.Recorder.Store.Settle(ctx, image)
 			l.Recorder.Hub.Notify()
@@ -77,15 +78,11 @@ func (l *DeadLetters) fail(ctx context.Context, image imageref.Ref, problem stri
 }
 
 // wasJudged tells whether a verdict was made from evidence.
-func wasJudged(r *store.Record) (bool, error) {
-	v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)
-	if err != nil {
-		return false, err
-	}
+func wasJudged(v *verifierv1.Verdict) bool {
 	for _, reason := range v.GetReasons() {
 		if reason.GetCode() == string(core.CodePipelineFailed) {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }

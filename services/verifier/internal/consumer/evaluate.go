@@ -91,7 +91,11 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
-	judged, err := replay.Judge(ctx, image, found.Platforms, rules, e.Now())
+	now := e.Now()
+	if err := e.firstSeen(ctx, latest, found, now); err != nil {
+		return err
+	}
+	judged, err := replay.Judge(ctx, image, found.Platforms, rules, now)
 	if err != nil {
 		return err
 	}

@@ -127,6 +127,12 @@ func (r *Recorder) save(ctx context.Context, c change) error {
 	return nil
 }
 
+// same notes that a verdict was made again and says what it said.
+func (r *Recorder) same(ctx context.Context, v core.Verdict) {
+	r.verdicts.Add(ctx, 1, metric.WithAttributes(attribute.String("state", v.State.String()), attribute.Bool("changed", false)))
+	r.log.DebugContext(ctx, "verdict made again says the same", "image", v.Image.String(), "state", v.State.String())
+}
+
 func causeSince(before *store.Record, after *verifierv1.Verdict) (store.Cause, error) {
 	if before == nil {
 		return causeOf(nil, after), nil

@@ -169,13 +169,21 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	if !mine {
 		return errors.New("another replica has taken over")
 	}
-	for _, image := range images {
+	latest, err := r.Evaluator.Recorder.Store.Lookup(ctx, images, time.Time{})
+	if err != nil {
+		return err
+	}
+	for i, image := range images {
 		ended := cause.Kind == core.CauseExpiry
 		if ended && r.Evaluator.Now().Before(r.failed[image].Add(retryAfter)) {
 			continue
 		}
 		delete(r.failed, image)
-		err := r.image(ctx, image, cause)
+		var found *store.Record
+		if latest[i] != nil {
+			found = latest[i].Latest
+		}
+		err := r.image(ctx, image, found, cause)
 		if err == nil {
 			continue
 		}
@@ -191,33 +199,36 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	return nil
 }
 
-func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, cause store.Cause) error {
+// image judges an image again; latest is its newest verdict as far as is known.
+func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, latest *store.Record, cause store.Cause) error {
 	ctx, span := r.Tracer.Start(ctx, "reevaluate")
 	defer span.End()
 	for range maxConflicts {
-		err := r.judge(ctx, image, cause)
+		err := r.judge(ctx, latest, cause)
 		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if latest, err = r.Evaluator.Recorder.latest(ctx, image); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("judge %s again: %w", image.Digest, store.ErrConflict)
 }
 
-func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store.Cause) error {
-	latest, err := r.Evaluator.Recorder.latest(ctx, image)
-	if err != nil || latest == nil {
-		return err
+func (r *Reevaluator) judge(ctx context.Context, latest *store.Record, cause store.Cause) error {
+	if latest == nil {
+		return nil
 	}
 	recorded, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
 	if err != nil {
 		return err
 	}
-	if judged, err := wasJudged(latest); err != nil || !judged {
-		return err
+	if !wasJudged(recorded) {
+		return nil
 	}
 	// The tag that the image was called by is part of what rules see.
-	image = verdictpb.Ref(recorded.GetImage())
-	platforms, err := r.evidence(ctx, image, recorded)
+	image := verdictpb.Ref(recorded.GetImage())
+	platforms, err := r.evidence(ctx, image, latest, recorded)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
 		// What it rested on is gone for good, so nothing speaks for it any more.
 		return r.Evaluator.Recorder.save(ctx, change{
@@ -233,12 +244,21 @@ func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store
 		return err
 	}
 	now := r.Evaluator.Now()
-	judged, err := replay.Judge(ctx, image, platforms, rules, now)
+	v, err := replay.Verdict(ctx, image, platforms, rules, now)
 	if err != nil {
 		return err
 	}
 	if cause.Kind == core.CauseExpiry {
 		cause.Detail = core.Truncate(whatEnded(recorded, now))
+	} else if verdictpb.SaysTheSame(recorded, v) {
+		// Most images, after most changes: nothing is packed, signed or stored. What was
+		// stored meanwhile was made by these rules or newer ones.
+		r.Evaluator.Recorder.same(ctx, v)
+		return nil
+	}
+	judged, err := replay.Record(v, platforms, rules)
+	if err != nil {
+		return err
 	}
 	return r.Evaluator.Recorder.save(ctx, change{
 		Judged: judged, before: latest, cause: cause, revision: rules.Revision, keepPending: true,
@@ -247,7 +267,7 @@ func (r *Reevaluator) judge(ctx context.Context, image imageref.Ref, cause store
 
 // evidence is the recorded evidence while all of it is by keys that are trusted
 // now, and what the registry has otherwise.
-func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, latest *store.Record, recorded *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
 	platforms, missing, err := r.Replayer.Evidence(ctx, recorded)
 	if err != nil {
 		return nil, err
@@ -260,6 +280,9 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, recorded
 		return nil, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
+		return nil, err
+	}
+	if err := r.Evaluator.firstSeen(ctx, latest, found, r.Evaluator.Now()); err != nil {
 		return nil, err
 	}
 	return found.Platforms, nil

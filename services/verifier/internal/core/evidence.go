@@ -116,6 +116,9 @@ type Finding struct {
 	Purl string `cel:"purl"`
 	// FixedVersions is empty if there is no fix.
 	FixedVersions []string `cel:"fixed_versions"`
+	// FirstSeen is when the verifier first judged a report of the image with this finding,
+	// without one between that did not have it.
+	FirstSeen time.Time `cel:"first_seen" json:",omitzero"`
 	// VexStatus is that of the newest VEX statement about it; empty if there is none.
 	VexStatus string `cel:"vex_status" json:"-"`
 	Location  string `cel:"location"`

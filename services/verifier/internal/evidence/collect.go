@@ -54,6 +54,9 @@ type Collector struct {
 	roots  Roots
 	limits Limits
 	cache  *lru.Cache[cacheKey, *finding]
+	// large admits one manifest at a time whose attestations take more than usual bytes.
+	large chan struct{}
+	usual int64
 	// authors are those whose VEX documents count.
 	authors vex.Authors
 	log     *slog.Logger
@@ -62,7 +65,7 @@ type Collector struct {
 
 // NewCollector returns a collector.
 func NewCollector(client *registry.Client, roots Roots, authors vex.Authors, limits Limits, log *slog.Logger, now func() time.Time) *Collector {
-	return &Collector{client: client, roots: roots, authors: authors, limits: limits, cache: lru.New[cacheKey, *finding](limits.Cache, nil), log: log, now: now}
+	return &Collector{client: client, roots: roots, authors: authors, large: make(chan struct{}, 1), usual: usualTotal, limits: limits, cache: lru.New[cacheKey, *finding](limits.Cache, nil), log: log, now: now}
 }
 
 // cacheKey names one verification: which bundle, about which subject, against
@@ -163,9 +166,8 @@ func lasting(err error) error {
 
 func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
 	e = core.PlatformEvidence{Digest: t.digest, Platform: t.platform}
-	referred, err := attest.Fetch(ctx, c.client, ref, attest.Limits{
-		MaxReferrers: c.limits.MaxAttestations, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal,
-	})
+	referred, done, err := c.fetch(ctx, ref)
+	defer done()
 	switch {
 	case err == nil:
 	case errors.Is(err, attest.ErrTooLarge), errors.Is(err, registry.ErrTooLarge), errors.Is(err, registry.ErrMalformed):
@@ -213,7 +215,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 	if err != nil {
 		f := &finding{
 			predicateType: claimedType(r), rejected: fmt.Sprintf("%s: %v", short(r.Digest), err),
-			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey),
+			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey) || errors.Is(err, attest.ErrUntrustedIdentity),
 		}
 		c.log.DebugContext(ctx, "attestation rejected", "manifest_digest", r.Digest, "subject", subject, "error", err)
 		// A key may become valid or known later; the other failures stay what they are.

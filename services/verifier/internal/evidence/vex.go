@@ -53,10 +53,8 @@ func (c *Collector) indexVex(ctx context.Context, image imageref.Ref, all []targ
 	if len(c.authors) == 0 || len(all) == 0 || len(all) == 1 && all[0].digest == image.Digest {
 		return nil
 	}
-	referred, err := attest.Fetch(ctx, c.client, image, attest.Limits{
-		MaxReferrers: c.limits.MaxAttestations, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal,
-		PredicateTypes: []string{attest.PredicateOpenVEX},
-	})
+	referred, done, err := c.fetch(ctx, image, attest.PredicateOpenVEX)
+	defer done()
 	switch {
 	case err == nil, errors.Is(err, registry.ErrNotFound):
 	case errors.Is(err, attest.ErrTooLarge), errors.Is(err, registry.ErrTooLarge), errors.Is(err, registry.ErrMalformed):

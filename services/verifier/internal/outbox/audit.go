@@ -2,10 +2,8 @@ package outbox
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
@@ -19,15 +17,11 @@ func (d *Drain) drainAudits(ctx context.Context) error {
 			return err
 		}
 		for _, a := range audits {
-			var carrier propagation.MapCarrier
-			if err := json.Unmarshal([]byte(a.Headers), &carrier); err != nil {
-				return fmt.Errorf("decode trace context: %w", err)
-			}
 			ev := &eventv1.AuditRecordedEvent{
 				Meta:  &eventv1.EventMeta{EventTime: timestamppb.New(a.Time)},
 				Actor: a.Actor, Action: a.Action, Resource: a.Resource,
 			}
-			if err := d.Publish(d.Propagator.Extract(ctx, carrier), a.ID, ev); err != nil {
+			if err := d.Publish(d.trace(ctx, a.Headers), a.ID, ev); err != nil {
 				return fmt.Errorf("publish audit of %s: %w", a.Resource, err)
 			}
 			if err := d.Store.AuditPublished(ctx, a.ID); err != nil {

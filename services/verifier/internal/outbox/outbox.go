@@ -96,29 +96,40 @@ func (d *Drain) drain(ctx context.Context) error {
 func (d *Drain) publish(ctx context.Context, e store.OutboxEntry) error {
 	ev, err := Event(e.Record)
 	if err != nil {
-		return err
+		// What subscribers act on is in the row itself; later changes must not wait for
+		// one that nobody can read.
+		d.Log.ErrorContext(ctx, "recorded verdict cannot be read; its change is published without reasons", "sequence", e.Sequence, "error", err)
 	}
-	var carrier propagation.MapCarrier
-	if err := json.Unmarshal([]byte(e.Headers), &carrier); err != nil {
-		return fmt.Errorf("decode trace context: %w", err)
-	}
-	return d.Publish(d.Propagator.Extract(ctx, carrier), events.ID(e.Digest, strconv.FormatInt(e.Sequence, 10)), ev)
+	return d.Publish(d.trace(ctx, e.Headers), events.ID(e.Digest, strconv.FormatInt(e.Sequence, 10)), ev)
 }
 
-// Event makes the event of a stored change.
-func Event(r store.Record) (*eventv1.VerdictReachedEvent, error) {
-	v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)
-	if err != nil {
-		return nil, err
+// trace returns the context of the trace that a change was made in; of no trace if its
+// headers cannot be read.
+func (d *Drain) trace(ctx context.Context, headers string) context.Context {
+	var carrier propagation.MapCarrier
+	if err := json.Unmarshal([]byte(headers), &carrier); err != nil {
+		d.Log.WarnContext(ctx, "trace context of a change cannot be read", "error", err)
+		return ctx
 	}
+	return d.Propagator.Extract(ctx, carrier)
+}
+
+// Event makes the event of a stored change. With an error, which is about the recorded
+// verdict, it is made of what is kept beside it.
+func Event(r store.Record) (*eventv1.VerdictReachedEvent, error) {
 	ev := &eventv1.VerdictReachedEvent{
 		Meta:          &eventv1.EventMeta{EventTime: timestamppb.New(r.CreateTime)},
-		Image:         v.GetImage(),
+		Image:         verdictpb.Image(r.Image),
 		VerdictDigest: r.Digest,
 		State:         eventv1.VerdictReachedEvent_State(r.State),
 		PreviousState: eventv1.VerdictReachedEvent_State(r.PreviousState),
 		Sequence:      r.Sequence,
 	}
+	v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)
+	if err != nil {
+		return ev, err
+	}
+	ev.Image = v.GetImage()
 	for _, reason := range v.GetReasons() {
 		ev.Reasons = append(ev.Reasons, core.Truncate(reason.GetCode()+": "+reason.GetMessage()))
 	}

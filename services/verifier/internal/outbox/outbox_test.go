@@ -147,3 +147,47 @@ func TestNothingLostNothingTwice(t *testing.T) {
 		t.Errorf("published in trace %s", b.traces[0])
 	}
 }
+
+// TestUnreadableRowsBlockNothing has a verdict that cannot be decoded and headers that
+// are none: both changes are published, and the one after them.
+func TestUnreadableRowsBlockNothing(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	image := imageref.Ref{Registry: "r.example", Repository: "app", Digest: "sha256:" + strings.Repeat("b", 64)}
+	for i, v := range []store.NewVerdict{
+		{State: core.StateFail, Body: []byte("\xff\xff"), Headers: `{}`},
+		{State: core.StatePass, Body: []byte{}, Headers: "no JSON", After: 1},
+	} {
+		v.Image, v.Digest, v.ChangeKey, v.Revision = image, "sha256:d", strings.Repeat("k", i+1), store.AnyRevision
+		if _, err := s.Save(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save(t, s, core.StateFail, 0)
+	b := &broker{ids: map[string]bool{}}
+	d := &outbox.Drain{Store: s, Publish: b.publish, Propagator: propagation.TraceContext{}, Hub: &wake.Hub{}, Log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		left, err := s.Outbox(t.Context(), 10)
+		if err == nil && len(left) == 0 || time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if len(b.events) != 3 {
+		t.Fatalf("%d events: %v", len(b.events), b.events)
+	}
+	if e := b.events[0]; e.GetState() != eventv1.VerdictReachedEvent_STATE_FAIL || e.GetImage().GetDigest() != image.Digest || e.GetSequence() != 1 || e.GetVerdictDigest() == "" {
+		t.Errorf("of what cannot be decoded: %v", e)
+	}
+	if e := b.events[1]; e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("of what has no trace: %v", e)
+	}
+}

@@ -19,7 +19,7 @@ const (
 	// packages does not.
 	MaxCost = 50_000_000
 	// MaxPackages of a report; more is no evidence.
-	MaxPackages = 50_000
+	MaxPackages = 100_000
 	// MaxFindings of a report; more is no evidence.
 	MaxFindings = 50_000
 	// maxShortList bounds labels, ports, aliases and the like for the estimate.

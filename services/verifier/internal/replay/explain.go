@@ -8,6 +8,7 @@ import (
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
@@ -19,6 +20,10 @@ import (
 // nothing to make again.
 var ErrNotJudged = errors.New("no policy was evaluated for the verdict")
 
+// decodedSize is how many times the memory of its packed form evidence takes, roughly:
+// lists of packages and findings pack well.
+const decodedSize = 25
+
 // Documents gives recorded documents back; store.Store is one.
 type Documents interface {
 	Document(ctx context.Context, digest string) (record.Document, error)
@@ -28,6 +33,9 @@ type Documents interface {
 type Replayer struct {
 	Documents Documents
 	Loader    *policy.Loader
+	// Decoded keeps evidence that was read, by digest; nil keeps none. Explain proves
+	// from the documents and does not use it.
+	Decoded *lru.Cache[string, core.PlatformEvidence]
 }
 
 // Explanation is what making a verdict again gave.
@@ -86,9 +94,9 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 }
 
 // Evidence returns the recorded evidence of a verdict's platforms, in their order,
-// and the digests of what is missing of it.
+// and the digests of what is missing of it. It is shared: callers do not change it.
 func (r *Replayer) Evidence(ctx context.Context, recorded *verifierv1.Verdict) (platforms []core.PlatformEvidence, missing []string, err error) {
-	l := loading{replayer: r, seen: map[string]bool{}}
+	l := loading{replayer: r, seen: map[string]bool{}, decoded: r.Decoded}
 	platforms, err = l.evidence(ctx, recorded)
 	return platforms, l.missing, err
 }
@@ -107,6 +115,7 @@ type loading struct {
 	replayer *Replayer
 	missing  []string
 	seen     map[string]bool
+	decoded  *lru.Cache[string, core.PlatformEvidence]
 }
 
 func (l *loading) lacks(digest string) {
@@ -141,6 +150,12 @@ func (l *loading) evidence(ctx context.Context, v *verifierv1.Verdict) ([]core.P
 			l.lacks(p.GetDigest())
 			continue
 		}
+		if l.decoded != nil {
+			if e, ok := l.decoded.Get(digest); ok {
+				out = append(out, e)
+				continue
+			}
+		}
 		d, ok, err := l.document(ctx, digest)
 		if err != nil {
 			return nil, err
@@ -152,6 +167,9 @@ func (l *loading) evidence(ctx context.Context, v *verifierv1.Verdict) ([]core.P
 		if err != nil {
 			l.lacks(digest)
 			continue
+		}
+		if l.decoded != nil {
+			l.decoded.Put(digest, e, int64(len(d.Packed))*decodedSize)
 		}
 		out = append(out, e)
 	}

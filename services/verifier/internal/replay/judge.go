@@ -81,6 +81,12 @@ func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvi
 	if err != nil {
 		return Judged{}, err
 	}
+	return Record(v, platforms, rules)
+}
+
+// Record makes the documents that a verdict can be made again from. It fills in the
+// digests of the evidence.
+func Record(v core.Verdict, platforms []core.PlatformEvidence, rules Rules) (Judged, error) {
 	out := Judged{Verdict: v}
 	used := map[string]bool{}
 	for i := range platforms {

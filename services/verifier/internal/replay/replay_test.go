@@ -11,6 +11,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
@@ -172,5 +173,36 @@ func TestExplainWithoutRecord(t *testing.T) {
 	got, err := r.Explain(t.Context(), v)
 	if err != nil || cmp.Diff([]string{"sha256:report", "sha256:provenance", digest}, got.Missing) != "" {
 		t.Errorf("a verdict of an earlier release: %+v, %v", got, err)
+	}
+}
+
+// TestEvidenceFromMemory reads evidence that is kept decoded, and proves without it.
+func TestEvidenceFromMemory(t *testing.T) {
+	t.Parallel()
+	l := loader(t)
+	made, err := replay.Judge(t.Context(), image, []core.PlatformEvidence{evidence()}, packs(t, l, "baseline"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := verdictpb.FromCore(made.Verdict)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := shelf{}
+	for _, d := range made.Documents {
+		docs[d.Digest] = d
+	}
+	r := replay.Replayer{Documents: docs, Loader: l, Decoded: lru.New[string, core.PlatformEvidence](1<<20, nil)}
+	first, missing, err := r.Evidence(t.Context(), recorded)
+	if err != nil || len(missing) > 0 || r.Decoded.Len() != 1 {
+		t.Fatalf("first: %v, %v", missing, err)
+	}
+	clear(docs)
+	again, missing, err := r.Evidence(t.Context(), recorded)
+	if d := cmp.Diff(first, again); d != "" || err != nil || len(missing) > 0 {
+		t.Errorf("again: %v, %v (-first +again):\n%s", missing, err, d)
+	}
+	if got, err := r.Explain(t.Context(), recorded); err != nil || got.Equal || len(got.Missing) == 0 {
+		t.Errorf("a proof without documents: %+v, %v", got, err)
 	}
 }

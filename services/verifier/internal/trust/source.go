@@ -14,6 +14,7 @@ import (
 
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/verdict/trustbundle"
 )
 
 // ErrNoTrust says that no trusted key is known yet.
@@ -47,7 +48,7 @@ type Source struct {
 	static []attest.TrustedKey
 	// identities are trusted by certificates of sigstore.
 	identities []attest.TrustedIdentity
-	sigstore   *attest.SigstoreRoot
+	sigstore   []byte
 	bundles    Bundles
 	cache      Cache
 	refresh    time.Duration
@@ -62,7 +63,7 @@ type Source struct {
 
 	mu      sync.Mutex
 	body    []byte
-	keys    []attest.TrustedKey
+	roots   attest.TrustRoots
 	version uint64
 	// known is closed when there are keys; from then on there always are.
 	known chan struct{}
@@ -74,7 +75,8 @@ type Options struct {
 	Static []attest.TrustedKey
 	// Identities are always trusted, by certificates of the authorities of Sigstore.
 	Identities []attest.TrustedIdentity
-	Sigstore   *attest.SigstoreRoot
+	// Sigstore is a trusted root, trusted_root.json; nil for none.
+	Sigstore []byte
 	// Bundles may be nil: then only static keys are trusted.
 	Bundles Bundles
 	Cache   Cache
@@ -90,10 +92,14 @@ type Options struct {
 func New(ctx context.Context, o Options) (*Source, error) {
 	s := &Source{
 		static: o.Static, identities: o.Identities, sigstore: o.Sigstore, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
-		log: o.Log, now: o.Now, report: o.Report, keys: o.Static, version: 1,
+		log: o.Log, now: o.Now, report: o.Report, version: 1,
 		known: make(chan struct{}),
 	}
-	if len(o.Static) > 0 || len(o.Identities) > 0 {
+	var err error
+	if s.roots, err = s.with(attest.TrustRoots{}, nil); err != nil {
+		return nil, fmt.Errorf("trusted root of the configuration: %w", err)
+	}
+	if !empty(s.roots) {
 		close(s.known)
 	}
 	if o.Bundles != nil {
@@ -118,10 +124,10 @@ func New(ctx context.Context, o Options) (*Source, error) {
 func (s *Source) Roots() (attest.TrustRoots, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.keys) == 0 && len(s.identities) == 0 {
+	if empty(s.roots) {
 		return attest.TrustRoots{}, s.version, ErrNoTrust
 	}
-	return attest.TrustRoots{Keys: s.keys, Identities: s.identities, Sigstore: s.sigstore}, s.version, nil
+	return s.roots, s.version, nil
 }
 
 // Wait returns when trust roots are known, or with the context's error.
@@ -210,7 +216,7 @@ func (s *Source) fetch(ctx context.Context) error {
 
 // use puts a bundle in force if it is sound.
 func (s *Source) use(body []byte) error {
-	keys, err := parseBundle(body)
+	roots, err := s.parse(body)
 	if err != nil {
 		return err
 	}
@@ -219,14 +225,45 @@ func (s *Source) use(body []byte) error {
 	if bytes.Equal(body, s.body) {
 		return nil
 	}
-	if len(s.keys) == 0 && len(s.identities) == 0 {
+	if empty(s.roots) {
 		close(s.known)
 	}
-	s.body = body
-	s.keys = slices.Concat(s.static, keys)
+	s.body, s.roots = body, roots
 	s.version++
 	return nil
 }
+
+// parse reads a bundle and adds the roots of the configuration.
+func (s *Source) parse(body []byte) (attest.TrustRoots, error) {
+	var m signerv1.GetTrustBundleResponse
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return attest.TrustRoots{}, fmt.Errorf("decode trust bundle: %w", err)
+	}
+	signer, err := trustbundle.Roots(&m)
+	if err != nil {
+		return attest.TrustRoots{}, err
+	}
+	return s.with(signer, []byte(m.GetTrustedRootJson()))
+}
+
+// with adds the roots of the configuration to those of the signer.
+func (s *Source) with(signer attest.TrustRoots, root []byte) (attest.TrustRoots, error) {
+	out := attest.TrustRoots{Keys: slices.Concat(s.static, signer.Keys), Identities: slices.Concat(s.identities, signer.Identities)}
+	var documents [][]byte
+	for _, d := range [][]byte{s.sigstore, root} {
+		if len(d) > 0 {
+			documents = append(documents, d)
+		}
+	}
+	if len(documents) == 0 {
+		return out, nil
+	}
+	var err error
+	out.Sigstore, err = attest.ParseSigstoreRoot(documents...)
+	return out, err
+}
+
+func empty(r attest.TrustRoots) bool { return len(r.Keys)+len(r.Identities) == 0 }
 
 func (s *Source) tell() {
 	_, _, err := s.Roots()

@@ -23,6 +23,7 @@ import (
 
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -186,6 +187,10 @@ func TestParseBundleRefuses(t *testing.T) {
 		"private key": func(m *signerv1.GetTrustBundleResponse) {
 			m.Keys[0].PublicKeyPem = strings.ReplaceAll(m.Keys[0].PublicKeyPem, "PUBLIC", "PRIVATE")
 		},
+		"identity of nobody": func(m *signerv1.GetTrustBundleResponse) {
+			m.Identities = []*signerv1.TrustedIdentity{{Issuer: "https://i.example"}}
+		},
+		"bad root":        func(m *signerv1.GetTrustBundleResponse) { m.TrustedRootJson = "{" },
 		"one of two only": func(m *signerv1.GetTrustBundleResponse) { m.Keys[1].PublicKeyPem = "" },
 		"too many keys": func(m *signerv1.GetTrustBundleResponse) {
 			for len(m.Keys) <= attest.MaxTrustedKeys {
@@ -199,12 +204,41 @@ func TestParseBundleRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if keys, err := parseBundle(body); err == nil {
-			t.Errorf("%s: accepted %d keys", name, len(keys))
+		if roots, err := (&Source{}).parse(body); err == nil {
+			t.Errorf("%s: accepted %d keys", name, len(roots.Keys))
 		}
 	}
-	if _, err := parseBundle([]byte("\xff")); err == nil {
+	if _, err := (&Source{}).parse([]byte("\xff")); err == nil {
 		t.Error("garbage was accepted")
+	}
+}
+
+// TestKeylessBundle has a signer without keys, and a root of the configuration beside
+// the signer's.
+func TestKeylessBundle(t *testing.T) {
+	t.Parallel()
+	own, signers := evidencetest.NewSigstore(t), evidencetest.NewSigstore(t)
+	sign := &signer{bundle: &signerv1.GetTrustBundleResponse{
+		Identities:      []*signerv1.TrustedIdentity{{Name: "signer", Issuer: "https://i.example", Subject: "signer@i.example", Timestamp: true}},
+		TrustedRootJson: string(signers.Root()),
+	}}
+	s := newSource(t, Options{
+		Bundles: sign, Cache: &memory{}, Sigstore: own.Root(),
+		Identities: []attest.TrustedIdentity{{Issuer: "https://ci.example", Subject: "ci"}},
+	})
+	roots, version, err := s.Roots()
+	if err != nil || len(roots.Identities) != 1 {
+		t.Fatalf("of the configuration: %+v, %v", roots, err)
+	}
+	if !s.Refresh(t.Context()) {
+		t.Fatal("the bundle is no change")
+	}
+	roots, after, err := s.Roots()
+	if err != nil || after == version || len(roots.Identities) != 2 || !roots.Identities[1].RequireTimestamp || len(roots.Keys) != 0 {
+		t.Errorf("with the signer's: %+v, %v", roots, err)
+	}
+	if certificate, timestamp, logs := roots.Sigstore.Authorities(); certificate != 2 || timestamp != 2 || logs != 2 {
+		t.Errorf("authorities of both: %d, %d, %d", certificate, timestamp, logs)
 	}
 }
 
@@ -243,9 +277,9 @@ func FuzzParseBundle(f *testing.F) {
 	}
 	f.Add(body)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		keys, err := parseBundle(data)
-		if (len(keys) == 0) == (err == nil) {
-			t.Errorf("%d keys, error %v", len(keys), err)
+		roots, err := (&Source{}).parse(data)
+		if empty(roots) == (err == nil) {
+			t.Errorf("%d keys, error %v", len(roots.Keys), err)
 		}
 	})
 }

@@ -100,6 +100,18 @@ func TestChangeKey(t *testing.T) {
 		return k
 	}
 	base := key(func(*core.Verdict) {})
+	stored, err := verdictpb.FromCore(verdict())
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := verdictpb.Encode(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := verdictpb.Decode(body, 7, stored.GetDigest(), "trace")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		change func(*core.Verdict)
 		same   bool
@@ -117,6 +129,11 @@ func TestChangeKey(t *testing.T) {
 	} {
 		if got := key(tc.change) == base; got != tc.same {
 			t.Errorf("%s: the same verdict: %t", name, got)
+		}
+		v := verdict()
+		tc.change(&v)
+		if got := verdictpb.SaysTheSame(recorded, v); got != tc.same {
+			t.Errorf("%s: says the same: %t", name, got)
 		}
 	}
 }

@@ -142,14 +142,14 @@ func (t *Tester) image(ctx context.Context, latest *store.Record, rules, changed
 		return err
 	}
 	out.Evaluated++
-	return out.compare(before, after)
+	out.compare(before, after)
+	return nil
 }
 
 // compare adds what differs between two verdicts of an image.
-func (r *Result) compare(before, after core.Verdict) error {
-	same, err := saysTheSame(before, after)
-	if err != nil || same {
-		return err
+func (r *Result) compare(before, after core.Verdict) {
+	if verdictpb.SaysTheSame(verdictpb.Message(before), after) {
+		return
 	}
 	r.Changed++
 	if before.State != after.State {
@@ -165,24 +165,6 @@ func (r *Result) compare(before, after core.Verdict) error {
 			Reasons: difference(before, after, from.State, to.State, to.Digest),
 		})
 	}
-	return nil
-}
-
-func saysTheSame(a, b core.Verdict) (bool, error) {
-	x, err := changeKey(a)
-	if err != nil {
-		return false, err
-	}
-	y, err := changeKey(b)
-	return x == y, err
-}
-
-func changeKey(v core.Verdict) (string, error) {
-	m, err := verdictpb.FromCore(v)
-	if err != nil {
-		return "", err
-	}
-	return verdictpb.ChangeKey(m)
 }
 
 // difference is why the worse of two states is: reasons that the other has not.

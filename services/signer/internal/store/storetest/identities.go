@@ -33,7 +33,7 @@ func lineOfEachIdentity(t *testing.T, s store.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.ManifestDigest, want.DoneTime = digest(90+i), epoch
+		want.ManifestDigest, want.DoneTime, want.Bundle = digest(90+i), epoch, nil
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Current() (-want +got):\n%s", diff)
 		}

@@ -129,8 +129,12 @@ func beginKeepsTheFirst(t *testing.T, s store.Store) {
 	first := begin(t, s, entry(1))
 	other := entry(1)
 	other.Bundle, other.TraceID = []byte("other"), "other"
-	if diff := cmp.Diff(first, begin(t, s, other)); diff != "" {
-		t.Errorf("the second Begin (-first +second):\n%s", diff)
+	second := begin(t, s, other)
+	if second.Bundle != nil {
+		t.Error("Begin() reads the bundle that was there")
+	}
+	if got, err := s.Get(t.Context(), second.ID); err != nil || cmp.Diff(first, got) != "" {
+		t.Errorf("after the second Begin, %v (-first +stored):\n%s", err, cmp.Diff(first, got))
 	}
 }
 
@@ -145,6 +149,10 @@ func beginAtOnce(t *testing.T, s store.Store) {
 			e.Bundle = fmt.Appendf(nil, "writer %d", i)
 			stored, err := s.Begin(t.Context(), e, sameContent(e))
 			if err != nil {
+				t.Error(err)
+				return
+			}
+			if stored, err = s.Get(t.Context(), stored.ID); err != nil {
 				t.Error(err)
 				return
 			}

@@ -1,0 +1,266 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+)
+
+// hostile is a registry that serves one image and whatever a test says is attached.
+type hostile struct {
+	image     imageref.Ref
+	client    *registry.Client
+	manifests map[string][]byte
+	referrers []registry.Descriptor
+	// blob is the size of every blob, and sent what was read of them.
+	blob atomic.Int64
+	sent atomic.Int64
+	// asked counts manifests that were asked for.
+	asked atomic.Int64
+}
+
+func newHostile(t *testing.T) *hostile {
+	t.Helper()
+	h := &hostile{manifests: map[string][]byte{}}
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	host := strings.TrimPrefix(srv.URL, "http://")
+	h.image = imageref.Ref{Registry: host, Repository: "team/app"}.WithDigest(h.add(map[string]any{
+		"schemaVersion": 2, "mediaType": registry.MediaTypeOCIManifest,
+	}))
+	var err error
+	h.client, err = registry.New(registry.Config{Registries: []registry.Host{{Host: host, Insecure: true}}, MaxAttempts: 1}, obs.Discard("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.client.Close)
+	return h
+}
+
+func (h *hostile) add(manifest map[string]any) string {
+	raw, _ := json.Marshal(manifest)
+	sum := sha256.Sum256(raw)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	h.manifests[digest] = raw
+	return digest
+}
+
+// attach attaches a bundle of a size that nobody has to keep to.
+func (h *hostile) attach(n int, size int64) {
+	manifest := map[string]any{
+		"schemaVersion": 2, "mediaType": registry.MediaTypeOCIManifest, "artifactType": attest.BundleMediaType,
+		"subject": map[string]any{"mediaType": registry.MediaTypeOCIManifest, "digest": h.image.Digest, "size": len(h.manifests[h.image.Digest])},
+		"layers":  []any{map[string]any{"mediaType": attest.BundleMediaType, "digest": fmt.Sprintf("sha256:%064x", n), "size": size}},
+	}
+	digest := h.add(manifest)
+	h.referrers = append(h.referrers, registry.Descriptor{
+		MediaType: registry.MediaTypeOCIManifest, Digest: digest, Size: int64(len(h.manifests[digest])), ArtifactType: attest.BundleMediaType,
+	})
+}
+
+func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, what, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/team/app"), "/")
+	kind, digest, _ := strings.Cut(what, "/")
+	switch {
+	case r.URL.Path == "/v2/":
+	case kind == "referrers":
+		w.Header().Set("Content-Type", registry.MediaTypeOCIIndex)
+		_ = json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": h.referrers})
+	case kind == "manifests" && h.manifests[digest] != nil:
+		h.asked.Add(1)
+		w.Header().Set("Content-Type", registry.MediaTypeOCIManifest)
+		w.Header().Set("Docker-Content-Digest", digest)
+		_, _ = io.Copy(w, bytes.NewReader(h.manifests[digest]))
+	case kind == "blobs":
+		chunk := bytes.Repeat([]byte(" "), 64<<10)
+		for left := h.blob.Load(); left > 0; left -= int64(len(chunk)) {
+			n, err := w.Write(chunk)
+			h.sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+func (h *hostile) collect(t *testing.T, limits Limits) Evidence {
+	t.Helper()
+	c := NewCollector(h.client, trusting(evidencetest.NewKey(t)), nil, limits, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
+	found, err := c.Collect(t.Context(), h.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := found.Platforms[0]; p.Report != nil || len(p.Attestations) != 0 || len(p.Rejected) == 0 {
+		t.Errorf("evidence: %+v", p)
+	}
+	return found
+}
+
+// TestTenThousandReferrers attaches more than anybody would: none is fetched, and
+// nothing is evidence.
+func TestTenThousandReferrers(t *testing.T) {
+	h := newHostile(t)
+	for n := range 10_000 {
+		h.attach(n, 100)
+	}
+	start := time.Now()
+	found := h.collect(t, Limits{MaxAttestations: 1000})
+	if why := found.Platforms[0].Rejected[0].Why; !strings.Contains(why, "10000 referrers") && !strings.Contains(why, "too large") {
+		t.Errorf("reason: %s", why)
+	}
+	if h.asked.Load() > 1 || h.sent.Load() > 0 {
+		t.Errorf("%d manifests asked for, %d bytes of blobs sent in %s", h.asked.Load(), h.sent.Load(), time.Since(start))
+	}
+}
+
+// TestHugeAttestation attaches one of 2 GiB, once saying so and once not: it is never
+// held.
+func TestHugeAttestation(t *testing.T) {
+	const huge = 2 << 30
+	for name, declared := range map[string]int64{"honest": huge, "lying": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			h := newHostile(t)
+			h.attach(1, declared)
+			h.blob.Store(huge)
+			var peak atomic.Uint64
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					var m runtime.MemStats
+					runtime.ReadMemStats(&m)
+					peak.Store(max(peak.Load(), m.HeapInuse))
+					select {
+					case <-stop:
+						return
+					case <-time.After(5 * time.Millisecond):
+					}
+				}
+			})
+			h.collect(t, Limits{MaxAttestation: 64 << 20})
+			close(stop)
+			wg.Wait()
+			// What the kernel holds between the two counts as sent too.
+			if sent := h.sent.Load(); sent > 16<<20 || peak.Load() > 256<<20 {
+				t.Errorf("%d MiB were read, the heap had %d MiB", sent>>20, peak.Load()>>20)
+			}
+		})
+	}
+}
+
+// TestKeylessEvidence attaches provenance by a CI's identity, as it is trusted and as
+// it is not.
+func TestKeylessEvidence(t *testing.T) {
+	t.Parallel()
+	const issuer, workflow = "https://ci.example", "https://ci.example/team/app/build.yml@refs/heads/main"
+	sigstore, strangers := evidencetest.NewSigstore(t), evidencetest.NewSigstore(t)
+	root, err := attest.ParseSigstoreRoot(sigstore.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := &keyless{attest.TrustRoots{
+		Identities: []attest.TrustedIdentity{{ID: "ci", Issuer: issuer, Subject: workflow}}, Sigstore: root,
+	}}
+	soon, late := time.Now().Add(2*time.Minute), time.Now().Add(30*time.Minute)
+	for name, tc := range map[string]struct {
+		sigstore        *evidencetest.Sigstore
+		subject, issuer string
+		logged          time.Time
+		// why it is no evidence; empty if it is.
+		why string
+	}{
+		"the workflow":              {sigstore, workflow, issuer, soon, ""},
+		"another workflow":          {sigstore, workflow + "x", issuer, soon, "not signed by a trusted identity"},
+		"another issuer":            {sigstore, workflow, "https://other.example", soon, "not signed by a trusted identity"},
+		"another authority":         {strangers, workflow, issuer, soon, "not signed by a trusted identity"},
+		"after the certificate was": {sigstore, workflow, issuer, late, "was not valid when it was signed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reg := evidencetest.NewRegistry(t)
+			image := reg.PushImage("team/app", "v1")
+			bundle := tc.sigstore.Sign(tc.subject, tc.issuer, image.Digest, attest.PredicateSLSAProvenance, map[string]any{"runDetails": map[string]any{}}, tc.logged)
+			reg.Attach(image, image.Digest, attest.PredicateSLSAProvenance, bundle)
+			// Long after the certificate has ended: what counts is when it was signed.
+			now := time.Now().Add(1000 * time.Hour)
+			c := NewCollector(reg.Client(), trusted, nil, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
+			for range 2 { // the second time out of the cache
+				found, err := c.Collect(t.Context(), image)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := found.Platforms[0]
+				switch {
+				case tc.why != "":
+					if len(p.Attestations) != 0 || len(p.Rejected) != 1 || !strings.Contains(p.Rejected[0].Why, tc.why) {
+						t.Errorf("%+v, %+v", p.Attestations, p.Rejected)
+					}
+				case len(p.Attestations) != 1 || p.Attestations[0].Identity != workflow || p.Attestations[0].Issuer != issuer || p.Attestations[0].KeyID != "ci":
+					t.Errorf("%+v, %+v", p.Attestations, p.Rejected)
+				}
+			}
+		})
+	}
+}
+
+// keyless are trust roots without keys.
+type keyless struct{ attest.TrustRoots }
+
+func (k *keyless) Roots() (attest.TrustRoots, uint64, error) { return k.TrustRoots, 1, nil }
+
+func (k *keyless) Refresh(context.Context) bool { return false }
+
+// TestLargeEvidenceTakesTurns reads an image whose attestations take more than usual:
+// it waits until no other one is at it.
+func TestLargeEvidenceTakesTurns(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
+	c := collector(reg, trusting(key), Limits{})
+	c.usual = 500
+	c.large <- struct{}{}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Collect(ctx, image); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("did not wait: %v", err)
+	}
+	<-c.large
+	for range 2 {
+		found, err := c.Collect(t.Context(), image)
+		if err != nil || found.Platforms[0].Report == nil {
+			t.Errorf("%+v, %v", found, err)
+		}
+	}
+	if len(c.large) != 0 {
+		t.Error("the turn was not given back")
+	}
+	c.usual = usualTotal
+	c.large <- struct{}{}
+	if found, err := c.Collect(t.Context(), image); err != nil || found.Platforms[0].Report == nil {
+		t.Errorf("a usual image waits: %+v, %v", found, err)
+	}
+}
