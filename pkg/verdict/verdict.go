@@ -78,6 +78,9 @@ type Config struct {
 	// TLS is the identity of the caller; the verifier has to be of its trust domain.
 	TLS       *tlsx.Source
 	Telemetry *obs.Telemetry
+	// Environment that asks: policies of other environments do not count. Empty counts
+	// them all. With one, images need registry and repository.
+	Environment string
 	// MaxEntries bounds the cache; 0 means DefaultMaxEntries.
 	MaxEntries int
 	// Now is the clock; nil means time.Now.
@@ -90,6 +93,7 @@ type Client struct {
 	api  verifierv1.VerdictServiceClient
 	now  func() time.Time
 	max  int
+	env  string
 
 	mu sync.RWMutex
 	// heard is when the watch last said something; zero while there is none.
@@ -112,7 +116,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verdict: %w", err)
 	}
-	c := &Client{conn: conn, api: verifierv1.NewVerdictServiceClient(conn), now: cfg.Now, max: cfg.MaxEntries}
+	c := &Client{conn: conn, api: verifierv1.NewVerdictServiceClient(conn), now: cfg.Now, max: cfg.MaxEntries, env: cfg.Environment}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -189,7 +193,7 @@ func (c *Client) lookup(image imageref.Ref) (Verdict, bool) {
 }
 
 func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, error) {
-	req := &verifierv1.BatchGetVerdictsRequest{View: verifierv1.VerdictView_VERDICT_VIEW_BASIC}
+	req := &verifierv1.BatchGetVerdictsRequest{View: verifierv1.VerdictView_VERDICT_VIEW_BASIC, Environment: c.env}
 	for _, r := range images {
 		req.Images = append(req.Images, &typev1.ImageRef{Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest})
 	}

@@ -40,6 +40,8 @@ type fake struct {
 	mu     sync.Mutex
 	answer func(*typev1.ImageRef) *verifierv1.Verdict
 	err    error
+	// environment of the last question.
+	environment string
 }
 
 func (f *fake) set(answer func(*typev1.ImageRef) *verifierv1.Verdict, err error) {
@@ -53,6 +55,7 @@ func (f *fake) BatchGetVerdicts(_ context.Context, req *verifierv1.BatchGetVerdi
 	f.largest.Store(max(f.largest.Load(), int64(len(req.GetImages()))))
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.environment = req.GetEnvironment()
 	if f.err != nil {
 		return nil, f.err
 	}
@@ -249,6 +252,20 @@ func TestWhatIsNotKept(t *testing.T) {
 	ahead.Store(int64(time.Minute))
 	if !asks(image(4)) {
 		t.Error("an answer was used while the watch was silent")
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	f := &fake{answer: always(verifierv1.Verdict_STATE_PASS)}
+	c := start(t, f, func(cfg *verdict.Config) { cfg.Environment = "staging" })
+	if _, err := c.Get(t.Context(), image(1)); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.environment != "staging" {
+		t.Errorf("asked for the environment %q", f.environment)
 	}
 }
 

@@ -65,8 +65,12 @@ func TestVerdict_waits(t *testing.T) {
 	if r := f.run("verdict", "shop/ledger:1.4.0", "--wait", "30s"); r.code != 0 {
 		t.Errorf("a verdict that comes while waiting: %+v", r)
 	}
-	if !f.verifier.asked().(*verifierv1.GetVerdictRequest).GetWait() {
-		t.Error("the service was not asked to wait")
+	if req := f.verifier.asked().(*verifierv1.GetVerdictRequest); !req.GetWait() || req.GetResolve() || req.GetEnvironment() != "" {
+		t.Errorf("the service was asked %v", req)
+	}
+	f.run("verdict", "shop/ledger:1.4.0", "--resolve", "--environment", "staging")
+	if req := f.verifier.asked().(*verifierv1.GetVerdictRequest); req.GetWait() || !req.GetResolve() || req.GetEnvironment() != "staging" {
+		t.Errorf("the service was asked %v", req)
 	}
 	f.verifier.answers = f.verifier.answers[:1]
 	f.verifier.asks = 0

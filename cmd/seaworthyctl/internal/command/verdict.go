@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
-	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 )
 
@@ -26,26 +25,34 @@ const (
 )
 
 func (s *session) verdict() *cobra.Command {
-	var wait time.Duration
+	var (
+		wait time.Duration
+		req  verifierv1.GetVerdictRequest
+	)
 	cmd := &cobra.Command{
 		Use:   "verdict IMAGE",
 		Short: "Tell whether an image may run, and why",
 		Long: `Verdict prints the verdict of an image and its reasons. The exit code is the
 verdict: 0 PASS, 1 FAIL, 2 UNKNOWN; treat UNKNOWN as a refusal. Errors end with
 3 and up. With --wait an image that is on its way, or whose push has not arrived
-yet, is waited for.`,
+yet, is waited for. A tag means what was last pushed under it; with --resolve the
+registry is asked. With --environment the policies of other environments do not
+count.`,
 		Example: `  seaworthyctl verdict shop/ledger:1.5.0 --wait 60s
   seaworthyctl verdict sha256:… -o json
+  seaworthyctl verdict shop/ledger:stable --resolve --environment staging
   seaworthyctl verdict watch --cursor 0`,
 		Args: oneImage,
-		RunE: s.run(func(ctx context.Context, args []string) error { return s.runVerdict(ctx, args[0], wait) }),
+		RunE: s.run(func(ctx context.Context, args []string) error { return s.runVerdict(ctx, args[0], &req, wait) }),
 	}
 	cmd.Flags().DurationVarP(&wait, "wait", "w", 0, "wait up to this `TIME` for the verdict, for example 60s")
+	cmd.Flags().StringVar(&req.Environment, "environment", "", "`NAME` of the environment that asks")
+	cmd.Flags().BoolVar(&req.Resolve, "resolve", false, "ask the registry what the tag means now")
 	cmd.AddCommand(s.verdictWatch(), s.verdictHistory(), s.verdictExplain())
 	return cmd
 }
 
-func (s *session) runVerdict(ctx context.Context, arg string, wait time.Duration) error {
+func (s *session) runVerdict(ctx context.Context, arg string, req *verifierv1.GetVerdictRequest, wait time.Duration) error {
 	if wait < 0 {
 		return usagef("--wait %s is negative", wait)
 	}
@@ -53,8 +60,7 @@ func (s *session) runVerdict(ctx context.Context, arg string, wait time.Duration
 	if err != nil {
 		return err
 	}
-	img, err := imageMessage(f, arg)
-	if err != nil {
+	if req.Image, err = imageMessage(f, arg); err != nil {
 		return err
 	}
 	client, err := f.Verdicts()
@@ -63,7 +69,7 @@ func (s *session) runVerdict(ctx context.Context, arg string, wait time.Duration
 	}
 	ctx, cancel := s.limit(ctx, wait+defaultTimeout)
 	defer cancel()
-	v, err := awaitVerdict(ctx, client, img, wait)
+	v, err := awaitVerdict(ctx, client, req, wait)
 	if err != nil {
 		return err
 	}
@@ -82,11 +88,11 @@ func (s *session) runVerdict(ctx context.Context, arg string, wait time.Duration
 
 // awaitVerdict asks until the verdict is final or wait is over; then the answer
 // so far is the answer.
-func awaitVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, img *typev1.ImageRef, wait time.Duration) (*verifierv1.Verdict, error) {
+func awaitVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, req *verifierv1.GetVerdictRequest, wait time.Duration) (*verifierv1.Verdict, error) {
 	end := time.Now().Add(wait)
 	for {
 		left := time.Until(end)
-		v, err := getVerdict(ctx, client, img, min(left, waitSlice))
+		v, err := getVerdict(ctx, client, req, min(left, waitSlice))
 		if err != nil {
 			return nil, err
 		}
@@ -100,14 +106,15 @@ func awaitVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, i
 	}
 }
 
-func getVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, img *typev1.ImageRef, wait time.Duration) (*verifierv1.Verdict, error) {
+func getVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, req *verifierv1.GetVerdictRequest, wait time.Duration) (*verifierv1.Verdict, error) {
 	if wait > 0 {
 		// The service waits until shortly before the deadline.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, wait+time.Second)
 		defer cancel()
 	}
-	resp, err := client.GetVerdict(ctx, &verifierv1.GetVerdictRequest{Image: img, Wait: wait > 0})
+	req.Wait = wait > 0
+	resp, err := client.GetVerdict(ctx, req)
 	if err != nil {
 		return nil, err
 	}
