@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -120,14 +121,20 @@ func certificates(t *testing.T, text string) []*x509.Certificate {
 	}
 }
 
+// freePort is a port that nobody listens on, below those that the system gives to
+// outgoing connections: one of these may take it before the server does.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := strconv.Itoa(20000 + mathrand.N(12000)) //nolint:gosec // any will do
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+port)
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // it listens on TCP
+	t.Fatal("no free port")
+	return ""
 }
 
 func get(url string) ([]byte, error) {
