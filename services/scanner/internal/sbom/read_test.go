@@ -179,6 +179,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"type":"library","name":"n","purl":"pkg:deb/debian/libc6@2?upstream=glibc%403&distro=debian-12","components":[{"purl":"pkg:maven/a/b@1"}]}]}`))
 	f.Add([]byte(`{"spdxVersion":"SPDX-2.3","packages":[{"name":"n","licenseDeclared":"MIT AND LicenseRef-1","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:golang/a/b@v1"}]}]}`))
+	f.Add([]byte(`{"spdxVersion":"SPDX-2.3","hasExtractedLicensingInfos":[{"licenseId":"LicenseRef-1","extractedText":""}],"packages":[{"name":"n","licenseDeclared":"MIT AND LicenseRef-1","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:npm/a@1"}]}]}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		doc, err := sbom.Read(content, 1000)
 		if err != nil {

@@ -3,6 +3,7 @@ package sbom
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -127,5 +128,6 @@ func declared(expression string, other map[string]string) []string {
 	if strings.ContainsAny(expression, "()") {
 		return []string{expression}
 	}
-	return parts
+	// A reference may stand for no text at all.
+	return slices.DeleteFunc(parts, func(s string) bool { return s == "" })
 }
