@@ -359,6 +359,7 @@ func TestSigner_RegistriesThatDoNotRecover(t *testing.T) {
 	}
 	f := newFleet(t)
 	f.cfg.Registry.Timeout = 300 * time.Millisecond
+	f.cfg.Registry.MaxFailures = 1000 // each fault is to be met, not remembered
 	f.start()
 	roots := f.roots()
 	for i, tt := range tests {

@@ -307,7 +307,7 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 }
 
 // trusted is the size up to which a header's word is taken for the size of a
-// file; larger buffers grow as bytes really come.
+// file; a larger buffer is made when that much has really come.
 const trusted = 4 << 20
 
 func readContent(head []byte, size int64, r io.Reader) ([]byte, error) {
@@ -315,7 +315,7 @@ func readContent(head []byte, size int64, r io.Reader) ([]byte, error) {
 	copy(buf, head)
 	for int64(len(buf)) < size {
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(size, int64(2*cap(buf))))
+			grown := make([]byte, len(buf), size)
 			copy(grown, buf)
 			buf = grown
 		}

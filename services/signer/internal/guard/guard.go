@@ -59,9 +59,11 @@ type Guard struct {
 
 	mu       sync.Mutex
 	failures int
-	until    time.Time
-	probing  bool
-	budget   float64
+	// last is the failure that came last.
+	last    error
+	until   time.Time
+	probing bool
+	budget  float64
 }
 
 // New guards the service that errors call by name.
@@ -130,7 +132,7 @@ func (g *Guard) enter() error {
 		return nil
 	}
 	if g.probing || g.now().Before(g.until) {
-		return fmt.Errorf("%s %w: %d calls failed", g.name, ErrOpen, g.failures)
+		return fmt.Errorf("%s %w: %d calls failed, the last one: %v", g.name, ErrOpen, g.failures, g.last) //nolint:errorlint // this call did not fail so
 	}
 	g.probing = true
 	return nil
@@ -160,6 +162,7 @@ func (g *Guard) leave(ctx context.Context, err error) {
 		// The caller went away: nobody knows about the service.
 	default:
 		g.failures++
+		g.last = err
 		g.until = g.now().Add(g.limits.Cooldown)
 	}
 }

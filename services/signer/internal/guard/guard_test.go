@@ -79,8 +79,13 @@ func TestCircuit(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := g.Do(t.Context(), s.call); !errors.Is(err, guard.ErrOpen) || s.calls != 2 {
+		err := g.Do(t.Context(), s.call)
+		if !errors.Is(err, guard.ErrOpen) || errors.Is(err, errDown) || s.calls != 2 {
 			t.Fatalf("after %d calls: %v", s.calls, err)
+		}
+		// Whoever reads a dead letter wants to know what was wrong.
+		if want := "Rekor is left alone after too many failures: 2 calls failed, the last one: down"; err.Error() != want {
+			t.Errorf("error %q, want %q", err, want)
 		}
 		// One call sees whether it is back, no other until that is known.
 		time.Sleep(time.Minute)
