@@ -6,6 +6,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 )
 
 // Advisories opens a snapshot file, or builds a snapshot of the OSV records, the KEV
@@ -23,15 +24,9 @@ func Advisories(paths []string, maxRecords int) (snapshot *advisory.Snapshot, re
 			return nil, nil, err
 		case r.Err != nil:
 			return nil, nil, fmt.Errorf("%s: %w", r.Name, r.Err)
-		case r.CSV != nil:
-			err = b.SetEPSS(r.CSV)
-		case advisory.IsKEV(r.JSON):
-			err = b.SetKEV(r.JSON)
-		default:
-			err = b.Add(r.Name, r.JSON)
 		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", r.Name, err)
+		if err := snapshots.Add(b, r); err != nil {
+			return nil, nil, err
 		}
 	}
 	s, err := b.Build()

@@ -17,16 +17,28 @@ func AddFiles(b *advisory.Builder, paths ...string) error {
 			return err
 		case r.Err != nil:
 			b.Reject(r.Name, r.Err)
-		case r.CSV != nil:
-			err = b.SetEPSS(r.CSV)
-		case advisory.IsKEV(r.JSON):
-			err = b.SetKEV(r.JSON)
 		default:
-			err = b.Add(r.Name, r.JSON)
+			if err := Add(b, r); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.Name, err)
-		}
+	}
+	return nil
+}
+
+// Add gives a builder what was read: a record, the KEV catalogue or the scores.
+func Add(b *advisory.Builder, r osvfiles.Record) error {
+	var err error
+	switch {
+	case r.CSV != nil:
+		err = b.SetEPSS(r.CSV)
+	case advisory.IsKEV(r.JSON):
+		err = b.SetKEV(r.JSON)
+	default:
+		err = b.Add(r.Name, r.JSON)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Name, err)
 	}
 	return nil
 }
