@@ -124,6 +124,15 @@ func (r *rows) AddKey(_ context.Context, k store.SigningKey) error {
 
 func (r *rows) Keys(context.Context) ([]store.SigningKey, error) { return *r, nil }
 
+func payload(t *testing.T) attest.Payload {
+	t.Helper()
+	p, err := attest.NewPayload(statement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func statement() attest.Statement {
 	return attest.Statement{
 		Subject:       []attest.Subject{{Name: "registry.example/app", SHA256: strings.Repeat("ab", 32)}},
@@ -140,7 +149,11 @@ func TestSign(t *testing.T) {
 	known := &rows{{ID: "of the key store", PublicPEM: "unused"}}
 	clock := time.Now()
 	id := identity.NewKeyed("hardware", kmskey.New("hardware", "testkms://signer", known, limits(), func() time.Time { return clock }), nil)
-	verify := func(raw []byte) error {
+	verify := func(b *attest.Bundle) error {
+		raw, err := b.Bytes()
+		if err != nil {
+			return err
+		}
 		roots, err := id.Trusted(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -148,7 +161,7 @@ func TestSign(t *testing.T) {
 		_, err = attest.Verify(raw, "sha256:"+statement().Subject[0].SHA256, roots)
 		return err
 	}
-	first, err := id.Sign(t.Context(), statement())
+	first, err := id.Sign(t.Context(), payload(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,16 +171,16 @@ func TestSign(t *testing.T) {
 	// Another key behind the same URI: what it signs is no good until its public key
 	// is known, and then both are.
 	pub := s.rotate(t, elliptic.P256())
-	if _, err := id.Sign(t.Context(), statement()); !errors.Is(err, attest.ErrBadSignature) {
+	if _, err := id.Sign(t.Context(), payload(t)); !errors.Is(err, attest.ErrBadSignature) {
 		t.Error(err)
 	}
 	clock = clock.Add(6 * time.Minute)
-	second, err := id.Sign(t.Context(), statement())
+	second, err := id.Sign(t.Context(), payload(t))
 	if err != nil || second.KeyID != attest.KeyID(pub) {
 		t.Fatalf("%v, %v", second.KeyID, err)
 	}
-	for _, raw := range [][]byte{first.Bundle, second.Bundle} {
-		if err := verify(raw); err != nil {
+	for _, b := range []*attest.Bundle{first.Bundle, second.Bundle} {
+		if err := verify(b); err != nil {
 			t.Error(err)
 		}
 	}
