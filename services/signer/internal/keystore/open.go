@@ -134,7 +134,7 @@ func (k *Key) writePublic(path string) error {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		return fmt.Errorf("write public key file %s: %w: make the directory writable for the signer's user", path, err)
+		return fmt.Errorf("write public key file %s: %w: %w", path, err, ErrNotWritten)
 	}
 	return nil
 }
@@ -145,8 +145,7 @@ func (k *Key) writePublic(path string) error {
 func create(dir, path string, password []byte, a Algorithm) (key crypto.Signer, text []byte, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("generate key file %s: %w: make the directory writable for the signer's user "+
-				"and see that the disk is not full", path, err)
+			err = fmt.Errorf("generate key file %s: %w: %w", path, err, ErrNotWritten)
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
