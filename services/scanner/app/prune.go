@@ -38,7 +38,7 @@ func (p *pruner) run(ctx context.Context) error {
 		n, err := p.store.PruneLayers(ctx, p.set, p.now().Add(-p.retention))
 		p.tell(ctx, "layers", n, err)
 		n, err = p.pruneIndex(ctx)
-		p.tell(ctx, "package sets", n, err)
+		p.tell(ctx, "package_sets", n, err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -60,8 +60,8 @@ func (p *pruner) tell(ctx context.Context, what string, n int64, err error) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		p.log.LogAttrs(ctx, slog.LevelWarn, "prune "+what, slog.Any("error", err))
+		p.log.LogAttrs(ctx, slog.LevelWarn, "prune", slog.String("what", what), slog.Any("error", err))
 	case n > 0:
-		p.log.LogAttrs(ctx, slog.LevelInfo, "pruned "+what, slog.Int64("count", n))
+		p.log.LogAttrs(ctx, slog.LevelInfo, "pruned", slog.String("what", what), slog.Int64("count", n))
 	}
 }

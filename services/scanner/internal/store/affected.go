@@ -58,7 +58,7 @@ func (s *SQL) packagesWith(ctx context.Context, keys []core.PackageKey) ([]int64
 	for batch := range slices.Chunk(keys, keyBatch) {
 		for _, column := range []string{"name", "own_name"} {
 			where, args := anyKey("base", column, batch, nil)
-			rows, err := s.db.QueryContext(ctx, `SELECT id FROM packages WHERE `+where, args...) //nolint:gosec // placeholders only
+			rows, err := s.db.QueryContext(ctx, `SELECT id FROM packages WHERE `+where, args...)
 			if err != nil {
 				return nil, err
 			}
@@ -81,7 +81,7 @@ func (s *SQL) rareImages(ctx context.Context, seen map[string]bool, packages []i
 	}
 	return inBatches(sets, func(in string, args []any) error {
 		args = append(args, from, int64(n))
-		return s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_sets WHERE set_id IN `+in+ //nolint:gosec // placeholders only
+		return s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_sets WHERE set_id IN `+in+
 			` AND image_digest >= `+place(len(args)-1)+` ORDER BY image_digest LIMIT `+place(len(args)), args...)
 	})
 }

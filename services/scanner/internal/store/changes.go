@@ -84,7 +84,7 @@ func changedPackages(ctx context.Context, q querier, n *StoredSnapshot) ([]int64
 		batch := rest[:min(len(rest), keyBatch)]
 		rest = rest[len(batch):]
 		where, args := anyKey("base", "name", batch, nil)
-		if err := judge(columns+` WHERE `+where, args...); err != nil { //nolint:gosec // placeholders only
+		if err := judge(columns+` WHERE `+where, args...); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +130,7 @@ func blocksWith(ctx context.Context, q querier, packages []int64) (blocks []int6
 		}
 		args = append(args, int64(manyBlocks+1))
 		in := placeholders(1, len(batch))
-		rows, err := q.QueryContext(ctx, `SELECT DISTINCT block FROM package_blocks WHERE package_id IN `+in+` LIMIT `+place(len(args)), args...) //nolint:gosec // placeholders only
+		rows, err := q.QueryContext(ctx, `SELECT DISTINCT block FROM package_blocks WHERE package_id IN `+in+` LIMIT `+place(len(args)), args...)
 		if err != nil {
 			return nil, false, err
 		}

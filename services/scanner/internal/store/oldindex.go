@@ -36,7 +36,7 @@ func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey) error {
 func (s *SQL) oldImages(ctx context.Context, seen map[string]bool, keys []core.PackageKey, from string, n int) error {
 	for batch := range slices.Chunk(keys, keyBatch) {
 		where, args := anyKey("ecosystem", "name", batch, []any{from, int64(n)})
-		err := s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_packages WHERE image_digest >= $1 AND `+where+ //nolint:gosec // placeholders only
+		err := s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_packages WHERE image_digest >= $1 AND `+where+
 			` ORDER BY image_digest LIMIT $2`, args...)
 		if err != nil {
 			return err

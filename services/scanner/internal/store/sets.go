@@ -20,41 +20,38 @@ const blockSets = 64
 
 // packageSet is what one layer brought of an image.
 type packageSet struct {
-	id      int64
-	digest  digest
-	members []member
+	id       int64
+	digest   digest
+	packages []*core.IndexedPackage
 }
 
 type digest = [sha256.Size]byte
 
-type member struct {
-	digest digest
-	*core.IndexedPackage
+// appendPackage appends what tells a package from others.
+func appendPackage(b []byte, p *core.IndexedPackage) []byte {
+	for _, s := range []string{p.Ecosystem, p.Name, p.Version, p.Stream, p.OwnName} {
+		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+	}
+	return b
 }
 
-// setsOf makes the sets of an inventory. Equal packages of a layer are one member.
+// setsOf makes the sets of an inventory. Packages come in the order of reports, so that
+// layers which brought the same give one set.
 func setsOf(packages []core.IndexedPackage) []packageSet {
-	byLayer := map[string][]member{}
-	var text []byte
+	byLayer := map[string][]*core.IndexedPackage{}
 	for i := range packages {
 		p := &packages[i]
-		text = text[:0]
-		for _, s := range []string{p.Ecosystem, p.Name, p.Version, p.Stream, p.OwnName} {
-			text = append(binary.AppendUvarint(text, uint64(len(s))), s...)
-		}
-		byLayer[p.Layer] = append(byLayer[p.Layer], member{sha256.Sum256(text), p})
+		byLayer[p.Layer] = append(byLayer[p.Layer], p)
 	}
 	seen := map[digest]bool{}
 	var out []packageSet
+	var text []byte
 	for _, layer := range slices.Sorted(maps.Keys(byLayer)) {
-		ms := byLayer[layer]
-		slices.SortFunc(ms, func(a, b member) int { return bytes.Compare(a.digest[:], b.digest[:]) })
-		ms = slices.CompactFunc(ms, func(a, b member) bool { return a.digest == b.digest })
-		h := sha256.New()
-		for i := range ms {
-			h.Write(ms[i].digest[:])
+		text = text[:0]
+		for _, p := range byLayer[layer] {
+			text = appendPackage(text, p)
 		}
-		s := packageSet{digest: digest(h.Sum(nil)), members: ms}
+		s := packageSet{digest: sha256.Sum256(text), packages: byLayer[layer]}
 		if !seen[s.digest] {
 			seen[s.digest] = true
 			out = append(out, s)
@@ -124,9 +121,14 @@ func newSets(ctx context.Context, tx *sql.Tx, sets []*packageSet) error {
 		return nil
 	}
 	members := map[digest]*core.IndexedPackage{}
-	for _, s := range sets {
-		for _, m := range s.members {
-			members[m.digest] = m.IndexedPackage
+	digests := make([][]digest, len(sets))
+	var text []byte
+	for i, s := range sets {
+		for _, p := range s.packages {
+			text = appendPackage(text[:0], p)
+			d := sha256.Sum256(text)
+			members[d] = p
+			digests[i] = append(digests[i], d)
 		}
 	}
 	packages, err := packageIDs(ctx, tx, members)
@@ -141,10 +143,11 @@ func newSets(ctx context.Context, tx *sql.Tx, sets []*packageSet) error {
 	placed := map[[2]int64]bool{}
 	for i, s := range sets {
 		s.id = last - int64(len(sets)-1-i)
-		ids := make([]int64, len(s.members))
-		for j, m := range s.members {
-			ids[j] = packages[m.digest]
-			if at := [2]int64{ids[j], s.id / blockSets}; !placed[at] {
+		var ids []int64
+		for _, d := range digests[i] {
+			id := packages[d]
+			ids = append(ids, id)
+			if at := [2]int64{id, s.id / blockSets}; !placed[at] {
 				placed[at] = true
 				blocks = append(blocks, []any{at[0], at[1]})
 			}
@@ -298,7 +301,7 @@ func encodeIDs(ids []int64) []byte {
 	slices.Sort(ids)
 	var out []byte
 	var last int64
-	for _, id := range ids {
+	for _, id := range slices.Compact(ids) {
 		out = binary.AppendUvarint(out, uint64(id-last))
 		last = id
 	}

@@ -22,7 +22,7 @@ CREATE INDEX packages_by_own_name ON packages (base, own_name);
 -- share their sets.
 CREATE TABLE package_sets (
     id       INTEGER NOT NULL PRIMARY KEY,
-    -- hash over the digests of the packages
+    -- hash over the packages
     digest   BYTEA   NOT NULL UNIQUE,
     -- ids of the packages in order, each as a varint of its distance from the one before
     packages BYTEA   NOT NULL

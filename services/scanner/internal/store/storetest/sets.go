@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ type fleet struct {
 func (f *fleet) layer(n int) []core.IndexedPackage {
 	var out []core.IndexedPackage
 	if f.unique {
-		out = append(out, core.IndexedPackage{PackageVersion: core.PackageVersion{Name: fmt.Sprint(n)}, Layer: fmt.Sprintf("layer%d", n)})
+		out = append(out, core.IndexedPackage{PackageVersion: core.PackageVersion{Name: strconv.Itoa(n)}, Layer: fmt.Sprintf("layer%d", n)})
 	}
 	for range 1 + f.rng.IntN(6) {
 		name := fmt.Sprintf("p%d", f.rng.IntN(f.names))
@@ -39,7 +40,7 @@ func (f *fleet) layer(n int) []core.IndexedPackage {
 			ecosystem, base = fmt.Sprintf("Debian:%d", 11+f.rng.IntN(2)), "Debian"
 		}
 		out = append(out, core.IndexedPackage{
-			PackageVersion: core.PackageVersion{Ecosystem: ecosystem, Name: name, Version: fmt.Sprint(f.rng.IntN(3))},
+			PackageVersion: core.PackageVersion{Ecosystem: ecosystem, Name: name, Version: strconv.Itoa(f.rng.IntN(3))},
 			Base:           base, OwnName: name + []string{"", "-dev"}[f.rng.IntN(2)], Layer: fmt.Sprintf("layer%d", n),
 		})
 	}
@@ -64,7 +65,7 @@ func (f *fleet) put(t *testing.T, image string) {
 	f.images[image] = packages
 	must[core.ReportRef](t)(f.store.PutReport(t.Context(), store.StoredReport{
 		Ref:            core.ReportRef{ImageDigest: image, ReportDigest: fmt.Sprintf("r-%s-%d", image, f.rng.Uint64())},
-		SnapshotDigest: fmt.Sprint(f.rng.Uint64()), ScannerVersion: "1", Content: []byte("{}"), Time: start, Packages: packages,
+		SnapshotDigest: strconv.FormatUint(f.rng.Uint64(), 10), ScannerVersion: "1", Content: []byte("{}"), Time: start, Packages: packages,
 	}))
 }
 
@@ -94,7 +95,9 @@ func (f *fleet) check(t *testing.T) {
 	t.Helper()
 	ctx := t.Context()
 	keys := f.keys()
-	has := func(base, name string) bool { return slices.Contains(keys, core.PackageKey{Ecosystem: base, Name: name}) }
+	has := func(base, name string) bool {
+		return slices.Contains(keys, core.PackageKey{Ecosystem: base, Name: name})
+	}
 	var got []string
 	for from := ""; ; {
 		page := must[[]string](t)(f.store.ImagesWith(ctx, keys, from, 7))
@@ -108,7 +111,7 @@ func (f *fleet) check(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("images with %v (-want +got):\n%s", keys, diff)
 	}
-	version := fmt.Sprint(f.rng.IntN(3))
+	version := strconv.Itoa(f.rng.IntN(3))
 	differs := func(v core.PackageVersion) bool { return v.Version == version && v.Ecosystem != "Debian:12" }
 	base := fmt.Sprint("s", f.snapshot)
 	f.snapshot++
@@ -128,7 +131,7 @@ func (f *fleet) check(t *testing.T) {
 
 func newFleet(t *testing.T, s store.Store, names int) *fleet {
 	t.Helper()
-	f := &fleet{names: names, store: s, rng: rand.New(rand.NewPCG(1, 2)), images: map[string][]core.IndexedPackage{}, now: start}
+	f := &fleet{names: names, store: s, rng: rand.New(rand.NewPCG(1, 2)), images: map[string][]core.IndexedPackage{}, now: start} //nolint:gosec // a test that can be run again
 	f.layers = append(f.layers, f.layer(0))
 	check(t, s.SetSnapshot(t.Context(), store.StoredSnapshot{Digest: "s0"}))
 	return f
@@ -168,7 +171,7 @@ func Spread(t *testing.T, s store.Store, apart func()) {
 	t.Helper()
 	f := newFleet(t, s, 4)
 	f.unique = true
-	for i := range 700 {
+	for i := range 450 {
 		apart()
 		f.put(t, number(i))
 	}
