@@ -22,6 +22,7 @@ type check struct {
 
 // program is an expression that is compiled twice: counting what it costs, and not.
 type program struct {
+	sees    variable
 	counted cel.Program
 	// free is for facts that fit, see fits: of them the estimate has proven that the
 	// expression is cheap enough. Nil if the expression sees what has no bounds.
@@ -52,7 +53,7 @@ func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, er
 
 func (p *program) run(ctx context.Context, vars *activation) (ref.Val, error) {
 	chosen := p.counted
-	if p.free != nil && vars.fits() {
+	if p.free != nil && vars.fits(p.sees) {
 		chosen = p.free
 	}
 	out, _, err := chosen.ContextEval(ctx, vars)
