@@ -49,6 +49,20 @@ func (v *activation) ResolveName(name string) (any, bool) {
 	}
 }
 
+// only returns the variables with the findings that meet a condition.
+func (v *activation) only(condition value[bool]) *activation {
+	facts := *v.of
+	facts.Findings = nil
+	here := place{facts: v.of}
+	for i := range v.of.Findings {
+		here.finding = &v.of.Findings[i]
+		if condition(&here) {
+			facts.Findings = append(facts.Findings, *here.finding)
+		}
+	}
+	return &activation{of: &facts, adapter: v.adapter}
+}
+
 // Parent implements cel.Activation.
 func (*activation) Parent() cel.Activation { return nil }
 
@@ -123,7 +137,9 @@ func fitFindings(all []core.Finding) bool {
 	}
 	for j := range all {
 		x := &all[j]
-		if !short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
+		// A score that is not a number compares with nothing.
+		if x.CVSS != x.CVSS || x.EPSS != x.EPSS || //nolint:staticcheck // not equal to itself
+			!short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
 			return false
 		}
 	}

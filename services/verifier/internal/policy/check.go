@@ -27,36 +27,56 @@ type program struct {
 	// free is for facts that fit, see fits: of them the estimate has proven that the
 	// expression is cheap enough. Nil if the expression sees what has no bounds.
 	free cel.Program
+	// native is the same for such facts without CEL, nil if the expression is not of those
+	// that can be translated; filter is the condition of the findings that the expression
+	// is about, if that is all it has to do with findings.
+	native, filter value[bool]
 }
 
 // Evaluate runs the rule's expression and, if it does not hold, that of its
 // items.
 func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, error) {
 	vars := variables(f, c.adapter)
-	out, err := c.holds.run(ctx, vars)
+	holds, err := c.holds.test(ctx, vars)
+	if err != nil || holds || c.items == nil {
+		return holds, nil, err
+	}
+	out, err := c.items.run(ctx, vars)
 	if err != nil {
-		return false, nil, fmt.Errorf("expression: %w", err)
-	}
-	holds, ok := out.Value().(bool)
-	if !ok {
-		return false, nil, fmt.Errorf("expression gave %s, not bool", out.Type())
-	}
-	if holds || c.items == nil {
-		return holds, nil, nil
-	}
-	if out, err = c.items.run(ctx, vars); err != nil {
 		return false, nil, fmt.Errorf("items: %w", err)
 	}
 	items, err := texts(out)
 	return false, items, err
 }
 
-func (p *program) run(ctx context.Context, vars *activation) (ref.Val, error) {
-	chosen := p.counted
-	if p.free != nil && vars.fits(p.sees) {
-		chosen = p.free
+// test runs an expression that gives a truth value.
+func (p *program) test(ctx context.Context, vars *activation) (bool, error) {
+	if p.native != nil && vars.fits(p.sees) {
+		if err := ctx.Err(); err != nil {
+			return false, fmt.Errorf("expression: %w", err)
+		}
+		return p.native(&place{facts: vars.of}), nil
 	}
-	out, _, err := chosen.ContextEval(ctx, vars)
+	out, err := p.run(ctx, vars)
+	if err != nil {
+		return false, fmt.Errorf("expression: %w", err)
+	}
+	holds, ok := out.Value().(bool)
+	if !ok {
+		return false, fmt.Errorf("expression gave %s, not bool", out.Type())
+	}
+	return holds, nil
+}
+
+func (p *program) run(ctx context.Context, vars *activation) (ref.Val, error) {
+	if p.free == nil || !vars.fits(p.sees) {
+		out, _, err := p.counted.ContextEval(ctx, vars)
+		return out, err
+	}
+	if p.filter != nil {
+		vars = vars.only(p.filter)
+	}
+	out, _, err := p.free.ContextEval(ctx, vars)
 	return out, err
 }
 

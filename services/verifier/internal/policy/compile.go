@@ -52,6 +52,11 @@ func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 		if p.free, err = c.env.Program(ast, options...); err != nil {
 			return nil, at(t, "%v", err)
 		}
+		if want == cel.BoolType {
+			p.native = nativeBool(ast)
+		} else {
+			p.filter = nativeFilter(ast)
+		}
 	}
 	return &p, nil
 }
