@@ -49,20 +49,6 @@ func (v *activation) ResolveName(name string) (any, bool) {
 	}
 }
 
-// only returns the variables with the findings that meet a condition.
-func (v *activation) only(condition value[bool]) *activation {
-	facts := *v.of
-	facts.Findings = nil
-	here := place{facts: v.of}
-	for i := range v.of.Findings {
-		here.finding = &v.of.Findings[i]
-		if condition(&here) {
-			facts.Findings = append(facts.Findings, *here.finding)
-		}
-	}
-	return &activation{of: &facts, adapter: v.adapter}
-}
-
 // Parent implements cel.Activation.
 func (*activation) Parent() cel.Activation { return nil }
 

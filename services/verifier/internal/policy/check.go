@@ -27,10 +27,10 @@ type program struct {
 	// free is for facts that fit, see fits: of them the estimate has proven that the
 	// expression is cheap enough. Nil if the expression sees what has no bounds.
 	free cel.Program
-	// native is the same for such facts without CEL, nil if the expression is not of those
-	// that can be translated; filter is the condition of the findings that the expression
-	// is about, if that is all it has to do with findings.
-	native, filter value[bool]
+	// native is the same for such facts without CEL, and nativeItems for the items of a
+	// rule; nil if the expression is not of those that can be translated.
+	native      value[bool]
+	nativeItems value[[]string]
 }
 
 // Evaluate runs the rule's expression and, if it does not hold, that of its
@@ -41,11 +41,7 @@ func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, er
 	if err != nil || holds || c.items == nil {
 		return holds, nil, err
 	}
-	out, err := c.items.run(ctx, vars)
-	if err != nil {
-		return false, nil, fmt.Errorf("items: %w", err)
-	}
-	items, err := texts(out)
+	items, err := c.items.list(ctx, vars)
 	return false, items, err
 }
 
@@ -55,7 +51,10 @@ func (p *program) test(ctx context.Context, vars *activation) (bool, error) {
 		if err := ctx.Err(); err != nil {
 			return false, fmt.Errorf("expression: %w", err)
 		}
-		return p.native(&place{facts: vars.of}), nil
+		here := place{facts: vars.of}
+		if holds := p.native(&here); !here.failed {
+			return holds, nil
+		}
 	}
 	out, err := p.run(ctx, vars)
 	if err != nil {
@@ -69,15 +68,30 @@ func (p *program) test(ctx context.Context, vars *activation) (bool, error) {
 }
 
 func (p *program) run(ctx context.Context, vars *activation) (ref.Val, error) {
-	if p.free == nil || !vars.fits(p.sees) {
-		out, _, err := p.counted.ContextEval(ctx, vars)
-		return out, err
+	chosen := p.counted
+	if p.free != nil && vars.fits(p.sees) {
+		chosen = p.free
 	}
-	if p.filter != nil {
-		vars = vars.only(p.filter)
-	}
-	out, _, err := p.free.ContextEval(ctx, vars)
+	out, _, err := chosen.ContextEval(ctx, vars)
 	return out, err
+}
+
+// list runs an expression that gives a list of texts.
+func (p *program) list(ctx context.Context, vars *activation) ([]string, error) {
+	if p.nativeItems != nil && vars.fits(p.sees) {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("items: %w", err)
+		}
+		here := place{facts: vars.of}
+		if items := p.nativeItems(&here); !here.failed {
+			return items, nil
+		}
+	}
+	out, err := p.run(ctx, vars)
+	if err != nil {
+		return nil, fmt.Errorf("items: %w", err)
+	}
+	return texts(out)
 }
 
 func texts(v ref.Val) ([]string, error) {

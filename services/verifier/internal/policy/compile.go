@@ -55,7 +55,7 @@ func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 		if want == cel.BoolType {
 			p.native = nativeBool(ast)
 		} else {
-			p.filter = nativeFilter(ast)
+			p.nativeItems = nativeItems(ast)
 		}
 	}
 	return &p, nil

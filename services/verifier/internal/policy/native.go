@@ -5,7 +5,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/overloads"
@@ -17,15 +16,17 @@ import (
 
 // Most rules walk over the findings and compare a few fields with constants. CEL's
 // interpreter takes about 0.3 µs for each step of that; what is below makes Go functions
-// of such expressions, which take a few nanoseconds. They cover only what cannot fail, so
-// that there is no order of evaluation to keep to and no error to give; everything else
-// is left to CEL. A test and a fuzz target compare both.
+// of such expressions, which take a few nanoseconds. They cover next to nothing that can
+// fail, so that there is no order of evaluation to keep to, and what fails all the same
+// is left to CEL, like everything else. A test and a fuzz target compare both.
 
 // place is where an expression is evaluated.
 type place struct {
 	facts *core.Facts
 	// finding is that of the walk around the expression.
 	finding *core.Finding
+	// failed tells that CEL has to say what comes of it.
+	failed bool
 }
 
 // value is an expression of a type; texts are lists of text.
@@ -38,69 +39,6 @@ type native struct {
 	references map[int64]*ast.ReferenceInfo
 	// each is the variable of the walk around the expression.
 	each string
-}
-
-// nativeBool translates an expression that tells whether a rule holds; nil if CEL has to.
-func nativeBool(a *cel.Ast) value[bool] {
-	n := native{references: a.NativeRep().ReferenceMap()}
-	v, _ := n.expr(a.NativeRep().Expr()).(value[bool])
-	return v
-}
-
-// nativeFilter finds in an expression of items `findings.filter(f, …)` and translates its
-// condition; nil if there is none, or if the expression has another use for the findings:
-// then it cannot be given only those that are left.
-func nativeFilter(a *cel.Ast) (condition value[bool]) {
-	n := native{references: a.NativeRep().ReferenceMap()}
-	uses := 0
-	for _, r := range n.references {
-		if r.Name == "findings" {
-			uses++
-		}
-	}
-	if uses != 1 {
-		return nil
-	}
-	ast.PostOrderVisit(a.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.ComprehensionKind || condition != nil {
-			return
-		}
-		c := e.AsComprehension()
-		// The condition is true: add the finding to the list; false: leave the list.
-		if c.AccuInit().Kind() != ast.ListKind || c.AccuInit().AsList().Size() != 0 || !n.walks(c) {
-			return
-		}
-		step := call(c.LoopStep(), operators.Conditional, 3)
-		if step == nil || !isIdent(step[2], c.AccuVar()) {
-			return
-		}
-		add := call(step[1], operators.Add, 2)
-		if add == nil || !isIdent(add[0], c.AccuVar()) || add[1].Kind() != ast.ListKind {
-			return
-		}
-		if one := add[1].AsList(); one.Size() != 1 || !isIdent(one.Elements()[0], c.IterVar()) {
-			return
-		}
-		inner := native{references: n.references, each: c.IterVar()}
-		condition, _ = inner.expr(step[0]).(value[bool])
-	}))
-	return condition
-}
-
-// walks tells whether a comprehension goes over all findings and gives what it gathered.
-func (n *native) walks(c ast.ComprehensionExpr) bool {
-	return n.each == "" && !c.HasIterVar2() && isIdent(c.IterRange(), "findings") && isIdent(c.Result(), c.AccuVar()) &&
-		c.IterVar() != c.AccuVar() && c.IterVar() != "findings"
-}
-
-func isIdent(e ast.Expr, name string) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == name }
-
-// call returns the arguments of a call of a global function; nil if it is none.
-func call(e ast.Expr, function string, args int) []ast.Expr {
-	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != function || e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != args {
-		return nil
-	}
-	return e.AsCall().Args()
 }
 
 // expr translates an expression into a value; nil if it cannot.
@@ -180,41 +118,6 @@ func findingField(name string) any {
 	}
 }
 
-// walk translates findings.all and findings.exists.
-func (n *native) walk(c ast.ComprehensionExpr) any {
-	if !n.walks(c) || c.AccuInit().Kind() != ast.LiteralKind {
-		return nil
-	}
-	start, ok := c.AccuInit().AsLiteral().(types.Bool)
-	if !ok {
-		return nil
-	}
-	function := operators.LogicalAnd
-	if !start {
-		function = operators.LogicalOr
-	}
-	step := call(c.LoopStep(), function, 2)
-	if step == nil || !isIdent(step[0], c.AccuVar()) {
-		return nil
-	}
-	inner := native{references: n.references, each: c.IterVar()}
-	condition, ok := inner.expr(step[1]).(value[bool])
-	if !ok {
-		return nil
-	}
-	all := bool(start)
-	return value[bool](func(p *place) bool {
-		one := place{facts: p.facts}
-		for i := range p.facts.Findings {
-			one.finding = &p.facts.Findings[i]
-			if condition(&one) != all {
-				return !all
-			}
-		}
-		return all
-	})
-}
-
 func (n *native) call(c ast.CallExpr) any {
 	args := c.Args()
 	if c.IsMemberFunction() {
@@ -260,6 +163,21 @@ func (n *native) call(c ast.CallExpr) any {
 		case value[string]:
 			return value[int64](func(p *place) int64 { return int64(utf8.RuneCountInString(x(p))) })
 		}
+	case operators.Add:
+		return join(v)
+	case operators.Index:
+		list, ok := v[0].(textList)
+		i, ok2 := v[1].(value[int64])
+		if ok && ok2 {
+			return value[string](func(p *place) string {
+				all, n := list(p), i(p)
+				if n < 0 || n >= int64(len(all)) {
+					p.failed = true
+					return ""
+				}
+				return all[n]
+			})
+		}
 	case overloads.StartsWith:
 		return textTest(v, strings.HasPrefix)
 	case overloads.EndsWith:
@@ -288,6 +206,16 @@ func textTest(v [3]any, test func(s, part string) bool) any {
 		return nil
 	}
 	return value[bool](func(p *place) bool { return test(x(p), y(p)) })
+}
+
+// join translates the sum of two texts.
+func join(v [3]any) any {
+	x, ok := v[0].(value[string])
+	y, ok2 := v[1].(value[string])
+	if !ok || !ok2 || v[2] != nil {
+		return nil
+	}
+	return value[string](func(p *place) string { return x(p) + y(p) })
 }
 
 // in translates membership in a list of constants, and of a text in a list of texts.

@@ -77,6 +77,7 @@ func ReadEvidence(d Document, want core.Parts) (Reading, error) {
 // takes, and what a finding and a package take without their texts.
 const (
 	unpackedSize = 25
+	headSize     = 4 << 10
 	jsonSize     = 5
 	textSize     = 2
 	findingSize  = int64(unsafe.Sizeof(core.Finding{}))
@@ -131,7 +132,8 @@ func store(digest string, e core.PlatformEvidence) ([]byte, bool) {
 	if e, f[sectionPredicates], err = takePredicates(e); err != nil {
 		return nil, false
 	}
-	if f[sectionHead], err = json.Marshal(e); err != nil {
+	var ok bool
+	if f[sectionHead], ok = writeHead(e); !ok {
 		return nil, false
 	}
 	return f.write(digest)
@@ -145,10 +147,10 @@ func read(d Document, want core.Parts) (Reading, error) {
 		if err != nil {
 			return err
 		}
-		if err := f.read(sectionHead, func(b []byte) error { return decodeStrict(b, &e.PlatformEvidence) }); err != nil {
+		if err := f.read(sectionHead, func(b []byte) (err error) { e.PlatformEvidence, err = readHead(b); return err }); err != nil {
 			return err
 		}
-		e.Size = int64(f.lengths[sectionHead]) * jsonSize
+		e.Size = int64(f.lengths[sectionHead])*textSize + headSize
 		if want&core.PartPredicates != 0 {
 			if err := f.read(sectionPredicates, func(b []byte) error { return givePredicates(&e.PlatformEvidence, b) }); err != nil {
 				return err

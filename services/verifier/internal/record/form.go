@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strings"
+	"sync"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -116,8 +117,8 @@ func openForm(d Document) (*opened, error) {
 	return f, nil
 }
 
-// section returns the content of a section.
-func (f *opened) section(i int) ([]byte, error) {
+// section returns the content of a section, in into if it fits there.
+func (f *opened) section(i int, into []byte) ([]byte, error) {
 	body := f.bodies[i]
 	if crc32.Checksum(body, castagnoli) != f.sums[i] {
 		return nil, fmt.Errorf("checksum of section %d", i)
@@ -128,18 +129,29 @@ func (f *opened) section(i int) ([]byte, error) {
 	if n, err := s2.DecodedLen(body); err != nil || n != f.lengths[i] {
 		return nil, fmt.Errorf("section %d says %d bytes and holds %d: %w", i, f.lengths[i], n, err)
 	}
-	b, err := s2.Decode(nil, body)
+	b, err := s2.Decode(into, body)
 	if err != nil {
 		return nil, fmt.Errorf("section %d: %w", i, err)
 	}
 	return b, nil
 }
 
-// read gives the content of a section to its reader.
+// scratch keeps buffers for the content of sections: what is read out of them is copied.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxScratch is the size of a buffer that is kept, in bytes.
+const maxScratch = 1 << 20
+
+// read gives the content of a section to its reader, which must not keep it.
 func (f *opened) read(i int, read func([]byte) error) error {
-	b, err := f.section(i)
+	into, _ := scratch.Get().(*[]byte)
+	defer scratch.Put(into)
+	b, err := f.section(i, *into)
 	if err != nil {
 		return err
+	}
+	if cap(b) > cap(*into) && cap(b) <= maxScratch && len(b) != len(f.bodies[i]) {
+		*into = b[:0]
 	}
 	if err := read(b); err != nil {
 		return fmt.Errorf("section %d: %w", i, err)
