@@ -40,7 +40,7 @@ const (
 	formHeader   = len(magic) + sumSize + sections*sectionEntry + 4
 	// maxSection is the size of a section in bytes. Evidence that is larger is stored as
 	// JSON. Small images have a hundredth of it.
-	maxSection = 64 << 20
+	maxSection = 32 << 20
 	// maxFindings and maxPackages are those of a scan report that counts as evidence.
 	maxFindings = 50_000
 	maxPackages = 100_000

@@ -14,7 +14,7 @@ import (
 // their place plus 1, and 0 is none. All numbers are varints.
 const (
 	// maxTexts bounds the texts of a section, and the texts of all its lists.
-	maxTexts = 2_000_000
+	maxTexts = 1_000_000
 	// maxTimes bounds the times of a section.
 	maxTimes = 100_000
 )
