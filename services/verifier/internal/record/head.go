@@ -124,7 +124,7 @@ func (w *writer) count(n int, none bool) {
 // rows is what count wrote, -1 for no list at all.
 func (r *reader) rows() int {
 	n := r.number()
-	if n > maxHead+1 || n > uint64(len(r.b))+1 {
+	if n > maxHead+1 || n > uint64(r.left())+1 {
 		r.fail()
 		return -1
 	}

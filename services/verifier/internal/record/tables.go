@@ -109,7 +109,10 @@ func (w *writer) finish(rows int, none bool) ([]byte, bool) {
 
 // reader reads a section. After a fault it gives nothing but zeros, and end says so.
 type reader struct {
-	b     []byte
+	b []byte
+	// at is what of it was read. Cutting b instead would write a pointer for each number,
+	// of which a garbage collection at work takes note.
+	at    int
 	bad   bool
 	texts []string
 	lists [][]string
@@ -123,7 +126,7 @@ func newReader(b []byte, limit, numbers int) (r *reader, rows int, err error) {
 	r.readLists()
 	r.readTimes()
 	n := r.number()
-	if r.bad || n > uint64(limit)+1 || n > 0 && (n-1)*uint64(numbers) > uint64(len(r.b)) {
+	if r.bad || n > uint64(limit)+1 || n > 0 && (n-1)*uint64(numbers) > uint64(r.left()) {
 		return nil, 0, errTables
 	}
 	return r, int(n) - 1, nil
@@ -132,7 +135,7 @@ func newReader(b []byte, limit, numbers int) (r *reader, rows int, err error) {
 // count is a number of things that have at least one byte each.
 func (r *reader) count(limit uint64) int {
 	n := r.number()
-	if n > limit || n > uint64(len(r.b)) {
+	if n > limit || n > uint64(r.left()) {
 		r.fail()
 		return 0
 	}
@@ -151,13 +154,13 @@ func (r *reader) readTexts() {
 		}
 		total += l
 	}
-	if r.bad || total > uint64(len(r.b)) {
+	if r.bad || total > uint64(r.left()) {
 		r.fail()
 		return
 	}
 	// All texts are parts of one.
-	blob := string(r.b[:total])
-	r.b = r.b[total:]
+	blob := string(r.b[r.at : r.at+int(total)])
+	r.at += int(total)
 	r.texts = make([]string, n)
 	for i := range r.texts {
 		l := lengths.number()
@@ -196,28 +199,31 @@ func (r *reader) readTimes() {
 	r.times = make([]time.Time, n)
 	for i := range r.times {
 		l := r.count(maxSection)
-		if r.bad || r.times[i].UnmarshalBinary(r.b[:l]) != nil {
+		if r.bad || r.times[i].UnmarshalBinary(r.b[r.at:r.at+l]) != nil {
 			r.fail()
 			return
 		}
-		r.b = r.b[l:]
+		r.at += l
 	}
 }
 
-func (r *reader) fail() { r.bad, r.b = true, nil }
+func (r *reader) fail() { r.bad, r.at = true, len(r.b) }
+
+func (r *reader) left() int { return len(r.b) - r.at }
 
 func (r *reader) number() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 {
-		n := uint64(r.b[0])
-		r.b = r.b[1:]
-		return n
+	if r.at < len(r.b) {
+		if n := r.b[r.at]; n < 0x80 {
+			r.at++
+			return uint64(n)
+		}
 	}
-	n, size := binary.Uvarint(r.b)
+	n, size := binary.Uvarint(r.b[r.at:])
 	if size <= 0 {
 		r.fail()
 		return 0
 	}
-	r.b = r.b[size:]
+	r.at += size
 	return n
 }
 
@@ -266,8 +272,8 @@ func (r *reader) end() error {
 	if r.bad {
 		return errTables
 	}
-	if len(r.b) > 0 {
-		return fmt.Errorf("%d bytes after the rows", len(r.b))
+	if r.left() > 0 {
+		return fmt.Errorf("%d bytes after the rows", r.left())
 	}
 	return nil
 }
