@@ -33,9 +33,9 @@ import (
 
 var benchNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// real is the evidence of an image as it is recorded: its report is a real one, see
+// scanned is the evidence of an image as it is recorded: its report is a real one, see
 // testdata/reports.
-func real(b *testing.B, name string) core.PlatformEvidence {
+func scanned(b *testing.B, name string) core.PlatformEvidence {
 	b.Helper()
 	f, err := os.Open(filepath.Join("testdata", "reports", name+".json.gz"))
 	if err != nil {
@@ -74,18 +74,18 @@ func real(b *testing.B, name string) core.PlatformEvidence {
 	return core.PlatformEvidence{Digest: about.Scanner.Result.ImageDigest, Platform: report.Platform, Report: report, Attestations: []core.Attestation{source, spdx}}
 }
 
-// realReports are all there are.
-var realReports = []string{"alpine-base", "alpine-server", "debian-11", "debian-12", "debian-apps", "go", "npm", "big"}
+// reports are all there are.
+var reports = []string{"alpine-base", "alpine-server", "debian-11", "debian-12", "debian-apps", "go", "npm", "big"}
 
 // grown is evidence with a number of findings: those of the real images one after the
 // other, and again in another place of the image when there are no more.
 func grown(b *testing.B, findings int) core.PlatformEvidence {
 	b.Helper()
 	var pool []core.Finding
-	for _, name := range realReports {
-		pool = append(pool, real(b, name).Report.Findings...)
+	for _, name := range reports {
+		pool = append(pool, scanned(b, name).Report.Findings...)
 	}
-	e := real(b, "debian-apps")
+	e := scanned(b, "debian-apps")
 	e.Report.Findings = nil
 	for i := range findings {
 		f := pool[i%len(pool)]
@@ -163,12 +163,12 @@ func judged(b *testing.B, images int, of []core.PlatformEvidence) (*Reevaluator,
 // alone and of reading the same rows of the database. "real" are the real images in turn, then come single ones, then growing
 // numbers of findings.
 func BenchmarkReevaluate(b *testing.B) {
-	all := make([]core.PlatformEvidence, 0, len(realReports))
-	for _, name := range realReports {
-		all = append(all, real(b, name))
+	all := make([]core.PlatformEvidence, 0, len(reports))
+	for _, name := range reports {
+		all = append(all, scanned(b, name))
 	}
 	b.Run("real", func(b *testing.B) { reevaluate(b, all) })
-	for i, name := range realReports {
+	for i, name := range reports {
 		b.Run(name, func(b *testing.B) { reevaluate(b, all[i:i+1]) })
 	}
 	for _, findings := range []int{10, 50, 200, 1000, 5000} {
@@ -177,6 +177,7 @@ func BenchmarkReevaluate(b *testing.B) {
 }
 
 func reevaluate(b *testing.B, of []core.PlatformEvidence) {
+	b.Helper()
 	const images = 96
 	r, rules := judged(b, images, of)
 	work := store.Reevaluation{Revision: rules.Revision, Cause: store.Cause{Kind: core.CausePolicy, Detail: "policy baseline v2"}}

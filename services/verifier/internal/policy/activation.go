@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"math"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 
@@ -124,7 +126,7 @@ func fitFindings(all []core.Finding) bool {
 	for j := range all {
 		x := &all[j]
 		// A score that is not a number compares with nothing.
-		if x.CVSS != x.CVSS || x.EPSS != x.EPSS || //nolint:staticcheck // not equal to itself
+		if math.IsNaN(x.CVSS) || math.IsNaN(x.EPSS) ||
 			!short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
 			return false
 		}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -58,6 +59,7 @@ func (n *native) expr(e ast.Expr) any {
 		return n.walk(e.AsComprehension())
 	case ast.CallKind:
 		return n.call(e.AsCall())
+	case ast.UnspecifiedExprKind, ast.ListKind, ast.MapKind, ast.StructKind:
 	}
 	return nil
 }
@@ -69,7 +71,7 @@ func constant(v ref.Val) any {
 	case types.Int:
 		return always(int64(v))
 	case types.Double:
-		if v == v { //nolint:staticcheck // not a number is not equal to itself
+		if !math.IsNaN(float64(v)) {
 			return always(float64(v))
 		}
 	case types.String:

@@ -141,7 +141,7 @@ func FuzzNative(f *testing.F) {
 		f.Add(seed, seed*seed)
 	}
 	f.Fuzz(func(t *testing.T, a, b uint64) {
-		g := maker{rand.New(rand.NewPCG(a, b))} //nolint:gosec // it is to be repeated
+		g := maker{rand.New(rand.NewPCG(a, b))}
 		given := facts()
 		given.Findings = g.findings()
 		condition := g.condition(3)

@@ -181,11 +181,11 @@ func read(d Document, want core.Parts) (Reading, error) {
 // that of the report's attestation.
 func takePredicates(e core.PlatformEvidence) (core.PlatformEvidence, []byte, error) {
 	var all []map[string]any
-	var any bool
+	some := false
 	if e.Report != nil {
 		report := *e.Report
 		all = append(all, report.Source.Predicate)
-		any = report.Source.Predicate != nil
+		some = report.Source.Predicate != nil
 		report.Source.Predicate = nil
 		e.Report = &report
 	}
@@ -193,10 +193,10 @@ func takePredicates(e core.PlatformEvidence) (core.PlatformEvidence, []byte, err
 	for i := range e.Attestations {
 		a := &e.Attestations[i]
 		all = append(all, a.Predicate)
-		any = any || a.Predicate != nil
+		some = some || a.Predicate != nil
 		a.Predicate = nil
 	}
-	if !any {
+	if !some {
 		return e, nil, nil
 	}
 	b, err := json.Marshal(all)
