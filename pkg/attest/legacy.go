@@ -59,8 +59,9 @@ func Envelope(bundle []byte) ([]byte, bool, error) {
 
 // AttachLegacy attaches the envelope of a bundle to the digest of ref in the form
 // that readers from before bundles look for, in place of the one of ours with the
-// same predicate type and identity, which is a name and not empty. What is signed
-// with a certificate is left out. Errors are those of Envelope and of the registry.
+// same predicate type and identity, which is a name or empty: what another identity
+// signed stays. What is signed with a certificate is left out. Errors are those of
+// Envelope and of the registry.
 func AttachLegacy(ctx context.Context, c *registry.Client, ref imageref.Ref, bundle []byte, predicateType, identity string) error {
 	envelope, keyed, err := Envelope(bundle)
 	if err != nil || !keyed {
@@ -70,7 +71,8 @@ func AttachLegacy(ctx context.Context, c *registry.Client, ref imageref.Ref, bun
 		annotationSignature: "", annotationLegacyType: predicateType, annotationIdentity: identity,
 	}}
 	err = c.PutTaggedLayer(ctx, ref, legacySuffix, layer, func(a map[string]string) bool {
-		return a[annotationIdentity] == identity && a[annotationLegacyType] == predicateType
+		by, ours := a[annotationIdentity]
+		return ours && by == identity && a[annotationLegacyType] == predicateType
 	})
 	if err != nil {
 		return fmt.Errorf("attach attestation for old readers: %w", err)

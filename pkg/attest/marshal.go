@@ -66,25 +66,9 @@ func signaturesOf[S interface {
 	return out
 }
 
-// keyedHead is the head of a bundle that is signed with a key and witnessed by nobody.
-type keyedHead struct {
-	MediaType            string `json:"mediaType"`
-	VerificationMaterial struct {
-		PublicKey struct {
-			Hint string `json:"hint"`
-		} `json:"publicKey"`
-	} `json:"verificationMaterial"`
-}
-
 // marshalHead is the JSON of the bundle without its envelope.
 func marshalHead(b *protobundle.Bundle) ([]byte, error) {
 	m := b.GetVerificationMaterial()
-	if key := m.GetPublicKey(); key != nil && len(m.GetTlogEntries()) == 0 && m.GetTimestampVerificationData() == nil && key.GetHint() != "" {
-		// Most bundles; reflection would take as long as the signature.
-		var h keyedHead
-		h.MediaType, h.VerificationMaterial.PublicKey.Hint = b.GetMediaType(), key.GetHint()
-		return json.Marshal(h)
-	}
 	raw, err := protojson.Marshal(&protobundle.Bundle{MediaType: b.GetMediaType(), VerificationMaterial: m})
 	if err != nil {
 		return nil, fmt.Errorf("marshal bundle: %w", err)

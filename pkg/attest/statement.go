@@ -35,40 +35,17 @@ type subjectJSON struct {
 // MarshalStatement gives the bytes that are signed: the same statement always
 // gives the same bytes.
 func MarshalStatement(st Statement) ([]byte, error) {
-	if len(st.Subject) == 0 {
-		return nil, malformed("statement without a subject", nil)
-	}
-	if len(st.Subject) > MaxSubjects {
-		return nil, fmt.Errorf("%w: %d subjects", ErrTooLarge, len(st.Subject))
-	}
-	if err := checkPredicateType(st.PredicateType); err != nil {
-		return nil, err
-	}
-	doc := statementHead{Type: StatementType, PredicateType: st.PredicateType}
-	for _, s := range st.Subject {
-		if !isSHA256(s.SHA256) {
-			return nil, malformed("subject digest is not 64 lower-case hex digits", nil)
-		}
-		doc.Subject = append(doc.Subject, subjectJSON{Name: s.Name, Digest: map[string]string{"sha256": s.SHA256}})
-	}
 	if !isObject(st.Predicate) {
 		return nil, malformed("predicate is not a JSON object", nil)
 	}
-	var b bytes.Buffer
-	b.Grow(len(st.Predicate) + headRoom)
-	enc := json.NewEncoder(&b)
-	// Names and predicates reach readers as they are; nothing here is HTML.
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(doc); err != nil {
+	b, err := statementUpToPredicate(st, len(st.Predicate)+headRoom)
+	if err != nil {
+		return nil, err
+	}
+	if err := compact(b, st.Predicate); err != nil {
 		return nil, malformed("statement", err)
 	}
-	// The predicate takes the place of the end; it is the large part, and is read once.
-	b.Truncate(b.Len() - len("}\n"))
-	b.WriteString(`,"predicate":`)
-	if err := compact(&b, st.Predicate); err != nil {
-		return nil, malformed("statement", err)
-	}
-	b.WriteByte('}')
+	b.WriteString(tail)
 	raw := b.Bytes()
 	if len(raw) > MaxStatement {
 		return nil, fmt.Errorf("%w: statement of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxStatement)

@@ -48,7 +48,8 @@ func (b *Bus) ensureObjects(ctx context.Context, o Objects) error {
 	return err
 }
 
-// objects finds a bucket of the service.
+// objects finds a bucket of the service. It makes one that is missing: the first use
+// may come before Ensure got so far, or after NATS lost its storage.
 func (b *Bus) objects(ctx context.Context, bucket string) (jetstream.ObjectStore, error) {
 	for _, o := range b.opts.Topology.Objects {
 		if o.Name != bucket || o.Owner != b.opts.Service {
@@ -58,6 +59,11 @@ func (b *Bus) objects(ctx context.Context, bucket string) (jetstream.ObjectStore
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		s, err := b.js.ObjectStore(ctx, bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			if err = b.ensureObjects(ctx, o); err == nil {
+				s, err = b.js.ObjectStore(ctx, bucket)
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}

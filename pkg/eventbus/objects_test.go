@@ -77,3 +77,21 @@ var errRead = errors.New("cannot be read")
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errRead }
+
+// TestObjects_BeforeEnsure uses a bucket that nobody made yet, and one that was lost.
+func TestObjects_BeforeEnsure(t *testing.T) {
+	e := newEnv(t)
+	worker, ctx := e.bus("worker"), e.ctx()
+	if has, err := worker.HasObject(ctx, "THINGS", "a"); err != nil || has {
+		t.Fatalf("before Ensure: %v, %v", has, err)
+	}
+	if err := e.root().DeleteObjectStore(ctx, "THINGS"); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.PutObject(ctx, "THINGS", "a", bytes.NewReader([]byte("x"))); err != nil {
+		t.Fatalf("after it was lost: %v", err)
+	}
+	if has, err := worker.HasObject(ctx, "THINGS", "a"); err != nil || !has {
+		t.Errorf("put: %v, %v", has, err)
+	}
+}

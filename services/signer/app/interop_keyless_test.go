@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +14,12 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
 )
@@ -137,6 +140,48 @@ func sigstoreGoVerifies(t *testing.T, f *fleet, image imageref.Ref, issuer strin
 	}
 }
 
+// TestInterop_KeylessEveryPredicate has cosign verify each predicate type that there is,
+// of an index and of a platform, by the certificate's identity, with the log and without.
+func TestInterop_KeylessEveryPredicate(t *testing.T) {
+	s := sigstoretest.Real(t)
+	cosign := newCosigner(t)
+	f := newFleet(t)
+	f.useSigstore(s, app.WitnessLog, app.WitnessTimestamp)
+	f.cfg.Identities = f.cfg.Identities[1:]
+	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}
+	f.start()
+	index, manifests := f.registry.PushIndex("team/multi", 1)
+	f.publish(events.Scanner, "1", f.scanned("scan-1", index, manifests...))
+	f.nextAttested()
+	f.publish(events.Verifier, "2", f.verdict(verifierv1.Verdict_STATE_PASS, index, manifests...))
+	f.publish(events.Verifier, "3", f.excepted(index))
+	verdicts := []string{core.PredicateVSA, core.PredicateOpenVEX}
+	want := map[imageref.Ref][]string{
+		index:        append([]string{core.PredicateReference}, verdicts...),
+		manifests[0]: slices.Concat(evidenceTypes, []string{core.PredicateCycloneDX}, verdicts),
+	}
+	for image, types := range want {
+		f.eventually("all of "+image.Digest, func() bool { return slices.Equal(slices.Compact(f.types(image)), sorted(types)) })
+	}
+	root := filepath.Join(cosign.home, "trusted_root.json")
+	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{
+		"--certificate-oidc-issuer", s.URL, "--certificate-identity", certified,
+		"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps",
+	}
+	for image, types := range want {
+		for _, predicateType := range types {
+			for _, log := range []string{"--insecure-ignore-tlog=false", "--insecure-ignore-tlog=true"} {
+				if out, err := cosign.verify(image, predicateType, append(slices.Clone(flags), log)...); err != nil || !strings.Contains(out, `"payload"`) {
+					t.Errorf("cosign %s refuses %s of %s: %v\n%s", log, predicateType, image, err, out)
+				}
+			}
+		}
+	}
+}
+
 // TestInterop_FrozenRekor stops the real Rekor in the middle of whatever it does.
 // No worker waits for it past its deadline, nothing is attached meanwhile, and
 // what was to be attached is when it goes on.
@@ -183,6 +228,32 @@ func TestInterop_FrozenRekor(t *testing.T) {
 	f.nextAttested()
 	f.checkBoth(first, true)
 	f.checkBoth(second, true)
+	if letters := f.deadLetters(); len(letters) != 0 {
+		t.Errorf("dead letters: %v", letters)
+	}
+}
+
+// TestInterop_KeylessLostAnswers: the real Rekor v2 takes entries in and its answers get
+// lost. It then knows the signatures and gives out no entry, so that they are made again,
+// at once or with the next delivery of the event: an attestation of each type and
+// identity comes of it and no more, and its entry is verified.
+func TestInterop_KeylessLostAnswers(t *testing.T) {
+	s := sigstoretest.Real(t)
+	relay := s.RelayRekor(t)
+	f := newFleet(t)
+	f.Config.MaxDeliver = 1000
+	f.useSigstore(s, app.WitnessLog, app.WitnessTimestamp)
+	f.cfg.Sigstore.Rekor.Attempts = 2
+	const lost = 3
+	relay.Lose(lost)
+	f.start()
+	image := f.registry.PushImage("team/app")
+	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
+	f.nextAttested()
+	if relay.Lost() != lost || relay.Duplicates() != lost {
+		t.Errorf("%d answers were lost, %d entries were there already", relay.Lost(), relay.Duplicates())
+	}
+	f.checkBoth(image, true)
 	if letters := f.deadLetters(); len(letters) != 0 {
 		t.Errorf("dead letters: %v", letters)
 	}

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -14,13 +13,10 @@ import (
 // called before the writer is used.
 func (w *Writer) AlsoForOldReaders() { w.legacy = true }
 
-// keyStore is what the identity without a name is called in the registry.
-const keyStore = "key-store"
-
 // attachLegacy is done before the entry is: a crash in between repeats both.
 func (w *Writer) attachLegacy(ctx context.Context, ref imageref.Ref, e store.Entry) error {
 	if !w.legacy {
 		return nil
 	}
-	return attest.AttachLegacy(ctx, w.registry, ref, e.Bundle, e.PredicateType, cmp.Or(e.Identity, keyStore))
+	return attest.AttachLegacy(ctx, w.registry, ref, e.Bundle, e.PredicateType, e.Identity)
 }

@@ -249,19 +249,25 @@ func (w *Writer) sign(ctx context.Context, by identity.Identity, k store.Key, p 
 		PredicateType: p.Type,
 		Predicate:     p.JSON,
 	}
-	payload, err := attest.MarshalStatement(st)
+	payload, err := attest.NewPayload(st)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("build statement: %w", err)
 	}
-	// The payload is let go before the bundle, which is as large, is made.
-	content := core.Digest(payload)
-	signed, err := by.Sign(ctx, st)
+	content, err := payload.Digest()
+	if err != nil {
+		return store.Entry{}, err
+	}
+	signed, err := by.Sign(ctx, payload)
 	if err != nil {
 		return store.Entry{}, fmt.Errorf("sign statement: %w", err)
 	}
+	bundle, err := signed.Bundle.Bytes()
+	if err != nil {
+		return store.Entry{}, err
+	}
 	return store.Entry{
 		ID: store.ID(k, p.Time, signed.KeyID), Key: k, ClaimTime: p.Time, ContentDigest: content,
-		KeyID: signed.KeyID, Bundle: signed.Bundle, LogIndex: signed.LogIndex, ProvenTime: signed.ProvenTime,
+		KeyID: signed.KeyID, Bundle: bundle, LogIndex: signed.LogIndex, ProvenTime: signed.ProvenTime,
 		// The manifest's annotation has whole seconds; the same bundle and time
 		// give the same manifest at every attempt.
 		SignTime: w.now().UTC().Truncate(time.Second), TraceID: obs.TraceID(ctx),

@@ -58,18 +58,21 @@ func (k *Keyed) Trusted(ctx context.Context) (attest.TrustRoots, error) {
 }
 
 // Sign implements Identity.
-func (k *Keyed) Sign(ctx context.Context, st attest.Statement) (Signed, error) {
+func (k *Keyed) Sign(ctx context.Context, p attest.Payload) (Signed, error) {
 	key, err := k.keys.Current(ctx)
 	if err != nil {
 		return Signed{}, fmt.Errorf("key to sign with: %w", err)
 	}
-	b, err := attest.Draft(ctx, key.Signer(), key.Public(), st)
+	signed, err := attest.SignPayload(ctx, key.Signer(), key.Public(), p)
 	if err != nil {
 		return Signed{}, err
 	}
 	if k.witness == nil {
-		raw, err := attest.Marshal(b)
-		return Signed{Bundle: raw, KeyID: key.KeyID()}, err
+		return Signed{Bundle: signed, KeyID: key.KeyID()}, nil
+	}
+	b, err := signed.Proto()
+	if err != nil {
+		return Signed{}, err
 	}
 	if err := k.witness.Add(ctx, b, []byte(key.PublicPEM())); err != nil {
 		return Signed{}, err
@@ -78,5 +81,5 @@ func (k *Keyed) Sign(ctx context.Context, st attest.Statement) (Signed, error) {
 	// is checked here is what the witnesses said.
 	own := attest.TrustedKey{Key: key.Public(), ID: key.KeyID()}
 	own.RequireLog, own.RequireTimestamp = k.witness.Promises()
-	return Verified(b, st, attest.TrustRoots{Keys: []attest.TrustedKey{own}, Sigstore: k.witness.Root()})
+	return Verified(b, p.Subject(), attest.TrustRoots{Keys: []attest.TrustedKey{own}, Sigstore: k.witness.Root()})
 }

@@ -63,12 +63,12 @@ func (i *Identity) Identity() attest.TrustedIdentity {
 }
 
 // Sign implements identity.Identity.
-func (i *Identity) Sign(ctx context.Context, st attest.Statement) (identity.Signed, error) {
-	signed, err := i.sign(ctx, st)
+func (i *Identity) Sign(ctx context.Context, p attest.Payload) (identity.Signed, error) {
+	signed, err := i.sign(ctx, p)
 	if errors.Is(err, sigstore.ErrConflict) {
 		// An attempt that got no answer reached the log all the same. Another
 		// signature is another entry.
-		signed, err = i.sign(ctx, st)
+		signed, err = i.sign(ctx, p)
 	}
 	if err != nil {
 		return identity.Signed{}, fmt.Errorf("sign as %s: %w", i.cfg.Subject, err)
@@ -76,7 +76,7 @@ func (i *Identity) Sign(ctx context.Context, st attest.Statement) (identity.Sign
 	return signed, nil
 }
 
-func (i *Identity) sign(ctx context.Context, st attest.Statement) (identity.Signed, error) {
+func (i *Identity) sign(ctx context.Context, p attest.Payload) (identity.Signed, error) {
 	text, err := token(i.cfg.Token, i.now())
 	if err != nil {
 		return identity.Signed{}, err
@@ -92,7 +92,11 @@ func (i *Identity) sign(ctx context.Context, st attest.Statement) (identity.Sign
 	if _, err := x509.ParseCertificate(der); err != nil {
 		return identity.Signed{}, fmt.Errorf("certificate of the certificate authority: %w", err)
 	}
-	b, err := attest.Draft(ctx, key, key.GetPublicKey(), st)
+	keyed, err := attest.SignPayload(ctx, key, key.GetPublicKey(), p)
+	if err != nil {
+		return identity.Signed{}, err
+	}
+	b, err := keyed.Proto()
 	if err != nil {
 		return identity.Signed{}, err
 	}
@@ -107,7 +111,7 @@ func (i *Identity) sign(ctx context.Context, st attest.Statement) (identity.Sign
 	if err != nil {
 		return identity.Signed{}, err
 	}
-	signed, err := identity.Verified(b, st, roots)
+	signed, err := identity.Verified(b, p.Subject(), roots)
 	if errors.Is(err, attest.ErrUntrustedIdentity) {
 		err = fmt.Errorf("%w: the token must be of the issuer and the subject that are configured, "+
 			"and sigstore.trusted_root must name the certificate authority", err)

@@ -25,6 +25,15 @@ const subject = "signer@seaworthy.test"
 
 var sum = strings.Repeat("ab", 32)
 
+func payload(t *testing.T) attest.Payload {
+	t.Helper()
+	p, err := attest.NewPayload(statement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func statement() attest.Statement {
 	return attest.Statement{
 		Subject:       []attest.Subject{{Name: "registry.example/app", SHA256: sum}},
@@ -56,8 +65,12 @@ func settings(t *testing.T, s *sigstoretest.Sigstore) keyless.Config {
 }
 
 // check verifies as a reader who has nothing but the trusted root.
-func check(t *testing.T, s *sigstoretest.Sigstore, raw []byte, log bool) {
+func check(t *testing.T, s *sigstoretest.Sigstore, b *attest.Bundle, log bool) {
 	t.Helper()
+	raw, err := b.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	doc, err := os.ReadFile(s.TrustedRoot)
 	if err != nil {
 		t.Fatal(err)
@@ -80,12 +93,26 @@ func check(t *testing.T, s *sigstoretest.Sigstore, raw []byte, log bool) {
 func TestSign(t *testing.T) {
 	s := sigstoretest.Small(t)
 	i := keyless.New(settings(t, s), open(t, s, nil), time.Now)
-	signed, err := i.Sign(t.Context(), statement())
+	signed, err := i.Sign(t.Context(), payload(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if signed.KeyID != subject || signed.ProvenTime.IsZero() || signed.LogIndex != nil {
 		t.Errorf("%+v", signed)
+	}
+	check(t, s, signed.Bundle, false)
+}
+
+// A token may also stand in a variable of the environment.
+func TestSignWithTokenOfTheEnvironment(t *testing.T) {
+	s := sigstoretest.Small(t)
+	cfg := settings(t, s)
+	const variable = "SEAWORTHY_TEST_TOKEN"
+	t.Setenv(variable, s.Token(t, subject, time.Minute))
+	cfg.Token = config.Secret{Env: variable}
+	signed, err := keyless.New(cfg, open(t, s, nil), time.Now).Sign(t.Context(), payload(t))
+	if err != nil {
+		t.Fatal(err)
 	}
 	check(t, s, signed.Bundle, false)
 }
@@ -96,7 +123,7 @@ func TestSignInRealSigstore(t *testing.T) {
 	cfg.Log = true
 	i := keyless.New(cfg, open(t, s, nil), time.Now)
 	for range 2 {
-		signed, err := i.Sign(t.Context(), statement())
+		signed, err := i.Sign(t.Context(), payload(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +167,7 @@ func TestSignRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := settings(t, s)
 			tc.change(&cfg)
-			signed, err := keyless.New(cfg, client, time.Now).Sign(t.Context(), statement())
+			signed, err := keyless.New(cfg, client, time.Now).Sign(t.Context(), payload(t))
 			if err == nil || tc.want != nil && !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) || signed.Bundle != nil {
 				t.Errorf("%v", err)
 			}
@@ -155,7 +182,7 @@ func TestSignRefuses(t *testing.T) {
 func TestSignNeedsTheTrustedRoot(t *testing.T) {
 	s, stranger := sigstoretest.Small(t), sigstoretest.Small(t)
 	client := open(t, s, func(c *sigstore.Config) { c.TrustedRoot = stranger.TrustedRoot })
-	if _, err := keyless.New(settings(t, s), client, time.Now).Sign(t.Context(), statement()); !errors.Is(err, attest.ErrUntrustedIdentity) {
+	if _, err := keyless.New(settings(t, s), client, time.Now).Sign(t.Context(), payload(t)); !errors.Is(err, attest.ErrUntrustedIdentity) {
 		t.Error(err)
 	}
 }
@@ -172,7 +199,7 @@ func FuzzToken(f *testing.F) {
 		}
 		// Without a service behind it every token ends in an error, before or after it was read.
 		i := keyless.New(keyless.Config{Token: config.Secret{File: path}, Timestamp: true}, nil, func() time.Time { return time.Unix(1<<41, 0) })
-		if _, err := i.Sign(t.Context(), statement()); !errors.Is(err, keyless.ErrToken) {
+		if _, err := i.Sign(t.Context(), payload(t)); !errors.Is(err, keyless.ErrToken) {
 			t.Fatalf("%q: %v", text, err)
 		}
 	})

@@ -76,7 +76,8 @@ func (d *Dir) OpenNamed(id string) (*Key, error) {
 	return k, nil
 }
 
-// Create makes a key and writes it into a file of its own: whole or not at all.
+// Create makes a key and writes it into a file of its own: whole or not at all, then
+// the error is ErrNotWritten.
 func (d *Dir) Create() (*Key, error) {
 	private, err := generate(d.Algorithm)
 	if err != nil {
@@ -97,11 +98,15 @@ func (d *Dir) Create() (*Key, error) {
 	tmp, err := writeTemp(d.Path, text, 0o600)
 	if err == nil {
 		defer os.Remove(tmp)
-		err = errors.Join(os.Rename(tmp, path), syncDir(d.Path))
+		err = os.Rename(tmp, path)
+	}
+	if err == nil {
+		if err = syncDir(d.Path); err != nil {
+			os.Remove(path) // nobody knows of it
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write key file %s: %w: make the directory writable for the signer's user "+
-			"and see that the disk is not full", path, err)
+		return nil, fmt.Errorf("write key file %s: %w: %w", path, err, ErrNotWritten)
 	}
 	return k, nil
 }

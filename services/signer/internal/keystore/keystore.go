@@ -38,6 +38,8 @@ var (
 	ErrPassword = errors.New("wrong password or damaged key file")
 	// ErrUnsupported: a key file, but of another kind of key.
 	ErrUnsupported = errors.New("unsupported kind of key")
+	// ErrNotWritten: the directory takes no file. What was in it is as it was.
+	ErrNotWritten = errors.New("make the directory writable for the signer's user and see that its disk is not full")
 )
 
 // Algorithm is a kind of key, as it is called in the configuration.

@@ -3,6 +3,7 @@ package keystore
 import (
 	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 )
 
 // Names of the files in the key store's directory, as cosign names them.
@@ -82,7 +85,7 @@ func load(dir, path string, password []byte, mayGenerate bool, a Algorithm) (key
 
 // New holds a key that is not on disk.
 func New(private crypto.Signer) (*Key, error) {
-	signer, err := signature.LoadSigner(private, crypto.SHA256)
+	signer, err := signerOf(private)
 	if err != nil {
 		return nil, fmt.Errorf("load signer: %w", err)
 	}
@@ -91,6 +94,14 @@ func New(private crypto.Signer) (*Key, error) {
 		return nil, fmt.Errorf("encode public key: %w", err)
 	}
 	return &Key{private: private, signer: signer, publicPEM: public}, nil
+}
+
+// signerOf gives Ed25519 keys the signer that does not want large documents in memory.
+func signerOf(private crypto.Signer) (signature.Signer, error) {
+	if key, ok := private.(ed25519.PrivateKey); ok {
+		return attest.NewEd25519Signer(key)
+	}
+	return signature.LoadSigner(private, crypto.SHA256)
 }
 
 func advice(err error) string {
@@ -123,7 +134,7 @@ func (k *Key) writePublic(path string) error {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		return fmt.Errorf("write public key file %s: %w: make the directory writable for the signer's user", path, err)
+		return fmt.Errorf("write public key file %s: %w: %w", path, err, ErrNotWritten)
 	}
 	return nil
 }
@@ -134,8 +145,7 @@ func (k *Key) writePublic(path string) error {
 func create(dir, path string, password []byte, a Algorithm) (key crypto.Signer, text []byte, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("generate key file %s: %w: make the directory writable for the signer's user "+
-				"and see that the disk is not full", path, err)
+			err = fmt.Errorf("generate key file %s: %w: %w", path, err, ErrNotWritten)
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -185,9 +185,18 @@ func (h *held) SignMessage(message io.Reader, opts ...signature.SignOption) ([]b
 	if err != nil {
 		return nil, err
 	}
+	return h.sign(ctx, raw)
+}
+
+// SignDigest implements attest.DigestSigner: a large message need not be sent.
+func (h *held) SignDigest(ctx context.Context, sum []byte) ([]byte, error) {
+	return h.sign(ctx, nil, options.WithDigest(sum), options.WithCryptoSignerOpts(crypto.SHA256))
+}
+
+func (h *held) sign(ctx context.Context, message []byte, opts ...signature.SignOption) ([]byte, error) {
 	var sig []byte
-	err = h.keys.do(ctx, func(ctx context.Context, sv kms.SignerVerifier) (err error) {
-		sig, err = sv.SignMessage(bytes.NewReader(raw), options.WithContext(ctx))
+	err := h.keys.do(ctx, func(ctx context.Context, sv kms.SignerVerifier) (err error) {
+		sig, err = sv.SignMessage(bytes.NewReader(message), append(opts, options.WithContext(ctx))...)
 		return err
 	})
 	if err != nil {

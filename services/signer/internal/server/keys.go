@@ -17,6 +17,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyring"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -45,10 +46,13 @@ func (s *keyAdmin) RotateKey(ctx context.Context, req *signerv1.RotateKeyRequest
 		return nil, apierr.InvalidField("request_id", "must be a UUID")
 	}
 	k, err := s.keys.Rotate(ctx, req.GetRequestId())
-	if errors.Is(err, keyring.ErrNoKeyStore) {
+	switch {
+	case errors.Is(err, keyring.ErrNoKeyStore):
 		return nil, apierr.New(codes.FailedPrecondition, "NO_KEY_STORE", "the signer has no key store: none of its identities is of type key")
-	}
-	if err != nil {
+	case errors.Is(err, keystore.ErrNotWritten):
+		return nil, apierr.New(codes.FailedPrecondition, "KEY_NOT_WRITTEN", "the new key could not be written, the one in use stays in use: "+
+			"see that the disk of the signer's keystore.dir is not full and that the signer's user may write there, then rotate again").WithCause(err)
+	case err != nil:
 		return nil, err
 	}
 	return &signerv1.RotateKeyResponse{Key: trustedKey(k)}, nil

@@ -207,7 +207,15 @@ func TestConflictOfRekorV1(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := attest.Draft(t.Context(), signer, pub, st)
+			payload, err := attest.NewPayload(st)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signed, err := attest.SignPayload(t.Context(), signer, pub, payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := signed.Proto()
 			if err != nil {
 				t.Fatal(err)
 			}

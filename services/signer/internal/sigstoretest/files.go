@@ -21,6 +21,8 @@ type Sigstore struct {
 	// Fulcio and Timestamp make the services in the process misbehave; nil if they
 	// are real ones.
 	Fulcio, Timestamp *Switch
+
+	rekorURL string
 }
 
 // services are those of a Sigstore; empty ones do not exist.

@@ -42,6 +42,7 @@ func Real(t *testing.T) *Sigstore {
 	at.fulcio, at.fulcioChain = startFulcio(t, dir, s.URL)
 	at.timestamp, at.timestampChain = startTimestamps(t, dir)
 	at.rekor, at.log, s.Rekor = startRekor(t, dir)
+	s.rekorURL = at.rekor
 	s.SigningConfig, s.TrustedRoot = at.describe(t)
 	return s
 }
