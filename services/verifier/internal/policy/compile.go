@@ -7,6 +7,9 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
 // compiler turns the expressions of one document into programs.
@@ -41,50 +44,87 @@ func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 		return nil, at(t, "the expression can cost %d, more than %d; walk over findings or packages once, not nested", estimate.Max, MaxCost)
 	}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery)}
-	var p program
+	p := program{sees: seen(ast)}
 	if p.counted, err = c.env.Program(ast, append(options, cel.CostLimit(MaxCost))...); err != nil {
 		return nil, at(t, "%v", err)
 	}
-	if bounded(ast) {
+	// Attestations carry predicates, which are anybody's JSON.
+	if p.sees&seesAttestations == 0 {
 		if p.free, err = c.env.Program(ast, options...); err != nil {
 			return nil, at(t, "%v", err)
+		}
+		if want == cel.BoolType {
+			p.native = nativeBool(ast)
+		} else {
+			p.nativeItems = nativeItems(ast)
 		}
 	}
 	return &p, nil
 }
 
-// bounded tells whether an expression sees nothing but what fits looks at.
-// Attestations carry predicates, which are anybody's JSON.
-func bounded(ast *cel.Ast) bool {
-	for _, r := range ast.NativeRep().ReferenceMap() {
-		if r.Name == "attestations" {
-			return false
-		}
-	}
-	return true
+// variable is a set of the variables that vary in size.
+type variable uint8
+
+const (
+	seesImage variable = 1 << iota
+	seesPackages
+	seesFindings
+	seesSuppressed
+	seesAttestations
+	seesAdvisories
+)
+
+var variableNames = map[string]variable{
+	"image": seesImage, "packages": seesPackages, "findings": seesFindings, "suppressed_findings": seesSuppressed,
+	"attestations": seesAttestations, "advisories": seesAdvisories,
 }
 
-// at makes an error of a place in the file, `line:column: message`.
+// seen are the variables that an expression names.
+func seen(ast *cel.Ast) variable {
+	var out variable
+	for _, r := range ast.NativeRep().ReferenceMap() {
+		out |= variableNames[r.Name]
+	}
+	return out
+}
+
+// unseen are the parts of evidence that an expression which names these does not look at.
+func (v variable) unseen() core.Parts {
+	out := core.AllParts
+	if v&seesPackages != 0 {
+		out &^= core.PartPackages
+	}
+	if v&seesAttestations != 0 {
+		out &^= core.PartPredicates
+	}
+	return out
+}
+
+// at makes a fault of a field.
 func at(t text, format string, args ...any) error {
-	return fmt.Errorf("%d:%d: %s", t.Line, t.Column, fmt.Sprintf(format, args...))
+	return &strictyaml.Fault{Path: t.Path, Line: t.Line, Column: t.Column, Problem: fmt.Sprintf(format, args...)}
 }
 
 // issues shows each fault of an expression with its line and a caret.
 func (c *compiler) issues(t text, faults []*common.Error) error {
 	lines := strings.Split(t.Value, "\n")
+	out := &strictyaml.Fault{Path: t.Path}
 	var b strings.Builder
 	for i, f := range faults[:min(len(faults), 10)] {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
 		row, col := max(f.Location.Line(), 1), max(f.Location.Column(), 0)
 		fileLine, fileCol := c.position(t, row, col)
-		fmt.Fprintf(&b, "%d:%d: %s", fileLine, fileCol, strings.ReplaceAll(f.Message, "\n", " "))
+		if i == 0 {
+			out.Line, out.Column = fileLine, fileCol
+		} else {
+			fmt.Fprintf(&b, "\n%d:%d: ", fileLine, fileCol)
+		}
+		b.WriteString(strings.ReplaceAll(f.Message, "\n", " "))
 		if row <= len(lines) {
 			fmt.Fprintf(&b, "\n    %s\n    %s^", printable(lines[row-1]), strings.Repeat(" ", col))
 		}
 	}
-	return fmt.Errorf("%s", b.String())
+	out.Problem = b.String()
+	return out
 }
 
 // position maps a place in an expression to a place in the file. Row counts
