@@ -124,6 +124,7 @@ func (s *Server) options(d ServerDeps) ([]grpc.ServerOption, error) {
 	return []grpc.ServerOption{
 		grpc.Creds(credentials.NewTLS(d.TLS.Server("h2"))),
 		grpc.StatsHandler(calls),
+		grpc.ForceServerCodecV2(NewCodec()),
 		// From the outside in: what an inner one returns, a panic included, the
 		// report masks and logs once.
 		grpc.ChainUnaryInterceptor(in.reportUnary, in.recoverUnary, in.authorizeUnary, in.deadlineUnary),

@@ -123,25 +123,40 @@ func (r Ref) WithDigest(d string) Ref {
 	return r
 }
 
-// Validate checks every part against the grammar and the limits. A Ref needs a
-// tag or a digest.
+// PartError says which part of a reference is at fault: `registry`, `repository`, `tag`
+// or `digest`.
+type PartError struct {
+	Part string
+	err  error
+}
+
+// Error implements error.
+func (e *PartError) Error() string { return e.err.Error() }
+
+// Unwrap gives what is wrong with the part.
+func (e *PartError) Unwrap() error { return e.err }
+
+// Validate checks every part against the grammar and the limits; its error is a
+// *PartError if one part is at fault. A Ref needs a tag or a digest.
 func (r Ref) Validate() error {
 	if err := checkRegistry(r.Registry); err != nil {
-		return err
+		return &PartError{"registry", err}
 	}
 	if err := checkRepository(r.Repository); err != nil {
-		return err
+		return &PartError{"repository", err}
 	}
 	if r.Tag == "" && r.Digest == "" {
 		return errors.New("neither tag nor digest")
 	}
 	if r.Tag != "" {
 		if err := checkTag(r.Tag); err != nil {
-			return err
+			return &PartError{"tag", err}
 		}
 	}
 	if r.Digest != "" {
-		return CheckDigest(r.Digest)
+		if err := CheckDigest(r.Digest); err != nil {
+			return &PartError{"digest", err}
+		}
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -89,11 +88,12 @@ type Config struct {
 
 // Client asks the verifier. It is safe for concurrent use.
 type Client struct {
-	conn *grpc.ClientConn
-	api  verifierv1.VerdictServiceClient
-	now  func() time.Time
-	max  int
-	env  string
+	conn  *grpc.ClientConn
+	api   verifierv1.VerdictServiceClient
+	codec grpcx.Codec
+	now   func() time.Time
+	max   int
+	env   string
 
 	mu sync.RWMutex
 	// heard is when the watch last said something; zero while there is none.
@@ -116,7 +116,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verdict: %w", err)
 	}
-	c := &Client{conn: conn, api: verifierv1.NewVerdictServiceClient(conn), now: cfg.Now, max: cfg.MaxEntries, env: cfg.Environment}
+	c := &Client{conn: conn, api: verifierv1.NewVerdictServiceClient(conn), codec: grpcx.NewCodec(), now: cfg.Now, max: cfg.MaxEntries, env: cfg.Environment}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -157,6 +157,9 @@ func (c *Client) Batch(ctx context.Context, images []imageref.Ref) ([]Verdict, e
 			out[i] = v
 			continue
 		}
+		if missing == nil {
+			missing, where = make([]imageref.Ref, 0, len(images)-i), make([]int, 0, len(images)-i)
+		}
 		missing, where = append(missing, image), append(where, i)
 	}
 	for len(missing) > 0 {
@@ -193,25 +196,20 @@ func (c *Client) lookup(image imageref.Ref) (Verdict, bool) {
 }
 
 func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, error) {
-	req := &verifierv1.BatchGetVerdictsRequest{View: verifierv1.VerdictView_VERDICT_VIEW_BASIC, Environment: c.env}
-	for _, r := range images {
-		req.Images = append(req.Images, &typev1.ImageRef{Registry: r.Registry, Repository: r.Repository, Tag: r.Tag, Digest: r.Digest})
-	}
+	req := &question{images: images, environment: c.env}
 	c.mu.RLock()
 	changes, watching := c.changes, !c.heard.IsZero()
 	// Another replica may not have seen yet what the watch told.
-	req.MinSequence = c.cursor
+	req.minSequence = c.cursor
 	c.mu.RUnlock()
-	resp, err := c.api.BatchGetVerdicts(ctx, req)
+	resp := &answers{verdicts: make([]Verdict, 0, len(images))}
+	err := c.conn.Invoke(ctx, verifierv1.VerdictService_BatchGetVerdicts_FullMethodName, req, resp, grpc.ForceCodecV2(c.codec))
 	if err != nil {
 		return nil, fmt.Errorf("verdict: %w", err)
 	}
-	if len(resp.GetVerdicts()) != len(images) {
-		return nil, fmt.Errorf("verdict: %d answers to %d questions", len(resp.GetVerdicts()), len(images))
-	}
-	out := make([]Verdict, 0, len(images))
-	for _, m := range resp.GetVerdicts() {
-		out = append(out, fromMessage(m))
+	out := resp.verdicts
+	if len(out) != len(images) {
+		return nil, fmt.Errorf("verdict: %d answers to %d questions", len(out), len(images))
 	}
 	if !watching {
 		return out, nil
@@ -229,25 +227,6 @@ func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, e
 		}
 	}
 	return out, nil
-}
-
-func fromMessage(m *verifierv1.Verdict) Verdict {
-	v := Verdict{Digest: m.GetDigest(), Pending: m.GetPending()}
-	switch m.GetState() {
-	case verifierv1.Verdict_STATE_PASS:
-		v.State = Pass
-	case verifierv1.Verdict_STATE_FAIL:
-		v.State = Fail
-	default:
-		v.State = Unknown
-	}
-	for _, r := range m.GetReasons() {
-		v.Reasons = append(v.Reasons, r.GetCode()+": "+r.GetMessage())
-	}
-	if t := m.GetExpireTime(); t != nil {
-		v.ExpireTime = t.AsTime()
-	}
-	return v
 }
 
 // keep needs c.mu. A full cache loses any entry for the new one.

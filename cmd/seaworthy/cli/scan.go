@@ -105,7 +105,7 @@ Exit codes: 0 success, 1 a condition of --fail-on is met, 2 the scan could not b
 // scanMemory is from where on memory is collected more often, in bytes. Most of what a
 // scan holds is one file at a time, so that costs little; it is no limit on what an
 // image may need.
-const scanMemory = 72 << 20
+const scanMemory = 64 << 20
 
 func (f *scanFlags) run(ctx context.Context, target string, out, logs io.Writer) error {
 	format, gate, platform, err := f.parse()
@@ -115,6 +115,7 @@ func (f *scanFlags) run(ctx context.Context, target string, out, logs io.Writer)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(scanMemory)
 	}
+	dropStartup()
 	progress := &scanner.ScanProgress{}
 	stop := showProgress(logs, progress, f.quiet)
 	res, err := scanner.ScanOnce(ctx, scanner.ScanOnceOptions{

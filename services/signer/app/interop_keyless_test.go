@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +14,12 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
 )
@@ -134,6 +137,48 @@ func sigstoreGoVerifies(t *testing.T, f *fleet, image imageref.Ref, issuer strin
 	}
 	if verified != len(evidenceTypes) {
 		t.Errorf("sigstore-go verified %d", verified)
+	}
+}
+
+// TestInterop_KeylessEveryPredicate has cosign verify each predicate type that there is,
+// of an index and of a platform, by the certificate's identity, with the log and without.
+func TestInterop_KeylessEveryPredicate(t *testing.T) {
+	s := sigstoretest.Real(t)
+	cosign := newCosigner(t)
+	f := newFleet(t)
+	f.useSigstore(s, app.WitnessLog, app.WitnessTimestamp)
+	f.cfg.Identities = f.cfg.Identities[1:]
+	f.cfg.SBOM.Formats = []core.SBOMFormat{core.SPDXJSON, core.CycloneDXJSON}
+	f.start()
+	index, manifests := f.registry.PushIndex("team/multi", 1)
+	f.publish(events.Scanner, "1", f.scanned("scan-1", index, manifests...))
+	f.nextAttested()
+	f.publish(events.Verifier, "2", f.verdict(verifierv1.Verdict_STATE_PASS, index, manifests...))
+	f.publish(events.Verifier, "3", f.excepted(index))
+	verdicts := []string{core.PredicateVSA, core.PredicateOpenVEX}
+	want := map[imageref.Ref][]string{
+		index:        append([]string{core.PredicateReference}, verdicts...),
+		manifests[0]: slices.Concat(evidenceTypes, []string{core.PredicateCycloneDX}, verdicts),
+	}
+	for image, types := range want {
+		f.eventually("all of "+image.Digest, func() bool { return slices.Equal(slices.Compact(f.types(image)), sorted(types)) })
+	}
+	root := filepath.Join(cosign.home, "trusted_root.json")
+	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{
+		"--certificate-oidc-issuer", s.URL, "--certificate-identity", certified,
+		"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps",
+	}
+	for image, types := range want {
+		for _, predicateType := range types {
+			for _, log := range []string{"--insecure-ignore-tlog=false", "--insecure-ignore-tlog=true"} {
+				if out, err := cosign.verify(image, predicateType, append(slices.Clone(flags), log)...); err != nil || !strings.Contains(out, `"payload"`) {
+					t.Errorf("cosign %s refuses %s of %s: %v\n%s", log, predicateType, image, err, out)
+				}
+			}
+		}
 	}
 }
 

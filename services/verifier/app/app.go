@@ -98,10 +98,10 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	replayer := &replay.Replayer{
 		Documents: kept, Loader: loader, Decoded: lru.New[string, core.PlatformEvidence](int64(cfg.Limits.EvidenceCache), nil),
 	}
-	verifierv1.RegisterVerdictServiceServer(a.server, server.NewVerdicts(server.Deps{
+	server.NewVerdicts(server.Deps{
 		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
 		Replayer: replayer, Now: d.Now,
-	}))
+	}).Register(a.server)
 	authors, err := cfg.vexAuthors()
 	if err != nil {
 		return nil, errors.Join(err, a.close())

@@ -21,6 +21,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/page"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
 )
 
@@ -356,19 +357,28 @@ func TestRequests(t *testing.T) {
 	v := f.start()
 	ctx := t.Context()
 	digest := "sha256:" + strings.Repeat("a", 64)
-	for name, image := range map[string]*typev1.ImageRef{
-		"nothing":       nil,
-		"no digest":     {Registry: "r.example", Repository: "app"},
-		"other digest":  {Digest: "sha512:" + strings.Repeat("a", 128)},
-		"short digest":  {Digest: "sha256:aa"},
-		"bad name":      {Registry: "r.example", Repository: "A B", Digest: digest},
-		"tag, no name":  {Tag: "v1"},
-		"half a name":   {Repository: "app", Digest: digest},
-		"tag too long":  {Registry: "r.example", Repository: "app", Tag: strings.Repeat("a", 129)},
-		"tag with name": {Registry: "r.example", Repository: "app", Tag: "a b"},
+	for name, tc := range map[string]struct {
+		image *typev1.ImageRef
+		field string
+	}{
+		"nothing":       {nil, "image"},
+		"no digest":     {&typev1.ImageRef{Registry: "r.example", Repository: "app"}, "image"},
+		"other digest":  {&typev1.ImageRef{Digest: "sha512:" + strings.Repeat("a", 128)}, "image.digest"},
+		"short digest":  {&typev1.ImageRef{Digest: "sha256:aa"}, "image.digest"},
+		"bad name":      {&typev1.ImageRef{Registry: "r.example", Repository: "A B", Digest: digest}, "image.repository"},
+		"tag, no name":  {&typev1.ImageRef{Tag: "v1"}, "image.registry"},
+		"half a name":   {&typev1.ImageRef{Repository: "app", Digest: digest}, "image.registry"},
+		"tag too long":  {&typev1.ImageRef{Registry: "r.example", Repository: "app", Tag: strings.Repeat("a", 129)}, "image.tag"},
+		"tag with name": {&typev1.ImageRef{Registry: "r.example", Repository: "app", Tag: "a b"}, "image.tag"},
 	} {
-		if _, err := v.verdicts.GetVerdict(ctx, &verifierv1.GetVerdictRequest{Image: image}); apierr.From(err).Code() != codes.InvalidArgument {
-			t.Errorf("%s: %v", name, err)
+		_, err := v.verdicts.GetVerdict(ctx, &verifierv1.GetVerdictRequest{Image: tc.image})
+		if got := apierr.From(err).Violations(); apierr.From(err).Code() != codes.InvalidArgument || len(got) != 1 || got[0].Field != tc.field {
+			t.Errorf("%s: %v, violations %v", name, err, got)
+		}
+		_, err = v.verdicts.BatchGetVerdicts(ctx, &verifierv1.BatchGetVerdictsRequest{Images: []*typev1.ImageRef{{Digest: digest}, tc.image}})
+		want := strings.Replace(tc.field, "image", "images[1]", 1)
+		if got := apierr.From(err).Violations(); apierr.From(err).Code() != codes.InvalidArgument || len(got) != 1 || got[0].Field != want {
+			t.Errorf("%s in a batch: %v, violations %v", name, err, got)
 		}
 	}
 	many := make([]*typev1.ImageRef, 501)
@@ -382,7 +392,7 @@ func TestRequests(t *testing.T) {
 		t.Errorf("500 images: %v", err)
 	}
 	for name, req := range map[string]*verifierv1.ListVerdictsRequest{
-		"page token": {PageToken: "nonsense"}, "page size": {PageSize: -1}, "state": {State: 9}, "repository": {Repository: "app"},
+		"page token": {PageToken: "nonsense"}, "page token of another query": {PageToken: page.Encode("verdicts state=1 repository=", "7")}, "page size": {PageSize: -1}, "state": {State: 9}, "repository": {Repository: "app"},
 	} {
 		if _, err := v.verdicts.ListVerdicts(ctx, req); apierr.From(err).Code() != codes.InvalidArgument {
 			t.Errorf("%s: %v", name, err)

@@ -73,7 +73,7 @@ func TestConfigRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := service.Check(app.Definition, &cfg).Err(); err == nil || !strings.Contains(err.Error(), "faulty.yaml:1:13: apiVersion must be") {
+	if err := service.Check(app.Definition, &cfg).Err(); err == nil || !strings.Contains(err.Error(), "faulty.yaml:1:13: apiVersion: must be") {
 		t.Errorf("faulty policy: %v", err)
 	}
 	if _, err := load(t, example+"polices: {}\n"); err == nil || !strings.Contains(err.Error(), "polices") {

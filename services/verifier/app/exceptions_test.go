@@ -139,9 +139,12 @@ spec: {target: "rule:not-root", repositories: "**", owner: o, reason: r, expires
 		reason string
 		field  string
 	}{
-		"no end":       {create(func(e *verifierv1.Exception) { e.ExpireTime = nil }), "INVALID_ARGUMENT", "exception.expire_time"},
-		"end in past":  {create(func(e *verifierv1.Exception) { e.ExpireTime = timestamppb.New(time.Now().Add(-time.Second)) }), "INVALID_ARGUMENT", "exception.expire_time"},
-		"two faults":   {create(func(e *verifierv1.Exception) { e.Owner, e.Reason = "", "" }), "INVALID_ARGUMENT", "exception.owner,exception.reason"},
+		"no end":      {create(func(e *verifierv1.Exception) { e.ExpireTime = nil }), "INVALID_ARGUMENT", "exception.expire_time"},
+		"end in past": {create(func(e *verifierv1.Exception) { e.ExpireTime = timestamppb.New(time.Now().Add(-time.Second)) }), "INVALID_ARGUMENT", "exception.expire_time"},
+		"two faults":  {create(func(e *verifierv1.Exception) { e.Owner, e.Reason = "", "" }), "INVALID_ARGUMENT", "exception.owner,exception.reason"},
+		"digest of another algorithm": {create(func(e *verifierv1.Exception) {
+			e.Repositories, e.ImageDigest = "", "sha512:"+strings.Repeat("a", 128)
+		}), "INVALID_ARGUMENT", "exception.image_digest"},
 		"bad word":     {create(func(e *verifierv1.Exception) { e.Justification = "trust_me" }), "INVALID_ARGUMENT", "exception.justification"},
 		"name is used": {create(func(e *verifierv1.Exception) { e.Name = "from-file" }), "EXCEPTION_EXISTS", ""},
 		"get none": {func() error {
@@ -159,7 +162,7 @@ spec: {target: "rule:not-root", repositories: "**", owner: o, reason: r, expires
 		"page token": {func() error {
 			_, err := v.except.ListExceptions(t.Context(), &verifierv1.ListExceptionsRequest{PageToken: "x"})
 			return err
-		}(), "INVALID_PAGE_TOKEN", ""},
+		}(), "INVALID_PAGE_TOKEN", "page_token"},
 	} {
 		var fields []string
 		for _, violation := range apierr.From(tc.err).Violations() {

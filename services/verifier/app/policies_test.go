@@ -160,30 +160,33 @@ func TestPolicyRequests(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err    error
 		reason string
-		// violations are beginnings of the texts about the document.
+		// violations are the fields, and beginnings of the texts about them.
 		violations []string
 	}{
-		"type error":     {create(document("a", "**", "findings.all(f, f.kevv)")), "INVALID_ARGUMENT", []string{"7:79: undefined field 'kevv'\n    findings.all(f, f.kevv)\n                     ^"}},
-		"two faults":     {create(strings.Replace(document("a", "a b", "nope"), "deny", "fatal", 1)), "INVALID_ARGUMENT", []string{"5:26: spec.match.repositories", "7:43: rule \"only\": severity must be deny or warn", "7:63: undeclared"}},
-		"too expensive":  {create(document("a", "**", "findings.all(f, findings.all(g, f.id != g.id))")), "INVALID_ARGUMENT", []string{"7:61: the expression can cost"}},
-		"unknown field":  {create(strings.Replace(good, "kind:", "knd:", 1)), "INVALID_ARGUMENT", []string{"line 2: unknown field knd"}},
-		"no YAML":        {create("a: ["), "INVALID_ARGUMENT", []string{"line 1"}},
-		"nothing":        {create(""), "INVALID_ARGUMENT", []string{"the file holds no policy"}},
-		"two policies":   {create(good + "---\n" + document("b", "**", "true")), "INVALID_ARGUMENT", []string{"one policy is expected, there are 2"}},
-		"name is used":   {create(good), "POLICY_EXISTS", nil},
-		"name of a file": {create(document("baseline", "**", "true")), "POLICY_EXISTS", nil},
-		"update a file":  {update(document("baseline", "**", "true"), "1-x"), "POLICY_FROM_FILE", nil},
-		"no etag":        {update(good, ""), "INVALID_ARGUMENT", nil},
-		"old etag":       {update(document("mine", "**", "false"), "0-x"), "ETAG_MISMATCH", nil},
-		"update none":    {update(document("none", "**", "true"), etag), "POLICY_NOT_FOUND", nil},
-		"faulty update":  {update(document("mine", "**", "1"), etag), "INVALID_ARGUMENT", []string{"7:61: the expression gives int"}},
-		"delete a file":  {remove("baseline", ""), "POLICY_FROM_FILE", nil},
-		"delete none":    {remove("none", ""), "POLICY_NOT_FOUND", nil},
-		"delete, etag":   {remove("mine", "0-x"), "ETAG_MISMATCH", nil},
-		"delete nothing": {remove("", ""), "INVALID_ARGUMENT", nil},
-		"get none":       {get("none", 0), "POLICY_NOT_FOUND", nil},
-		"get version":    {get("mine", 9), "POLICY_NOT_FOUND", nil},
-		"get minus one":  {get("mine", -1), "INVALID_ARGUMENT", nil},
+		"type error":          {create(document("a", "**", "findings.all(f, f.kevv)")), "INVALID_ARGUMENT", []string{"document.spec.rules[0].expression: 7:79: undefined field 'kevv'\n    findings.all(f, f.kevv)\n                     ^"}},
+		"two faults":          {create(strings.Replace(document("a", "a b", "nope"), "deny", "fatal", 1)), "INVALID_ARGUMENT", []string{"document.spec.match.repositories[0]: 5:26: \"a b\" is no glob", "document.spec.rules[0].severity: 7:43: rule \"only\": must be deny or warn", "document.spec.rules[0].expression: 7:63: undeclared"}},
+		"too expensive":       {create(document("a", "**", "findings.all(f, findings.all(g, f.id != g.id))")), "INVALID_ARGUMENT", []string{"document.spec.rules[0].expression: 7:61: the expression can cost"}},
+		"unknown field":       {create(strings.Replace(good, "kind:", "knd:", 1)), "INVALID_ARGUMENT", []string{"document.knd: 2:1: unknown field; there are apiVersion, kind"}},
+		"no YAML":             {create("a: ["), "INVALID_ARGUMENT", []string{"document: line 1: did not find expected"}},
+		"nothing":             {create(""), "INVALID_ARGUMENT", []string{"document: the file holds no policy"}},
+		"two policies":        {create(good + "---\n" + document("b", "**", "true")), "INVALID_ARGUMENT", []string{"document: one policy is expected, there are 2"}},
+		"name is used":        {create(good), "POLICY_EXISTS", nil},
+		"name of a file":      {create(document("baseline", "**", "true")), "POLICY_EXISTS", nil},
+		"update a file":       {update(document("baseline", "**", "true"), "1-x"), "POLICY_FROM_FILE", nil},
+		"two rules of a name": {create(strings.Replace(document("a", "**", "true"), "  rules:\n", "  rules:\n    - {name: only, message: m, severity: deny, expression: 'true'}\n", 1)), "INVALID_ARGUMENT", []string{"document.spec.rules[1].name: 8:14: the name \"only\" is used by another rule"}},
+		"no age":              {create(strings.Replace(good, "  rules:", "  require: [{predicate_type: x}, {predicate_type: y, max_age: old}]\n  rules:", 1)), "INVALID_ARGUMENT", []string{"document.spec.require[1].max_age: 6:63: \"old\" is no duration"}},
+		"bad name":            {create(strings.Replace(good, "name: mine", "name: My Policy", 1)), "INVALID_ARGUMENT", []string{"document.metadata.name: "}},
+		"no etag":             {update(good, ""), "INVALID_ARGUMENT", []string{"etag: the etag of the policy to change is needed"}},
+		"old etag":            {update(document("mine", "**", "false"), "0-x"), "ETAG_MISMATCH", []string{"etag: it is of another version"}},
+		"update none":         {update(document("none", "**", "true"), etag), "POLICY_NOT_FOUND", nil},
+		"faulty update":       {update(document("mine", "**", "1"), etag), "INVALID_ARGUMENT", []string{"document.spec.rules[0].expression: 7:61: the expression gives int"}},
+		"delete a file":       {remove("baseline", ""), "POLICY_FROM_FILE", nil},
+		"delete none":         {remove("none", ""), "POLICY_NOT_FOUND", nil},
+		"delete, etag":        {remove("mine", "0-x"), "ETAG_MISMATCH", []string{"etag: it is of another version"}},
+		"delete nothing":      {remove("", ""), "INVALID_ARGUMENT", []string{"name: a name is needed"}},
+		"get none":            {get("none", 0), "POLICY_NOT_FOUND", nil},
+		"get version":         {get("mine", 9), "POLICY_NOT_FOUND", nil},
+		"get minus one":       {get("mine", -1), "INVALID_ARGUMENT", []string{"version: must not be negative"}},
 		"versions of none": {func() error {
 			_, err := v.policies.ListPolicyVersions(ctx, &verifierv1.ListPolicyVersionsRequest{Name: "none"})
 			return err
@@ -191,9 +194,7 @@ func TestPolicyRequests(t *testing.T) {
 	} {
 		var got []string
 		for _, violation := range apierr.From(tc.err).Violations() {
-			if violation.Field == "document" {
-				got = append(got, violation.Description)
-			}
+			got = append(got, violation.Field+": "+violation.Description)
 		}
 		ok := apierr.HasReason(tc.err, tc.reason) && len(got) == len(tc.violations)
 		for i := range min(len(got), len(tc.violations)) {

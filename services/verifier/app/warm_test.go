@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -55,6 +57,21 @@ func TestWarmVerdictsOfReplicas(t *testing.T) {
 			if err != nil || len(batch.GetVerdicts()) != 3 || batch.GetVerdicts()[0].GetDigest() != full.GetDigest() ||
 				code(batch.GetVerdicts()[1]) != "NEVER_SEEN" || batch.GetVerdicts()[2].GetDigest() != full.GetDigest() {
 				t.Errorf("batch: %v, %v", batch, err)
+			}
+			// Only who leaves the image open is told which one it is.
+			if open, named := batch.GetVerdicts()[0], batch.GetVerdicts()[2]; open.GetImage().GetRepository() != image.Repository || named.GetImage() != nil ||
+				named.GetState() != full.GetState() || !proto.Equal(named.GetExpireTime(), full.GetExpireTime()) || named.GetSequence() != full.GetSequence() {
+				t.Errorf("decisions: %v", batch)
+			}
+			decision := get(v, &verifierv1.GetVerdictRequest{View: verifierv1.VerdictView_VERDICT_VIEW_DECISION})
+			if !proto.Equal(decision, batch.GetVerdicts()[2]) {
+				t.Errorf("decision: %v", decision)
+			}
+			whole, err := v.verdicts.BatchGetVerdicts(t.Context(), &verifierv1.BatchGetVerdictsRequest{
+				Images: []*typev1.ImageRef{message(image)}, View: verifierv1.VerdictView_VERDICT_VIEW_FULL,
+			})
+			if err != nil || !proto.Equal(whole.GetVerdicts()[0], full) {
+				t.Errorf("batch of whole verdicts: %v, %v", whole, err)
 			}
 		}
 	}

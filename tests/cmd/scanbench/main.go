@@ -117,6 +117,7 @@ func measure(ctx context.Context, c contender) (usage, error) {
 // the machine changes from round to round, and hits all of a round alike.
 func show(list []contender, results [][]usage) {
 	fmt.Fprintf(os.Stdout, "| | CPU s | wall s | peak MB | CPU x bare | wall x bare |\n|---|---:|---:|---:|---:|---:|\n")
+	var peaks []string
 	for i, c := range list {
 		var cpu, wall, rss, cpuRatio, wallRatio []float64
 		for round, u := range results[i] {
@@ -124,8 +125,10 @@ func show(list []contender, results [][]usage) {
 			cpu, wall, rss = append(cpu, u.cpu.Seconds()), append(wall, u.wall.Seconds()), append(rss, float64(u.rss)/1e6)
 			cpuRatio, wallRatio = append(cpuRatio, u.cpu.Seconds()/b.cpu.Seconds()), append(wallRatio, u.wall.Seconds()/b.wall.Seconds())
 		}
+		peaks = append(peaks, fmt.Sprintf("%s: %.0f", c.name, rss))
 		fmt.Fprintf(os.Stdout, "| %s | %.2f | %.2f | %.0f | %.2f | %.2f |\n", c.name, median(cpu), median(wall), slices.Max(rss), median(cpuRatio), median(wallRatio))
 	}
+	fmt.Fprintf(os.Stdout, "\nPeaks in MB, run by run: %s\n", strings.Join(peaks, "; "))
 }
 
 func median(v []float64) float64 {

@@ -29,11 +29,16 @@ type VerdictView int32
 const (
 	// No value was set.
 	VerdictView_VERDICT_VIEW_UNSPECIFIED VerdictView = 0
-	// Without platforms and exceptions: whether the image may run, until when and why.
-	// The digest is that of the whole verdict.
+	// Without platforms, exceptions and VEX: whether the image may run, until when and
+	// why. The digest is that of the whole verdict.
 	VerdictView_VERDICT_VIEW_BASIC VerdictView = 1
 	// Everything.
 	VerdictView_VERDICT_VIEW_FULL VerdictView = 2
+	// What a decision needs and no more: state, reasons, expire_time, digest, sequence,
+	// pending and environment. Answers have the order of the questions. Where a question
+	// leaves the image open, by a tag or without a repository, its answer is that of
+	// VERDICT_VIEW_BASIC.
+	VerdictView_VERDICT_VIEW_DECISION VerdictView = 3
 )
 
 // Enum value maps for VerdictView.
@@ -42,11 +47,13 @@ var (
 		0: "VERDICT_VIEW_UNSPECIFIED",
 		1: "VERDICT_VIEW_BASIC",
 		2: "VERDICT_VIEW_FULL",
+		3: "VERDICT_VIEW_DECISION",
 	}
 	VerdictView_value = map[string]int32{
 		"VERDICT_VIEW_UNSPECIFIED": 0,
 		"VERDICT_VIEW_BASIC":       1,
 		"VERDICT_VIEW_FULL":        2,
+		"VERDICT_VIEW_DECISION":    3,
 	}
 )
 
@@ -309,7 +316,7 @@ type BatchGetVerdictsRequest struct {
 	// Sequence of a change that the answers must not be older than, from an event or
 	// from WatchVerdicts; 0 asks for none.
 	MinSequence int64 `protobuf:"varint,5,opt,name=min_sequence,json=minSequence,proto3" json:"min_sequence,omitempty"`
-	// How much of the verdicts is returned; unspecified is VERDICT_VIEW_FULL.
+	// How much of the verdicts is returned; unspecified is VERDICT_VIEW_DECISION.
 	View          VerdictView `protobuf:"varint,6,opt,name=view,proto3,enum=seaworthy.verifier.v1.VerdictView" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1178,11 +1185,12 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"\x83\x01\n" +
 	"\x19GetVerdictHistoryResponse\x12>\n" +
 	"\achanges\x18\x01 \x03(\v2$.seaworthy.verifier.v1.VerdictChangeR\achanges\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*Z\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*u\n" +
 	"\vVerdictView\x12\x1c\n" +
 	"\x18VERDICT_VIEW_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VERDICT_VIEW_BASIC\x10\x01\x12\x15\n" +
-	"\x11VERDICT_VIEW_FULL\x10\x022\xa6\x05\n" +
+	"\x11VERDICT_VIEW_FULL\x10\x02\x12\x19\n" +
+	"\x15VERDICT_VIEW_DECISION\x10\x032\xa6\x05\n" +
 	"\x0eVerdictService\x12a\n" +
 	"\n" +
 	"GetVerdict\x12(.seaworthy.verifier.v1.GetVerdictRequest\x1a).seaworthy.verifier.v1.GetVerdictResponse\x12s\n" +

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,7 +38,13 @@ func Open(path, digest string) (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open advisory snapshot: %w", err)
 	}
-	s, err := newSnapshot(data, digest)
+	if digest == "" {
+		digest, err = digestOfFile(path, int64(len(data)))
+	}
+	var s *Snapshot
+	if err == nil {
+		s, err = newSnapshot(data, digest)
+	}
 	if err != nil {
 		unmap()
 		return nil, fmt.Errorf("open advisory snapshot %s: %w", path, err)
@@ -60,6 +67,23 @@ func Decode(content []byte, digest string) (*Snapshot, error) {
 func DigestOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// digestOfFile is DigestOf of a file of the given size. It reads the file instead of
+// its mapping, so that only those pages come into the process that matching looks at.
+func digestOfFile(path string, size int64) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if n, err := io.Copy(h, f); err != nil {
+		return "", err
+	} else if n != size {
+		return "", corrupt("it had %d bytes and has %d now", size, n)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func newSnapshot(data []byte, digest string) (*Snapshot, error) {

@@ -103,6 +103,20 @@ func TestSign(t *testing.T) {
 	check(t, s, signed.Bundle, false)
 }
 
+// A token may also stand in a variable of the environment.
+func TestSignWithTokenOfTheEnvironment(t *testing.T) {
+	s := sigstoretest.Small(t)
+	cfg := settings(t, s)
+	const variable = "SEAWORTHY_TEST_TOKEN"
+	t.Setenv(variable, s.Token(t, subject, time.Minute))
+	cfg.Token = config.Secret{Env: variable}
+	signed, err := keyless.New(cfg, open(t, s, nil), time.Now).Sign(t.Context(), payload(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, s, signed.Bundle, false)
+}
+
 func TestSignInRealSigstore(t *testing.T) {
 	s := sigstoretest.Real(t)
 	cfg := settings(t, s)

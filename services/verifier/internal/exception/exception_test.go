@@ -70,27 +70,27 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	replace := func(old, with string) string { return strings.Replace(good, old, with, 1) }
 	for name, tc := range map[string]struct{ doc, want string }{
-		"unknown field":       {good + "  expiry: never\n", "field expiry not found"},
-		"no end":              {replace("  expires: 2026-12-31T00:00:00Z\n", ""), "expire_time: every exception needs an end"},
-		"no time":             {replace("2026-12-31T00:00:00Z", "never"), "document 1"},
-		"no owner":            {replace("owner: team-a", "owner: ' '"), "owner: must have 1 to 200 bytes"},
+		"unknown field":       {good + "  expiry: never\n", "e.yaml:14:3: spec.expiry: unknown field; there are target,"},
+		"no end":              {replace("  expires: 2026-12-31T00:00:00Z\n", ""), "e.yaml:5:1: spec.expires: every exception needs an end"},
+		"no time":             {replace("2026-12-31T00:00:00Z", "never"), "e.yaml:13:12: spec.expires: must be a time, for example"},
+		"no owner":            {replace("owner: team-a", "owner: ' '"), "e.yaml:9:10: spec.owner: must have 1 to 200 bytes"},
 		"no reason":           {replace("reason: not reachable", "reason: ''"), "reason: must have 1 to 500 bytes"},
 		"long ticket":         {replace("https://tickets.example/1", strings.Repeat("x", 501)), "ticket: must have 0 to 500"},
-		"bad name":            {replace("text-cve", "Text CVE"), "name: must be 1 to 63"},
+		"bad name":            {replace("text-cve", "Text CVE"), "e.yaml:4:9: metadata.name: must be 1 to 63"},
 		"bad target":          {replace("CVE-2022-32149", "'everything at all'"), "target: must be"},
 		"bad rule":            {replace("CVE-2022-32149", "rule:a/b/c"), "target: must be"},
 		"purl of a rule":      {replace("CVE-2022-32149", "rule:not-root"), "purl: an exception from a rule"},
 		"bad purl":            {replace("pkg:golang/golang.org/x/text", "x/text"), "purl: must be a package URL"},
 		"nowhere":             {replace("  repositories: r.example/team/**\n", ""), "repositories: a glob of repositories or an image's digest"},
 		"both":                {replace("  owner", "  image_digest: sha256:aa\n  owner"), "not both"},
-		"digest of algorithm": {replace("repositories: r.example/team/**", "image_digest: sha512:aa"), "image_digest:"},
+		"digest of algorithm": {replace("repositories: r.example/team/**", "image_digest: sha512:aa"), "e.yaml:7:17: spec.image_digest: digest \"sha512:aa\" lacks the prefix sha256"},
 		"bad word":            {replace("vulnerable_code_not_in_execute_path", "trust_me"), "justification: must be empty or one of component_not_present"},
 		"word of a rule":      {replace("CVE-2022-32149", "rule:not-root"), "justification: an exception from a rule has none"},
 		"bad glob":            {replace("r.example/team/**", "'a b'"), "is no glob"},
-		"wrong kind":          {replace("kind: Exception", "kind: Policy"), "kind Exception"},
-		"twice":               {good + "---\n" + good, "is used twice"},
+		"wrong kind":          {replace("kind: Exception", "kind: Policy"), "e.yaml:2:7: kind: must be Exception"},
+		"twice":               {good + "---\n" + good, "e.yaml:18:9: metadata.name: the name \"text-cve\" is used twice"},
 		"too large":           {strings.Repeat("#", MaxFile+1), "more than 1048576"},
-		"no YAML":             {"a: [", "document 1"},
+		"no YAML":             {"a: [", "e.yaml: line 1: did not find expected"},
 	} {
 		set, err := Parse("e.yaml", []byte(tc.doc))
 		if err == nil || set != nil || !strings.Contains(err.Error(), tc.want) {

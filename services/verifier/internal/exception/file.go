@@ -1,7 +1,6 @@
 package exception
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
 // MaxFile is the size of one file in bytes.
@@ -36,43 +37,44 @@ type document struct {
 	} `yaml:"spec"`
 }
 
-// Parse reads the exceptions of one file. The error joins every fault found.
+// paths are where the fields of an exception stand in a document; others have their
+// own name in spec.
+var paths = map[string]string{"name": "metadata.name", "expire_time": "spec.expires"}
+
+func path(field string) string {
+	if p, ok := paths[field]; ok {
+		return p
+	}
+	return "spec." + field
+}
+
+// Parse reads the exceptions of one file. The error joins every fault found, each a
+// *strictyaml.Fault as `name:line:column: path: message`.
 func Parse(name string, data []byte) ([]Exception, error) {
 	if len(data) > MaxFile {
 		return nil, fmt.Errorf("%s: the file has %d bytes, more than %d", name, len(data), MaxFile)
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
+	documents, fault := strictyaml.Documents(data)
+	if fault != nil {
+		return nil, prefix(name, fault)
+	}
 	var (
 		out    []Exception
 		faults []error
 		seen   = map[string]bool{}
 	)
-	for n := 1; ; n++ {
+	for _, n := range documents {
 		var d document
-		err := dec.Decode(&d)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: document %d: %w", name, n, err)
-		}
-		if d == (document{}) {
+		found := strictyaml.Decode(n, &d)
+		if len(found) == 0 && d == (document{}) {
 			continue // nothing between two markers
 		}
-		e := Exception{
-			Name: d.Metadata.Name, Target: d.Spec.Target, Repositories: d.Spec.Repositories, ImageDigest: d.Spec.ImageDigest,
-			Purl: d.Spec.Purl, Owner: d.Spec.Owner, Reason: d.Spec.Reason, Ticket: d.Spec.Ticket, ExpireTime: d.Spec.Expires.UTC(),
-			Justification: d.Spec.Justification,
+		e := d.exception()
+		if len(found) == 0 {
+			found = d.check(n, &e, seen[e.Name])
 		}
-		if d.APIVersion != "seaworthy.dev/v1" || d.Kind != "Exception" {
-			faults = append(faults, fmt.Errorf("%s: document %d: apiVersion must be seaworthy.dev/v1 and kind Exception", name, n))
-		}
-		for _, f := range e.Check() {
-			faults = append(faults, fmt.Errorf("%s: document %d: %s: %s", name, n, f.Field, f.Problem))
-		}
-		if seen[e.Name] {
-			faults = append(faults, fmt.Errorf("%s: document %d: the name %q is used twice", name, n, e.Name))
+		for _, f := range found {
+			faults = append(faults, prefix(name, f))
 		}
 		seen[e.Name] = true
 		out = append(out, e)
@@ -81,6 +83,44 @@ func Parse(name string, data []byte) ([]Exception, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// prefix names the file in front of a fault.
+func prefix(name string, f *strictyaml.Fault) error {
+	if f.Column > 0 {
+		return fmt.Errorf("%s:%w", name, f)
+	}
+	return fmt.Errorf("%s: %w", name, f)
+}
+
+func (d *document) exception() Exception {
+	return Exception{
+		Name: d.Metadata.Name, Target: d.Spec.Target, Repositories: d.Spec.Repositories, ImageDigest: d.Spec.ImageDigest,
+		Purl: d.Spec.Purl, Owner: d.Spec.Owner, Reason: d.Spec.Reason, Ticket: d.Spec.Ticket, ExpireTime: d.Spec.Expires.UTC(),
+		Justification: d.Spec.Justification,
+	}
+}
+
+// check lists what is wrong with a document that could be read.
+func (d *document) check(n *yaml.Node, e *Exception, twice bool) []*strictyaml.Fault {
+	var out []*strictyaml.Fault
+	fault := func(path, problem string) {
+		line, column := strictyaml.Place(n, path)
+		out = append(out, &strictyaml.Fault{Path: path, Line: line, Column: column, Problem: problem})
+	}
+	if d.APIVersion != "seaworthy.dev/v1" {
+		fault("apiVersion", "must be seaworthy.dev/v1")
+	}
+	if d.Kind != "Exception" {
+		fault("kind", "must be Exception")
+	}
+	for _, f := range e.Check() {
+		fault(path(f.Field), f.Problem)
+	}
+	if twice {
+		fault("metadata.name", fmt.Sprintf("the name %q is used twice", e.Name))
+	}
+	return out
 }
 
 // Load reads files, and every .yaml and .yml file of a directory (empty for none),

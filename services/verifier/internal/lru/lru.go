@@ -42,6 +42,19 @@ func (c *Cache[K, V]) Get(k K) (V, bool) {
 	return of[K, V](e).value, true
 }
 
+// GetAll tells found of the values of keys that are there, by their place in keys; it
+// must not call the cache.
+func (c *Cache[K, V]) GetAll(keys []K, found func(i int, v V)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range keys {
+		if e, ok := c.byKey[keys[i]]; ok {
+			c.order.MoveToFront(e)
+			found(i, of[K, V](e).value)
+		}
+	}
+}
+
 // Put keeps a value of a size in bytes, in place of the one before. One that is
 // larger than the whole cache is not kept.
 func (c *Cache[K, V]) Put(k K, v V, size int64) (kept bool) {

@@ -17,6 +17,11 @@ func TestCache(t *testing.T) {
 	if v, ok := c.Get("a"); !ok || v != 0 {
 		t.Errorf("a: %d, %t", v, ok)
 	}
+	var found []int
+	c.GetAll([]string{"none", "c", "a"}, func(i, v int) { found = append(found, i, v) })
+	if !slices.Equal(found, []int{1, 2, 2, 0}) {
+		t.Errorf("found %v", found)
+	}
 	c.Put("d", 3, 3) // b was used least recently
 	if !slices.Equal(gone, []string{"b"}) || c.Len() != 3 || c.Size() != 9 {
 		t.Errorf("gone %v, %d values of %d bytes", gone, c.Len(), c.Size())

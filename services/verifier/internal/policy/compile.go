@@ -7,6 +7,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
 // compiler turns the expressions of one document into programs.
@@ -64,27 +66,31 @@ func bounded(ast *cel.Ast) bool {
 	return true
 }
 
-// at makes an error of a place in the file, `line:column: message`.
+// at makes a fault of a field.
 func at(t text, format string, args ...any) error {
-	return fmt.Errorf("%d:%d: %s", t.Line, t.Column, fmt.Sprintf(format, args...))
+	return &strictyaml.Fault{Path: t.Path, Line: t.Line, Column: t.Column, Problem: fmt.Sprintf(format, args...)}
 }
 
 // issues shows each fault of an expression with its line and a caret.
 func (c *compiler) issues(t text, faults []*common.Error) error {
 	lines := strings.Split(t.Value, "\n")
+	out := &strictyaml.Fault{Path: t.Path}
 	var b strings.Builder
 	for i, f := range faults[:min(len(faults), 10)] {
-		if i > 0 {
-			b.WriteByte('\n')
-		}
 		row, col := max(f.Location.Line(), 1), max(f.Location.Column(), 0)
 		fileLine, fileCol := c.position(t, row, col)
-		fmt.Fprintf(&b, "%d:%d: %s", fileLine, fileCol, strings.ReplaceAll(f.Message, "\n", " "))
+		if i == 0 {
+			out.Line, out.Column = fileLine, fileCol
+		} else {
+			fmt.Fprintf(&b, "\n%d:%d: ", fileLine, fileCol)
+		}
+		b.WriteString(strings.ReplaceAll(f.Message, "\n", " "))
 		if row <= len(lines) {
 			fmt.Fprintf(&b, "\n    %s\n    %s^", printable(lines[row-1]), strings.Repeat(" ", col))
 		}
 	}
-	return fmt.Errorf("%s", b.String())
+	out.Problem = b.String()
+	return out
 }
 
 // position maps a place in an expression to a place in the file. Row counts

@@ -2,15 +2,15 @@ package policy
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
+	"reflect"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
 // Limits of policy documents.
@@ -101,7 +101,9 @@ type rule struct {
 
 // text is a scalar that remembers where it stands.
 type text struct {
-	Value        string
+	Value string
+	// Path is that of the field, also if it is missing.
+	Path         string
 	Line, Column int
 	style        yaml.Style
 }
@@ -113,6 +115,30 @@ func (t *text) UnmarshalYAML(n *yaml.Node) error {
 	}
 	*t = text{Value: n.Value, Line: n.Line, Column: n.Column, style: n.Style}
 	return nil
+}
+
+// name gives every text below v its path.
+func name(v reflect.Value, path string) {
+	switch {
+	case v.Type() == reflect.TypeFor[text]():
+		v.FieldByName("Path").SetString(path)
+	case v.Kind() == reflect.Pointer:
+		if !v.IsNil() {
+			name(v.Elem(), path)
+		}
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			name(v.Index(i), path+"["+strconv.Itoa(i)+"]")
+		}
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Type().Field(i).Tag.Get("yaml")
+			if path != "" {
+				field = path + "." + field
+			}
+			name(v.Field(i), field)
+		}
+	}
 }
 
 // raw is one document of a file as it is written.
@@ -170,38 +196,30 @@ func blank(part []byte) bool {
 }
 
 // decode reads one document strictly. Line numbers are those of the file.
-func decode(r raw) (*document, error) {
+func decode(r raw) (*document, []error) {
+	whole := func(format string, args ...any) []error {
+		return []error{&strictyaml.Fault{Line: r.line + 1, Problem: fmt.Sprintf(format, args...)}}
+	}
 	if len(r.text) > MaxDocument {
-		return nil, fmt.Errorf("line %d: the document has %d bytes, more than %d", r.line+1, len(r.text), MaxDocument)
+		return nil, whole("the document has %d bytes, more than %d", len(r.text), MaxDocument)
 	}
-	shifted := io.MultiReader(strings.NewReader(strings.Repeat("\n", r.line)), bytes.NewReader(r.text))
-	dec := yaml.NewDecoder(shifted)
-	dec.KnownFields(true)
+	nodes, fault := strictyaml.Documents(append(bytes.Repeat([]byte{'\n'}, r.line), r.text...))
+	switch {
+	case fault != nil:
+		return nil, []error{fault}
+	case len(nodes) != 1:
+		return nil, whole("one document is expected between two `---` lines")
+	}
 	var d document
-	if err := dec.Decode(&d); err != nil {
-		return nil, YAMLError(err)
-	}
-	if err := dec.Decode(&document{}); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("line %d: one document is expected between two `---` lines", r.line+1)
-	}
-	return &d, nil
-}
-
-// YAMLError takes the noise out of the decoder's errors.
-func YAMLError(err error) error {
-	var te *yaml.TypeError
-	if !errors.As(err, &te) {
-		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	texts := make([]string, 0, len(te.Errors))
-	for _, e := range te.Errors {
-		field, _, ok := strings.Cut(e, " not found in type ")
-		if ok {
-			e = strings.Replace(field, "field ", "unknown field ", 1)
+	if faults := strictyaml.Decode(nodes[0], &d); len(faults) > 0 {
+		out := make([]error, 0, len(faults))
+		for _, f := range faults {
+			out = append(out, f)
 		}
-		texts = append(texts, e)
+		return nil, out
 	}
-	return errors.New(strings.Join(texts, "\n"))
+	name(reflect.ValueOf(&d), "")
+	return &d, nil
 }
 
 // duration reads a Go duration or a number of days, `30d`.

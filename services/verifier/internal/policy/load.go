@@ -34,8 +34,8 @@ func NewLoader() (*Loader, error) {
 	return &Loader{env: env}, nil
 }
 
-// Parse reads the policies of one file. The error joins every fault found, each
-// as `name:line:column: message` or `name: line N: message`.
+// Parse reads the policies of one file. The error joins every fault found, each a
+// *strictyaml.Fault as `name:line:column: path: message` or `name: line N: message`.
 func (l *Loader) Parse(name string, data []byte) ([]Policy, error) {
 	parts, err := split(data)
 	if err != nil {
@@ -75,9 +75,9 @@ func prefix(name string, err error) error {
 }
 
 func (l *Loader) parseOne(r raw) (*Policy, []error) {
-	d, err := decode(r)
-	if err != nil {
-		return nil, []error{err}
+	d, faults := decode(r)
+	if len(faults) > 0 {
+		return nil, faults
 	}
 	b := builder{compiler: newCompiler(l.env, r), line: r.line + 1}
 	p := b.build(d)
@@ -106,14 +106,14 @@ func (b *builder) fault(t text, format string, args ...any) {
 
 func (b *builder) build(d *document) core.Policy {
 	if d.APIVersion.Value != apiVersion {
-		b.fault(d.APIVersion, "apiVersion must be %s", apiVersion)
+		b.fault(d.APIVersion, "must be %s", apiVersion)
 	}
 	if d.Kind.Value != kind {
-		b.fault(d.Kind, "kind must be %s", kind)
+		b.fault(d.Kind, "must be %s", kind)
 	}
 	p := core.Policy{Name: d.Metadata.Name.Value}
 	if !namePattern.MatchString(p.Name) {
-		b.fault(d.Metadata.Name, "metadata.name must be 1 to 63 lower-case letters, digits and dashes")
+		b.fault(d.Metadata.Name, "must be 1 to 63 lower-case letters, digits and dashes")
 	}
 	b.match(&p, d.Spec.Match)
 	b.environments(&p, d.Spec.Environments)
@@ -123,7 +123,7 @@ func (b *builder) build(d *document) core.Policy {
 	b.require(&p, d.Spec)
 	if d.Spec.Default.Line > 0 {
 		if _, ok := severities[d.Spec.Default.Value]; !ok {
-			b.fault(d.Spec.Default, "spec.default must be deny or warn: the severity of rules that name none")
+			b.fault(d.Spec.Default, "must be deny or warn: the severity of rules that name none")
 		}
 	}
 	b.rules(&p, d.Spec)
@@ -132,37 +132,41 @@ func (b *builder) build(d *document) core.Policy {
 
 func (b *builder) match(p *core.Policy, m match) {
 	globs := make([]string, 0, len(m.Repositories))
-	var where text
+	where := text{Path: "spec.match.repositories"}
 	for _, g := range m.Repositories {
 		globs = append(globs, g.Value)
-		where = m.Repositories[0]
+		if _, err := Glob(g.Value); err != nil {
+			b.fault(g, "%v", err)
+			return
+		}
+		where.Line, where.Column = m.Repositories[0].Line, m.Repositories[0].Column
 	}
 	var err error
 	if p.Matches, err = compileGlobs(globs); err != nil {
-		b.fault(where, "spec.match.repositories: %v", err)
+		b.fault(where, "%v", err)
 	}
 }
 
 func (b *builder) require(p *core.Policy, s spec) {
 	if len(s.Require) > MaxRequirements {
-		b.fault(s.Require[0].PredicateType, "spec.require has %d entries, more than %d", len(s.Require), MaxRequirements)
+		b.fault(under(s.Require[0].PredicateType, "spec.require"), "%d entries, more than %d", len(s.Require), MaxRequirements)
 		return
 	}
 	for _, r := range s.Require {
 		req := core.Requirement{PredicateType: r.PredicateType.Value}
 		if req.PredicateType == "" || len(req.PredicateType) > MaxMessage {
-			b.fault(r.PredicateType, "spec.require.predicate_type must be a URI of at most %d bytes", MaxMessage)
+			b.fault(r.PredicateType, "must be a URI of at most %d bytes", MaxMessage)
 		}
 		if r.Signer.Line > 0 {
 			req.Signer = r.Signer.Value
 			if p.Trust == nil || !slices.ContainsFunc(p.Trust.Signers, func(s core.Signer) bool { return s.Name == req.Signer }) {
-				b.fault(r.Signer, "spec.require.signer: there is no signer %q in spec.trust.signers", req.Signer)
+				b.fault(r.Signer, "there is no signer %q in spec.trust.signers", req.Signer)
 			}
 		}
 		if r.MaxAge.Line > 0 {
 			d, err := duration(r.MaxAge.Value)
 			if err != nil {
-				b.fault(r.MaxAge, "spec.require.max_age: %v", err)
+				b.fault(r.MaxAge, "%v", err)
 			}
 			req.MaxAge = d
 		}
@@ -171,7 +175,7 @@ func (b *builder) require(p *core.Policy, s spec) {
 	if age := s.Advisories.MaxAge; age.Line > 0 {
 		d, err := duration(age.Value)
 		if err != nil {
-			b.fault(age, "spec.advisories.max_age: %v", err)
+			b.fault(age, "%v", err)
 		}
 		p.AdvisoryMaxAge = d
 	}
@@ -180,13 +184,13 @@ func (b *builder) require(p *core.Policy, s spec) {
 func (b *builder) rules(p *core.Policy, s spec) {
 	rules := s.Rules
 	if len(rules) == 0 || len(rules) > MaxRules {
-		b.fault(text{}, "spec.rules must have 1 to %d rules", MaxRules)
+		b.fault(text{Path: "spec.rules"}, "1 to %d rules are needed", MaxRules)
 		return
 	}
 	seen := map[string]bool{}
 	for _, r := range rules {
 		if !namePattern.MatchString(r.Name.Value) {
-			b.fault(r.Name, "a rule's name must be 1 to 63 lower-case letters, digits and dashes")
+			b.fault(r.Name, "must be 1 to 63 lower-case letters, digits and dashes")
 		} else if seen[r.Name.Value] {
 			b.fault(r.Name, "the name %q is used by another rule of this policy", r.Name.Value)
 		}
@@ -201,10 +205,10 @@ var severities = map[string]bool{"deny": false, "warn": true}
 func (b *builder) rule(r rule, byDefault text) core.Rule {
 	out := core.Rule{Name: r.Name.Value, Message: r.Message.Value, Control: r.Control.Value}
 	if out.Message == "" || len(out.Message) > MaxMessage {
-		b.fault(orAt(r.Message, r.Name), "rule %q: message must have 1 to %d bytes", out.Name, MaxMessage)
+		b.fault(orAt(r.Message, r.Name), "rule %q: must have 1 to %d bytes", out.Name, MaxMessage)
 	}
 	if len(out.Control) > MaxMessage {
-		b.fault(r.Control, "rule %q: control must have at most %d bytes", out.Name, MaxMessage)
+		b.fault(r.Control, "rule %q: must have at most %d bytes", out.Name, MaxMessage)
 	}
 	severity := r.Severity.Value
 	if r.Severity.Line == 0 {
@@ -212,7 +216,7 @@ func (b *builder) rule(r rule, byDefault text) core.Rule {
 	}
 	var ok bool
 	if out.Warn, ok = severities[severity]; !ok && (r.Severity.Line > 0 || byDefault.Line == 0) {
-		b.fault(orAt(r.Severity, r.Name), "rule %q: severity must be deny or warn", out.Name)
+		b.fault(orAt(r.Severity, r.Name), "rule %q: must be deny or warn", out.Name)
 	}
 	c := &check{adapter: b.env.CELTypeAdapter()}
 	var err error
@@ -233,6 +237,12 @@ func orAt(t, place text) text {
 	if t.Line == 0 {
 		t.Line, t.Column = place.Line, place.Column
 	}
+	return t
+}
+
+// under is the place of a text, for a fault of what it is part of.
+func under(t text, path string) text {
+	t.Path = path
 	return t
 }
 

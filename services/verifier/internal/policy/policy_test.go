@@ -42,59 +42,59 @@ func TestParseRefuses(t *testing.T) {
 	tests := map[string]struct{ doc, want string }{
 		"unknown field": {
 			doc:  strings.Replace(rule("true"), "  match:", "  matches: 1\n  match:", 1),
-			want: "p.yaml: line 6: unknown field matches",
+			want: "p.yaml:6:3: spec.matches: unknown field; there are match, environments,",
 		},
 		"duplicate field": {
 			doc:  strings.Replace(rule("true"), "kind: Policy", "kind: Policy\nkind: Policy", 1),
-			want: `p.yaml: line 3: mapping key "kind" already defined at line 2`,
+			want: "p.yaml:3:1: kind: the field is there already in line 2",
 		},
-		"wrong kind":        {doc: strings.Replace(rule("true"), "kind: Policy", "kind: Pod", 1), want: "p.yaml:2:7: kind must be Policy"},
-		"wrong apiVersion":  {doc: strings.Replace(rule("true"), "dev/v1", "dev/v9", 1), want: "p.yaml:1:13: apiVersion must be seaworthy.dev/v1"},
-		"bad name":          {doc: strings.Replace(rule("true"), "name: demo", "name: De mo", 1), want: "p.yaml:4:9: metadata.name must be"},
-		"no rules":          {doc: strings.Replace(head, "  rules:\n", "", 1), want: "p.yaml:1:1: spec.rules must have 1 to 100 rules"},
+		"wrong kind":        {doc: strings.Replace(rule("true"), "kind: Policy", "kind: Pod", 1), want: "p.yaml:2:7: kind: must be Policy"},
+		"wrong apiVersion":  {doc: strings.Replace(rule("true"), "dev/v1", "dev/v9", 1), want: "p.yaml:1:13: apiVersion: must be seaworthy.dev/v1"},
+		"bad name":          {doc: strings.Replace(rule("true"), "name: demo", "name: De mo", 1), want: "p.yaml:4:9: metadata.name: must be"},
+		"no rules":          {doc: strings.Replace(head, "  rules:\n", "", 1), want: "p.yaml:1:1: spec.rules: 1 to 100 rules are needed"},
 		"no globs":          {doc: strings.Replace(rule("true"), `["**"]`, "[]", 1), want: "spec.match.repositories: at least one glob"},
-		"bad glob":          {doc: strings.Replace(rule("true"), `"**"`, `"a b"`, 1), want: `p.yaml:7:20: spec.match.repositories: "a b" is no glob`},
-		"bad severity":      {doc: strings.Replace(rule("true"), "deny", "fatal", 1), want: `p.yaml:11:17: rule "r": severity must be deny or warn`},
-		"same rule name":    {doc: rule("true") + "    - {name: r, message: m, severity: deny, expression: 'true'}\n", want: `p.yaml:13:14: the name "r" is used by another rule`},
-		"list for a text":   {doc: strings.Replace(rule("true"), "message: m", "message: [m]", 1), want: "line 10: a text is expected here"},
-		"not bool":          {doc: rule("findings.size()"), want: "p.yaml:12:19: the expression gives int, it must give bool"},
+		"bad glob":          {doc: strings.Replace(rule("true"), `"**"`, `"a b"`, 1), want: `p.yaml:7:20: spec.match.repositories[0]: "a b" is no glob`},
+		"bad severity":      {doc: strings.Replace(rule("true"), "deny", "fatal", 1), want: `p.yaml:11:17: spec.rules[0].severity: rule "r": must be deny or warn`},
+		"same rule name":    {doc: rule("true") + "    - {name: r, message: m, severity: deny, expression: 'true'}\n", want: `p.yaml:13:14: spec.rules[1].name: the name "r" is used by another rule`},
+		"list for a text":   {doc: strings.Replace(rule("true"), "message: m", "message: [m]", 1), want: "p.yaml:10:16: spec.rules[0].message: a text is expected here"},
+		"not bool":          {doc: rule("findings.size()"), want: "p.yaml:12:19: spec.rules[0].expression: the expression gives int, it must give bool"},
 		"misspelt severity": {doc: rule("findings.all(f, f.severity_rank < CRITCAL)"), want: "undeclared reference to 'CRITCAL'"},
 		"unknown variable": {
 			doc: rule("findngs.all(f, !f.kev)"),
-			want: "p.yaml:12:19: undeclared reference to 'findngs' (did you mean 'findings'?)\n" +
+			want: "p.yaml:12:19: spec.rules[0].expression: undeclared reference to 'findngs' (did you mean 'findings'?)\n" +
 				"    findngs.all(f, !f.kev)\n" +
 				"    ^",
 		},
 		"unknown field of a finding": {
 			doc: rule("findings.all(f, !f.kevv)"),
-			want: "p.yaml:12:37: undefined field 'kevv'\n" +
+			want: "p.yaml:12:37: spec.rules[0].expression: undefined field 'kevv'\n" +
 				"    findings.all(f, !f.kevv)\n" +
 				"                      ^",
 		},
 		"literal block": {
 			doc: rule("|\n        findings.all(f,\n          f.severity == 7)"),
-			want: "p.yaml:14:22: found no matching overload for '_==_' applied to '(string, int)'\n" +
+			want: "p.yaml:14:22: spec.rules[0].expression: found no matching overload for '_==_' applied to '(string, int)'\n" +
 				"      f.severity == 7)\n" +
 				"                 ^",
 		},
-		"syntax":            {doc: rule("'findings.all(f, '"), want: "p.yaml:12:36: Syntax error"},
-		"no environment":    {doc: spec("  environments: [Prod]"), want: "p.yaml:8:18: spec.environments: an environment is named by"},
-		"environment twice": {doc: spec("  environments: [a, a]"), want: `p.yaml:8:21: spec.environments: "a" is there twice`},
-		"default":           {doc: spec("  default: allow"), want: "p.yaml:8:12: spec.default must be deny or warn"},
-		"trust in nobody":   {doc: spec("  trust: {signers: []}"), want: "spec.trust.signers must have 1 to 20 signers"},
+		"syntax":            {doc: rule("'findings.all(f, '"), want: "p.yaml:12:36: spec.rules[0].expression: Syntax error"},
+		"no environment":    {doc: spec("  environments: [Prod]"), want: "p.yaml:8:18: spec.environments[0]: an environment is named by"},
+		"environment twice": {doc: spec("  environments: [a, a]"), want: `p.yaml:8:21: spec.environments[1]: "a" is there twice`},
+		"default":           {doc: spec("  default: allow"), want: "p.yaml:8:12: spec.default: must be deny or warn"},
+		"trust in nobody":   {doc: spec("  trust: {signers: []}"), want: "spec.trust.signers: 1 to 20 signers are needed"},
 		"signer without a key": {
-			doc: spec("  trust: {signers: [{name: a}]}"), want: `p.yaml:8:28: signer "a": at least one key or identity is needed`,
+			doc: spec("  trust: {signers: [{name: a}]}"), want: `p.yaml:8:28: spec.trust.signers[0]: signer "a": at least one key or identity is needed`,
 		},
 		"signer twice": {
 			doc: spec("  trust: {signers: [{name: a, keys: [" + keyA + "]}, {name: a, keys: [" + keyA + "]}]}"), want: `the name "a" is used by another signer`,
 		},
-		"no key": {doc: spec("  trust: {signers: [{name: a, keys: [xyz]}]}"), want: `p.yaml:8:38: signer "a": a key is the id of one`},
+		"no key": {doc: spec("  trust: {signers: [{name: a, keys: [xyz]}]}"), want: `p.yaml:8:38: spec.trust.signers[0].keys[0]: signer "a": a key is the id of one`},
 		"no public key": {
 			doc:  spec("  trust:\n    signers:\n      - name: a\n        keys: [\"-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----\"]"),
-			want: `p.yaml:11:16: signer "a": the PEM block holds no public key`,
+			want: `p.yaml:11:16: spec.trust.signers[0].keys[0]: signer "a": the PEM block holds no public key`,
 		},
 		"identity without issuer": {
-			doc: spec("  trust: {signers: [{name: a, identities: [{subject: s}]}]}"), want: `p.yaml:8:54: signer "a": issuer or issuer_regexp must be given`,
+			doc: spec("  trust: {signers: [{name: a, identities: [{subject: s}]}]}"), want: `p.yaml:8:54: spec.trust.signers[0].identities[0]: signer "a": issuer or issuer_regexp must be given`,
 		},
 		"identity twice": {
 			doc:  spec("  trust: {signers: [{name: a, identities: [{issuer: i, subject: s, subject_regexp: s}]}]}"),
@@ -105,13 +105,13 @@ func TestParseRefuses(t *testing.T) {
 		},
 		"unknown signer": {
 			doc:  spec("  trust: {signers: [{name: a, keys: [" + keyA + "]}]}\n  require: [{predicate_type: x, signer: b}]"),
-			want: `p.yaml:9:41: spec.require.signer: there is no signer "b"`,
+			want: `p.yaml:9:41: spec.require[0].signer: there is no signer "b"`,
 		},
-		"too expensive":     {doc: rule("findings.all(f, packages.all(p, p.name != f.package))"), want: "more than 50000000; walk over findings or packages once"},
-		"items not a list":  {doc: rule("'true'\n      items: '\"x\"'"), want: "p.yaml:13:14: the expression gives string, it must give list(string)"},
+		"too expensive":     {doc: rule("findings.all(f, packages.all(p, p.name != f.package))"), want: "p.yaml:12:19: spec.rules[0].expression: the expression can cost "},
+		"items not a list":  {doc: rule("'true'\n      items: '\"x\"'"), want: "p.yaml:13:14: spec.rules[0].items: the expression gives string, it must give list(string)"},
 		"age of nothing":    {doc: strings.Replace(rule("true"), "  rules:", "  advisories: {max_age: 0s}\n  rules:", 1), want: "a maximum age is more than zero"},
-		"age without unit":  {doc: strings.Replace(rule("true"), "  rules:", "  require: [{predicate_type: x, max_age: 30}]\n  rules:", 1), want: `p.yaml:8:42: spec.require.max_age: "30" is no duration`},
-		"second document":   {doc: rule("true") + "---\n# two\nkind: Policy\nspecs: 1\n", want: "p.yaml: line 16: unknown field specs"},
+		"age without unit":  {doc: strings.Replace(rule("true"), "  rules:", "  require: [{predicate_type: x, max_age: 30}]\n  rules:", 1), want: `p.yaml:8:42: spec.require[0].max_age: "30" is no duration`},
+		"second document":   {doc: rule("true") + "---\n# two\nkind: Policy\nspecs: 1\n", want: "p.yaml:16:1: specs: unknown field"},
 		"nothing":           {doc: "# only a comment\n---\n", want: "p.yaml: the file holds no policy"},
 		"too many":          {doc: strings.Repeat("---\na: b\n", MaxDocuments+1), want: "at most"},
 		"too large a file":  {doc: strings.Repeat(" ", MaxFile+1), want: "more than 1048576"},
@@ -139,7 +139,7 @@ func TestParseReportsEveryFault(t *testing.T) {
 	_, err := newLoader(t).Parse("p.yaml", []byte(head+`    - {name: one, message: m, severity: deny, expression: 'nope'}
     - {name: two, severity: deny, expression: 'true'}
 `))
-	if err == nil || !strings.Contains(err.Error(), "'nope'") || !strings.Contains(err.Error(), `rule "two": message`) {
+	if err == nil || !strings.Contains(err.Error(), "'nope'") || !strings.Contains(err.Error(), `spec.rules[1].message: rule "two"`) {
 		t.Errorf("got %v", err)
 	}
 }

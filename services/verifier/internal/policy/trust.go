@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,15 +41,15 @@ func (i identity) first() text {
 
 func (b *builder) environments(p *core.Policy, all []text) {
 	if len(all) > MaxEnvironments {
-		b.fault(all[0], "spec.environments has %d entries, more than %d", len(all), MaxEnvironments)
+		b.fault(under(all[0], "spec.environments"), "%d entries, more than %d", len(all), MaxEnvironments)
 		return
 	}
 	for _, e := range all {
 		switch {
 		case !namePattern.MatchString(e.Value):
-			b.fault(e, "spec.environments: an environment is named by 1 to 63 lower-case letters, digits and dashes")
+			b.fault(e, "an environment is named by 1 to 63 lower-case letters, digits and dashes")
 		case slices.Contains(p.Environments, e.Value):
-			b.fault(e, "spec.environments: %q is there twice", e.Value)
+			b.fault(e, "%q is there twice", e.Value)
 		default:
 			p.Environments = append(p.Environments, e.Value)
 		}
@@ -58,19 +59,20 @@ func (b *builder) environments(p *core.Policy, all []text) {
 
 func (b *builder) trust(t *trust) *core.Trust {
 	if len(t.Signers) == 0 || len(t.Signers) > MaxSigners {
-		b.fault(text{}, "spec.trust.signers must have 1 to %d signers; leave spec.trust out to believe every trust root", MaxSigners)
+		b.fault(text{Path: "spec.trust.signers"}, "1 to %d signers are needed; leave spec.trust out to believe every trust root", MaxSigners)
 		return nil
 	}
 	out := &core.Trust{}
 	for _, s := range t.Signers {
 		if !namePattern.MatchString(s.Name.Value) {
-			b.fault(s.Name, "a signer's name must be 1 to 63 lower-case letters, digits and dashes")
+			b.fault(s.Name, "must be 1 to 63 lower-case letters, digits and dashes")
 		}
 		if slices.ContainsFunc(out.Signers, func(o core.Signer) bool { return o.Name == s.Name.Value }) {
 			b.fault(s.Name, "the name %q is used by another signer", s.Name.Value)
 		}
+		signer := strings.TrimSuffix(s.Name.Path, ".name")
 		if len(s.Keys)+len(s.Identities) == 0 || len(s.Keys) > MaxSigners || len(s.Identities) > MaxSigners {
-			b.fault(s.Name, "signer %q: at least one key or identity is needed, and at most %d of each", s.Name.Value, MaxSigners)
+			b.fault(under(s.Name, signer), "signer %q: at least one key or identity is needed, and at most %d of each", s.Name.Value, MaxSigners)
 		}
 		made := core.Signer{Name: s.Name.Value}
 		for _, k := range s.Keys {
@@ -107,12 +109,13 @@ func keyID(s string) (string, error) {
 // identities returns what tells whether a certificate is the signer's.
 func (b *builder) identities(s signer) func(issuer, subject string) bool {
 	var all []func(issuer, subject string) bool
-	for _, i := range s.Identities {
+	for n, i := range s.Identities {
 		err := attest.TrustedIdentity{
 			Issuer: i.Issuer.Value, IssuerRegexp: i.IssuerRegexp.Value, Subject: i.Subject.Value, SubjectRegexp: i.SubjectRegexp.Value,
 		}.Validate()
 		if err != nil {
-			b.fault(orAt(i.first(), s.Name), "signer %q: %s", s.Name.Value, strings.ReplaceAll(err.Error(), "\n", "; "))
+			path := fmt.Sprintf("%s.identities[%d]", strings.TrimSuffix(s.Name.Path, ".name"), n)
+			b.fault(under(orAt(i.first(), s.Name), path), "signer %q: %s", s.Name.Value, strings.ReplaceAll(err.Error(), "\n", "; "))
 			continue
 		}
 		issuer, subject := whole(i.Issuer, i.IssuerRegexp), whole(i.Subject, i.SubjectRegexp)

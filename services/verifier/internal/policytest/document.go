@@ -85,6 +85,23 @@ var (
 	codeText = regexp.MustCompile(`^[A-Z][A-Z_]{1,40}$`)
 )
 
+// yamlError takes the noise out of the decoder's errors.
+func yamlError(err error) error {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	texts := make([]string, 0, len(te.Errors))
+	for _, e := range te.Errors {
+		field, _, ok := strings.Cut(e, " not found in type ")
+		if ok {
+			e = strings.Replace(field, "field ", "unknown field ", 1)
+		}
+		texts = append(texts, e)
+	}
+	return errors.New(strings.Join(texts, "\n"))
+}
+
 // Parse reads a test file. The error joins every fault found.
 func Parse(data []byte) (Suite, error) {
 	if len(data) > MaxFile {
@@ -94,7 +111,7 @@ func Parse(data []byte) (Suite, error) {
 	dec.KnownFields(true)
 	var d document
 	if err := dec.Decode(&d); err != nil {
-		return Suite{}, policy.YAMLError(err)
+		return Suite{}, yamlError(err)
 	}
 	if err := dec.Decode(&document{}); !errors.Is(err, io.EOF) {
 		return Suite{}, errors.New("a test file holds one document")

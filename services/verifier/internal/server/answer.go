@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,23 +23,35 @@ import (
 // heard of changes it without a verdict that would tell.
 const unsoundFor = time.Second
 
-// checkRequest reads the image of a request. A digest alone is enough; a tag needs
-// registry and repository.
+// checkRequest reads the image of a request.
 func checkRequest(field string, m *typev1.ImageRef) (imageref.Ref, error) {
 	ref := verdictpb.Ref(m)
+	return ref, invalidRef(field, checkRef(ref))
+}
+
+// checkRef checks the image of a request. A digest alone is enough; a tag needs
+// registry and repository.
+func checkRef(ref imageref.Ref) error {
 	switch {
 	case ref.Digest == "" && ref.Tag == "":
-		return ref, apierr.InvalidField(field, "a digest or a tag is needed")
+		return errors.New("a digest or a tag is needed")
 	case ref.Registry == "" && ref.Repository == "" && ref.Tag == "":
-		if err := imageref.CheckDigest(ref.Digest); err != nil {
-			return ref, apierr.InvalidField(field+".digest", err.Error())
-		}
+		return imageref.Ref{Registry: "localhost", Repository: "any", Digest: ref.Digest}.Validate()
 	default:
-		if err := ref.Validate(); err != nil {
-			return ref, apierr.InvalidField(field, err.Error())
-		}
+		return ref.Validate()
 	}
-	return ref, nil
+}
+
+// invalidRef is what checkRef says, as a violation of the part of the field that is at
+// fault.
+func invalidRef(field string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if part, ok := errors.AsType[*imageref.PartError](err); ok {
+		field += "." + part.Part
+	}
+	return apierr.InvalidField(field, err.Error())
 }
 
 // question is what a caller wants to know.
@@ -57,7 +70,9 @@ type asking interface {
 	GetEnvironment() string
 }
 
-func checkQuestion(req asking, refs ...imageref.Ref) (question, error) {
+// checkQuestion reads how the request asks; unspecified is the view that is meant if it
+// names none.
+func checkQuestion(req asking, unspecified verifierv1.VerdictView, refs ...imageref.Ref) (question, error) {
 	view, minSequence, environment := req.GetView(), req.GetMinSequence(), req.GetEnvironment()
 	if _, ok := verifierv1.VerdictView_name[int32(view)]; !ok {
 		return question{}, apierr.InvalidField("view", "there is no such view")
@@ -66,7 +81,7 @@ func checkQuestion(req asking, refs ...imageref.Ref) (question, error) {
 		return question{}, apierr.InvalidField("min_sequence", "must not be negative")
 	}
 	if view == verifierv1.VerdictView_VERDICT_VIEW_UNSPECIFIED {
-		view = verifierv1.VerdictView_VERDICT_VIEW_FULL
+		view = unspecified
 	}
 	if environment != "" {
 		if !policy.IsName(environment) {
@@ -82,31 +97,54 @@ func checkQuestion(req asking, refs ...imageref.Ref) (question, error) {
 	return question{view: view, minSequence: minSequence, environment: environment}, nil
 }
 
+// viewOf is the view that the answer to a question about an image has.
+func (q question) viewOf(ref imageref.Ref) verifierv1.VerdictView {
+	if q.view == verifierv1.VerdictView_VERDICT_VIEW_DECISION && (ref.Digest == "" || ref.Repository == "") {
+		// Who asks does not know yet which image it is.
+		return verifierv1.VerdictView_VERDICT_VIEW_BASIC
+	}
+	return q.view
+}
+
 // answers gives the encoded answer to each image, in the order asked: from memory
 // where it is kept ready, the rest in one query.
 func (s *Verdicts) answers(ctx context.Context, refs []imageref.Ref, q question) ([][]byte, error) {
-	refs, known, err := s.resolveTags(ctx, refs)
-	if err != nil {
-		return nil, err
-	}
 	out := make([][]byte, len(refs))
+	scratch := s.keysFor(len(refs))
+	defer s.keys.Put(scratch)
+	keys := *scratch
+	tags := false
+	for i := range refs {
+		keys[i] = warm.Key{
+			Registry: refs[i].Registry, Repository: refs[i].Repository, Digest: refs[i].Digest, View: int32(q.viewOf(refs[i])), Environment: q.environment,
+		}
+		tags = tags || refs[i].Digest == ""
+	}
+	if tags {
+		digests, known, err := s.resolveTags(ctx, refs)
+		if err != nil {
+			return nil, err
+		}
+		for i := range refs {
+			keys[i].Digest = digests[i].Digest
+			if known[i] == nil {
+				continue
+			}
+			if out[i], err = encode(known[i], verifierv1.VerdictView(keys[i].View)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// No answer is kept to a key without a digest.
+	s.cache.Get(keys, q.minSequence, func(i int, body []byte) { out[i] = body })
 	var (
 		missing []warm.Key
 		where   []int
 	)
-	for i, ref := range refs {
-		if known[i] != nil {
-			if out[i], err = encode(known[i], q.view); err != nil {
-				return nil, err
-			}
-			continue
+	for i, body := range out {
+		if body == nil {
+			missing, where = append(missing, keys[i]), append(where, i)
 		}
-		key := warm.Key{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest, View: int32(q.view), Environment: q.environment}
-		if a, ok := s.cache.Get(key, q.minSequence); ok {
-			out[i] = a.Body
-			continue
-		}
-		missing, where = append(missing, key), append(where, i)
 	}
 	if len(missing) == 0 {
 		return out, nil
@@ -119,6 +157,18 @@ func (s *Verdicts) answers(ctx context.Context, refs []imageref.Ref, q question)
 		out[where[i]] = a.Body
 	}
 	return out, nil
+}
+
+// keysFor takes keys from those that were used before; nothing keeps them beyond the
+// call, the cache has its own.
+func (s *Verdicts) keysFor(n int) *[]warm.Key {
+	scratch, ok := s.keys.Get().(*[]warm.Key)
+	if !ok || cap(*scratch) < n {
+		made := make([]warm.Key, n)
+		return &made
+	}
+	*scratch = (*scratch)[:n]
+	return scratch
 }
 
 // resolveTags gives every image its digest. Where that is not known there is an
@@ -205,9 +255,17 @@ func (s *Verdicts) encoded(ref imageref.Ref, i *store.Image, q question, now tim
 	return a, nil
 }
 
+// encode gives a verdict the form that it is sent in; v is the caller's no more.
 func encode(v *verifierv1.Verdict, view verifierv1.VerdictView) ([]byte, error) {
-	if view == verifierv1.VerdictView_VERDICT_VIEW_BASIC {
-		v.Platforms, v.Exceptions = nil, nil
+	switch view {
+	case verifierv1.VerdictView_VERDICT_VIEW_DECISION:
+		v = &verifierv1.Verdict{
+			State: v.GetState(), Reasons: v.GetReasons(), ExpireTime: v.GetExpireTime(), Digest: v.GetDigest(),
+			Sequence: v.GetSequence(), Pending: v.GetPending(), Environment: v.GetEnvironment(),
+		}
+	case verifierv1.VerdictView_VERDICT_VIEW_BASIC:
+		v.Platforms, v.Exceptions, v.Vex = nil, nil, nil
+	default: // everything
 	}
 	return verdictpb.AppendField(nil, v)
 }

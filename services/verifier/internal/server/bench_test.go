@@ -49,8 +49,14 @@ type serving struct {
 	client verifierv1.VerdictServiceClient
 	echo   verifierv1.VerdictServiceClient
 	refs   []*typev1.ImageRef
-	// reply is what the echo answers.
+	// reply and batch are what the echo answers.
 	reply *verifierv1.GetVerdictResponse
+	batch *verifierv1.BatchGetVerdictsResponse
+	// caller is the identity of a client, address where the verdict service is.
+	caller  *tlsx.Source
+	address string
+	// telemetry is that of an installation without a collector.
+	telemetry *obs.Telemetry
 }
 
 func newServing(b *testing.B, images int) *serving {
@@ -140,7 +146,6 @@ func (s *serving) serve() {
 	own, caller := source(verifierID), source(tlsx.ClientID(benchDomain, "bench"))
 	hub := &wake.Hub{}
 	cache := warm.New(warm.Options{Source: s.store, Limit: 64 << 20, Now: time.Now, Changed: hub.Changed, Log: slog.New(slog.DiscardHandler)})
-	// Telemetry as an installation without a collector has it.
 	telemetry, err := obs.Start(b.Context(), "verifier", obs.Config{SampleRatio: 1, LogLevel: "error", LogFormat: "json"}, os.Stderr)
 	if err != nil {
 		b.Fatal(err)
@@ -156,7 +161,7 @@ func (s *serving) serve() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	verifierv1.RegisterVerdictServiceServer(srv, server.NewVerdicts(server.Deps{Store: s.store, Cache: cache, Hub: hub, Now: time.Now}))
+	server.NewVerdicts(server.Deps{Store: s.store, Cache: cache, Hub: hub, Now: time.Now}).Register(srv)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context) error{srv.Run, cache.Run} {
@@ -183,6 +188,7 @@ func (s *serving) serve() {
 		return conn
 	}
 	s.client, s.echo = verifierv1.NewVerdictServiceClient(dial(srv.Addr())), verifierv1.NewVerdictServiceClient(dial(listener.Addr().String()))
+	s.caller, s.address, s.telemetry = caller, srv.Addr(), telemetry
 	b.Cleanup(func() { cancel(); bare.Stop(); wg.Wait() })
 }
 
@@ -266,37 +272,6 @@ func BenchmarkGetVerdict(b *testing.B) {
 				return err
 			})
 			b.ReportMetric(float64(proto.Size(one)), "B/answer")
-		})
-	}
-}
-
-// BenchmarkBatchGetVerdicts compares 100 images at once with a single one.
-func BenchmarkBatchGetVerdicts(b *testing.B) {
-	s := newServing(b, 1000)
-	for _, view := range []verifierv1.VerdictView{verifierv1.VerdictView_VERDICT_VIEW_FULL, verifierv1.VerdictView_VERDICT_VIEW_BASIC} {
-		b.Run(strings.ToLower(strings.TrimPrefix(view.String(), "VERDICT_VIEW_")), func(b *testing.B) {
-			s.b = b
-			batch := func(i int) error {
-				at := i * 100 % len(s.refs)
-				_, err := s.client.BatchGetVerdicts(context.Background(), &verifierv1.BatchGetVerdictsRequest{Images: s.refs[at : at+100], View: view})
-				return err
-			}
-			single := func(i int) error {
-				_, err := s.client.GetVerdict(context.Background(), &verifierv1.GetVerdictRequest{Image: s.refs[i%len(s.refs)], View: view})
-				return err
-			}
-			const round = 200
-			s.latencies(len(s.refs), single)
-			var total [2]time.Duration
-			calls := 0
-			b.ResetTimer()
-			for ; calls < b.N; calls += round {
-				for i, f := range []func(int) error{batch, single} {
-					_, all := s.latencies(round, f)
-					total[i] += all
-				}
-			}
-			b.ReportMetric(float64(total[0])/float64(total[1]), "x-single")
 		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
 // Reasons of errors.
@@ -194,17 +195,26 @@ func (s *Policies) version(ctx context.Context, document, requestID string) (sto
 	}, nil
 }
 
-// parse reads the document of a request; every fault is a violation of it.
+// parse reads the document of a request; every fault is a violation of the field that it
+// names in it.
 func (s *Policies) parse(document string) (policy.Policy, error) {
 	p, faults := s.Loader.ParseOne(document)
 	if len(faults) == 0 {
 		return p, nil
 	}
-	err := apierr.InvalidField("document", faults[0].Error())
-	for _, f := range faults[1:min(len(faults), maxFaults)] {
-		err = err.WithViolation("document", f.Error())
+	var out *apierr.Error
+	for _, f := range faults[:min(len(faults), maxFaults)] {
+		field, problem := "document", f.Error()
+		if fault, ok := errors.AsType[*strictyaml.Fault](f); ok && fault.Path != "" {
+			field, problem = field+"."+fault.Path, fault.Place()+fault.Problem
+		}
+		if out == nil {
+			out = apierr.InvalidField(field, problem)
+		} else {
+			out = out.WithViolation(field, problem)
+		}
 	}
-	return policy.Policy{}, err
+	return policy.Policy{}, out
 }
 
 func (s *Policies) audit(ctx context.Context, action string) store.Audit {
@@ -228,7 +238,8 @@ func refused(err error, name string) error {
 	case errors.Is(err, store.ErrExists):
 		return apierr.New(codes.AlreadyExists, ReasonPolicyExists, "there is a policy of that name; update it").WithMetadata("name", name)
 	case errors.Is(err, store.ErrEtag):
-		return apierr.New(codes.Aborted, ReasonEtagMismatch, "the policy was changed meanwhile; read it again").WithMetadata("name", name)
+		return apierr.New(codes.Aborted, ReasonEtagMismatch, "the policy was changed meanwhile; read it again").
+			WithMetadata("name", name).WithViolation("etag", "it is of another version of the policy")
 	case errors.Is(err, store.ErrFromFile):
 		return apierr.New(codes.FailedPrecondition, ReasonPolicyFromFile,
 			"the policy comes from a file of the verifier; change it there").WithMetadata("name", name)

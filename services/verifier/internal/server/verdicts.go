@@ -3,9 +3,9 @@ package server
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -28,7 +28,7 @@ const (
 	pollEvery = 500 * time.Millisecond
 )
 
-// Verdicts implements VerdictService.
+// Verdicts implements VerdictService; Register adds it to a server.
 type Verdicts struct {
 	verifierv1.UnimplementedVerdictServiceServer
 
@@ -38,6 +38,8 @@ type Verdicts struct {
 	hub      *wake.Hub
 	replayer *replay.Replayer
 	now      func() time.Time
+	// keys are slices of warm.Key between two calls.
+	keys sync.Pool
 }
 
 // Deps are what the service is made with.
@@ -64,7 +66,7 @@ func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictReq
 	if err != nil {
 		return nil, err
 	}
-	q, err := checkQuestion(req, ref)
+	q, err := checkQuestion(req, verifierv1.VerdictView_VERDICT_VIEW_FULL, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +81,7 @@ func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictReq
 		if err != nil {
 			return nil, err
 		}
-		if body, err = encode(v, q.view); err != nil {
+		if body, err = encode(v, q.viewOf(ref)); err != nil {
 			return nil, err
 		}
 	} else {
@@ -117,32 +119,6 @@ func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref, environment strin
 			return v, nil
 		}
 	}
-}
-
-// BatchGetVerdicts implements VerdictService.
-func (s *Verdicts) BatchGetVerdicts(ctx context.Context, req *verifierv1.BatchGetVerdictsRequest) (*verifierv1.BatchGetVerdictsResponse, error) {
-	if n := len(req.GetImages()); n > MaxBatch {
-		return nil, apierr.InvalidField("images", fmt.Sprintf("%d images, at most %d are answered at once", n, MaxBatch))
-	}
-	refs := make([]imageref.Ref, 0, len(req.GetImages()))
-	for i, m := range req.GetImages() {
-		ref, err := checkRequest(fmt.Sprintf("images[%d]", i), m)
-		if err != nil {
-			return nil, err
-		}
-		refs = append(refs, ref)
-	}
-	q, err := checkQuestion(req, refs...)
-	if err != nil {
-		return nil, err
-	}
-	all, err := s.answers(ctx, refs, q)
-	if err != nil {
-		return nil, err
-	}
-	out := &verifierv1.BatchGetVerdictsResponse{}
-	out.ProtoReflect().SetUnknown(slices.Concat(all...))
-	return out, nil
 }
 
 // ListVerdicts implements VerdictService.

@@ -11,6 +11,7 @@ package warm
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -97,20 +98,21 @@ func (c *Cache) left(k Key) {
 	}
 }
 
-// Get returns an answer that has seen the change of a sequence, and all before.
-func (c *Cache) Get(k Key, sequence int64) (Answer, bool) {
+// Get tells found of the answers that are kept to keys, by their place in keys, and have
+// seen the change of a sequence and all before. found must not call the cache.
+func (c *Cache) Get(keys []Key, sequence int64, found func(i int, body []byte)) {
 	now := c.o.Now()
 	c.mu.RLock()
 	follows := c.follows(now) && c.cursor >= sequence
 	c.mu.RUnlock()
 	if !follows {
-		return Answer{}, false
+		return
 	}
-	a, ok := c.answers.Get(k)
-	if !ok || !a.Until.IsZero() && !now.Before(a.Until) {
-		return Answer{}, false
-	}
-	return a, true
+	c.answers.GetAll(keys, func(i int, a Answer) {
+		if a.Until.IsZero() || now.Before(a.Until) {
+			found(i, a.Body)
+		}
+	})
 }
 
 // follows needs c.mu.
@@ -147,6 +149,8 @@ func (c *Cache) Load(ctx context.Context, keys []Key, read func(context.Context,
 
 // keep needs c.mu.
 func (c *Cache) keep(k Key, a Answer) {
+	// The key may be part of a whole request, which is not to stay with it.
+	k.Registry, k.Repository, k.Digest, k.Environment = strings.Clone(k.Registry), strings.Clone(k.Repository), strings.Clone(k.Digest), strings.Clone(k.Environment)
 	size := overhead + int64(len(a.Body)+len(k.Registry)+len(k.Repository)+len(k.Digest))
 	if !c.answers.Put(k, a, size) {
 		return

@@ -1,0 +1,180 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/protofields"
+)
+
+// Numbers of the fields that batchRequest reads; a test compares them with the
+// descriptors.
+const (
+	batchImages      protowire.Number = 1
+	batchEnvironment protowire.Number = 2
+	batchMinSequence protowire.Number = 5
+	batchView        protowire.Number = 6
+
+	imageRegistry   protowire.Number = 1
+	imageRepository protowire.Number = 2
+	imageTag        protowire.Number = 3
+	imageDigest     protowire.Number = 4
+)
+
+// Register adds the service to a server. BatchGetVerdicts has a handler of its own: a
+// hundred questions and answers as generated messages cost several times the call.
+func (s *Verdicts) Register(to *grpcx.Server) {
+	desc := verifierv1.VerdictService_ServiceDesc
+	desc.Methods = slices.Clone(desc.Methods)
+	for i := range desc.Methods {
+		if desc.Methods[i].MethodName == "BatchGetVerdicts" {
+			desc.Methods[i].Handler = handleBatch
+		}
+	}
+	to.RegisterService(&desc, s)
+}
+
+func handleBatch(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // the signature is gRPC's
+	req := &batchRequest{}
+	if err := decode(req); err != nil {
+		return nil, err
+	}
+	handle := func(ctx context.Context, _ any) (any, error) {
+		s, ok := srv.(*Verdicts)
+		if !ok {
+			return nil, fmt.Errorf("service is a %T", srv)
+		}
+		return s.batch(ctx, req)
+	}
+	if interceptor == nil {
+		return handle(ctx, req)
+	}
+	return interceptor(ctx, req, &grpc.UnaryServerInfo{Server: srv, FullMethod: verifierv1.VerdictService_BatchGetVerdicts_FullMethodName}, handle)
+}
+
+func (s *Verdicts) batch(ctx context.Context, req *batchRequest) (batchResponse, error) {
+	if req.count > MaxBatch {
+		return nil, apierr.InvalidField("images", fmt.Sprintf("%d images, at most %d are answered at once", req.count, MaxBatch))
+	}
+	for i, ref := range req.refs {
+		if err := checkRef(ref); err != nil {
+			return nil, invalidRef(fmt.Sprintf("images[%d]", i), err)
+		}
+	}
+	q, err := checkQuestion(req, verifierv1.VerdictView_VERDICT_VIEW_DECISION, req.refs...)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.answers(ctx, req.refs, q)
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// batchResponse is a BatchGetVerdictsResponse: encoded answers, each with its field.
+type batchResponse [][]byte
+
+// MarshalWire implements grpcx.WireMarshaler.
+func (r batchResponse) MarshalWire() (mem.BufferSlice, error) {
+	size := 0
+	for _, body := range r {
+		size += len(body)
+	}
+	pool := mem.DefaultBufferPool()
+	b := pool.Get(size)
+	*b = (*b)[:0]
+	for _, body := range r {
+		*b = append(*b, body...)
+	}
+	return mem.BufferSlice{mem.NewBuffer(b, pool)}, nil
+}
+
+// batchRequest is a BatchGetVerdictsRequest, read without a message for each image.
+type batchRequest struct {
+	// refs are the images, at most MaxBatch of count. They share one string.
+	refs        []imageref.Ref
+	count       int
+	environment string
+	minSequence int64
+	view        verifierv1.VerdictView
+}
+
+// GetView implements asking.
+func (r *batchRequest) GetView() verifierv1.VerdictView { return r.view }
+
+// GetMinSequence implements asking.
+func (r *batchRequest) GetMinSequence() int64 { return r.minSequence }
+
+// GetEnvironment implements asking.
+func (r *batchRequest) GetEnvironment() string { return r.environment }
+
+// UnmarshalWire implements grpcx.WireUnmarshaler.
+func (r *batchRequest) UnmarshalWire(data mem.BufferSlice) error {
+	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer buffer.Free()
+	b := buffer.ReadOnlyData()
+	*r = batchRequest{}
+	text := string(b)
+	count := protofields.NewReader(b)
+	for count.Next() {
+		if count.Is(batchImages, protowire.BytesType) {
+			r.count++
+		}
+	}
+	r.refs = make([]imageref.Ref, 0, min(r.count, MaxBatch))
+	in := protofields.NewReader(b)
+	for in.Next() {
+		switch {
+		case in.Is(batchImages, protowire.BytesType):
+			from, to := in.Range()
+			ref, err := readRef(b[from:to], text[from:to])
+			if err != nil {
+				return err
+			}
+			if len(r.refs) < MaxBatch {
+				r.refs = append(r.refs, ref)
+			}
+		case in.Is(batchEnvironment, protowire.BytesType):
+			r.environment = in.String()
+		case in.Is(batchMinSequence, protowire.VarintType):
+			r.minSequence = int64(in.Varint())
+		case in.Is(batchView, protowire.VarintType):
+			r.view = verifierv1.VerdictView(in.Varint())
+		}
+	}
+	return in.Err()
+}
+
+// readRef reads an ImageRef, whose strings become parts of text: the same message.
+func readRef(b []byte, text string) (imageref.Ref, error) {
+	var ref imageref.Ref
+	in := protofields.NewReader(b)
+	for in.Next() {
+		var to *string
+		switch {
+		case in.Is(imageRegistry, protowire.BytesType):
+			to = &ref.Registry
+		case in.Is(imageRepository, protowire.BytesType):
+			to = &ref.Repository
+		case in.Is(imageTag, protowire.BytesType):
+			to = &ref.Tag
+		case in.Is(imageDigest, protowire.BytesType):
+			to = &ref.Digest
+		default:
+			continue
+		}
+		from, end := in.Text()
+		*to = text[from:end]
+	}
+	return ref, in.Err()
+}
