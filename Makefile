@@ -102,6 +102,10 @@ test-interop-all: build demo-images $(BIN)/cosign $(BIN)/oras $(BIN)/regctl ## T
 test-interop-keyless: $(BIN)/cosign $(BIN)/sigstore/fulcio ## Sign keyless with the real Fulcio, Rekor v2 and timestamp authority (builds them: minutes the first time)
 	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -p 1 -run 'Interop_(Keyless|FrozenRekor)|RealSigstore' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless
 
+.PHONY: test-interop-kms
+test-interop-kms: $(BIN)/cosign $(BIN)/kms/vault ## Sign with keys that the real Vault holds (builds it: minutes the first time)
+	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_VAULT=$(BIN)/kms go test -count=1 -run Interop_KMS -timeout 15m -v ./services/signer/app
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@tools/scripts/fuzz $(FUZZTIME)
@@ -159,4 +163,8 @@ $(BIN)/cosign: tools/cosign/go.mod
 # Not tidied: a module of a test of a dependency cannot be had from the proxy.
 $(BIN)/sigstore/fulcio: tools/sigstore/go.mod
 	@GOWORK=off GOBIN=$(BIN)/sigstore go -C tools/sigstore install tool
+	@touch $@
+$(BIN)/kms/vault: tools/vault/go.mod tools/vault/main.go tools/kms/go.mod
+	@GOWORK=off GOBIN=$(BIN)/kms go -C tools/kms install ./sigstore-kms-hashivault
+	@GOWORK=off GOBIN=$(BIN)/kms go -C tools/vault install .
 	@touch $@

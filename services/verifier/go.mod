@@ -8,6 +8,7 @@ replace github.com/seaworthy-dev/seaworthy/pkg => ../../pkg
 
 require (
 	cel.dev/cel-go v0.33.2
+	github.com/klauspost/compress v1.20.3
 	github.com/package-url/packageurl-go v0.1.5
 	github.com/sigstore/protobuf-specs v0.5.2
 	github.com/sigstore/sigstore-go v1.3.0
@@ -66,7 +67,6 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/jedisct1/go-minisign v0.0.0-20211028175153-1c139d1cc84b // indirect
-	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/mfridman/interpolate v0.0.2 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect

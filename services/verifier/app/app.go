@@ -29,6 +29,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/outbox"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policywatch"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/replay"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
@@ -96,7 +97,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(fmt.Errorf("gRPC server: %w", err), a.close())
 	}
 	replayer := &replay.Replayer{
-		Documents: kept, Loader: loader, Decoded: lru.New[string, core.PlatformEvidence](int64(cfg.Limits.EvidenceCache), nil),
+		Documents: kept, Loader: loader, Decoded: lru.New[string, record.Reading](int64(cfg.Limits.EvidenceCache), nil),
 	}
 	server.NewVerdicts(server.Deps{
 		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,

@@ -76,7 +76,7 @@ func (k *Keys) Current(ctx context.Context) (keystore.Identity, error) {
 		return k.current, nil
 	}
 	var pub crypto.PublicKey
-	err := k.do(ctx, func(ctx context.Context, sv kms.SignerVerifier) (err error) {
+	err := k.do(ctx, crypto.SHA256, func(ctx context.Context, sv kms.SignerVerifier) (err error) {
 		pub, err = sv.PublicKey(options.WithContext(ctx))
 		return err
 	})
@@ -121,9 +121,9 @@ func (k *Keys) Trusted(ctx context.Context) ([]attest.TrustedKey, error) {
 }
 
 // do calls the KMS. The plugin is given the deadline, so each attempt loads it anew.
-func (k *Keys) do(ctx context.Context, call func(context.Context, kms.SignerVerifier) error) error {
+func (k *Keys) do(ctx context.Context, hash crypto.Hash, call func(context.Context, kms.SignerVerifier) error) error {
 	return k.guard.Do(ctx, func(ctx context.Context) error {
-		sv, err := kms.Get(ctx, k.uri, crypto.SHA256)
+		sv, err := kms.Get(ctx, k.uri, hash)
 		if notFound := new(kms.ProviderNotFoundError); errors.As(err, &notFound) {
 			return guard.Permanent(fmt.Errorf("%w: put the program sigstore-kms-SCHEME for %s into the PATH of the signer: %w", ErrNoPlugin, k.uri, err))
 		}
@@ -185,17 +185,25 @@ func (h *held) SignMessage(message io.Reader, opts ...signature.SignOption) ([]b
 	if err != nil {
 		return nil, err
 	}
-	return h.sign(ctx, raw)
+	return h.sign(ctx, h.hash(), raw)
+}
+
+// hash is that of the messages which the key signs: an Ed25519 key signs them as they are.
+func (h *held) hash() crypto.Hash {
+	if _, ok := h.public.(ed25519.PublicKey); ok {
+		return 0
+	}
+	return crypto.SHA256
 }
 
 // SignDigest implements attest.DigestSigner: a large message need not be sent.
 func (h *held) SignDigest(ctx context.Context, sum []byte) ([]byte, error) {
-	return h.sign(ctx, nil, options.WithDigest(sum), options.WithCryptoSignerOpts(crypto.SHA256))
+	return h.sign(ctx, crypto.SHA256, nil, options.WithDigest(sum), options.WithCryptoSignerOpts(crypto.SHA256))
 }
 
-func (h *held) sign(ctx context.Context, message []byte, opts ...signature.SignOption) ([]byte, error) {
+func (h *held) sign(ctx context.Context, hash crypto.Hash, message []byte, opts ...signature.SignOption) ([]byte, error) {
 	var sig []byte
-	err := h.keys.do(ctx, func(ctx context.Context, sv kms.SignerVerifier) (err error) {
+	err := h.keys.do(ctx, hash, func(ctx context.Context, sv kms.SignerVerifier) (err error) {
 		sig, err = sv.SignMessage(bytes.NewReader(message), append(opts, options.WithContext(ctx))...)
 		return err
 	})

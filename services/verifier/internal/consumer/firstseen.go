@@ -66,7 +66,7 @@ func (e *Evaluator) seen(ctx context.Context, latest *store.Record) (map[string]
 		if err != nil {
 			return nil, err
 		}
-		recorded, err := record.UnpackEvidence(d)
+		recorded, err := record.ReadEvidence(d, 0)
 		if err != nil || recorded.Report == nil {
 			continue // what cannot be read was never seen
 		}

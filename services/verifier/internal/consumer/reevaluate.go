@@ -173,17 +173,17 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	if err != nil {
 		return err
 	}
+	now, err := r.ready(ctx, latest)
+	if err != nil {
+		return err
+	}
 	for i, image := range images {
 		ended := cause.Kind == core.CauseExpiry
 		if ended && r.Evaluator.Now().Before(r.failed[image].Add(retryAfter)) {
 			continue
 		}
 		delete(r.failed, image)
-		var found *store.Record
-		if latest[i] != nil {
-			found = latest[i].Latest
-		}
-		err := r.image(ctx, image, found, cause)
+		err := r.image(ctx, image, now[i], cause)
 		if err == nil {
 			continue
 		}
@@ -199,36 +199,84 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	return nil
 }
 
-// image judges an image again; latest is its newest verdict as far as is known.
-func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, latest *store.Record, cause store.Cause) error {
+// subject is an image to judge again, with all that was read for it.
+type subject struct {
+	// latest is its newest verdict as far as is known, nil for none, and recorded what
+	// it says.
+	latest   *store.Record
+	recorded *verifierv1.Verdict
+	// fault is why it cannot be read.
+	fault    error
+	rules    replay.Rules
+	seen     core.Parts
+	replayer *replay.Replayer
+}
+
+// ready reads what images are judged by: the rules once, and the evidence of many
+// images at a time. Rules that change meanwhile order a re-evaluation of their own.
+func (r *Reevaluator) ready(ctx context.Context, images []*store.Image) ([]subject, error) {
+	rules, err := r.Evaluator.Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]subject, len(images))
+	seen := rules.Seen()
+	verdicts := make([]*verifierv1.Verdict, 0, len(images))
+	for i, image := range images {
+		out[i] = subject{rules: rules, seen: seen}
+		if image == nil || image.Latest == nil {
+			continue
+		}
+		l := image.Latest
+		v, err := verdictpb.Decode(l.Body, l.Sequence, l.Digest, l.TraceID)
+		if out[i].latest, out[i].recorded, out[i].fault = l, v, err; err != nil {
+			continue
+		}
+		verdicts = append(verdicts, v)
+	}
+	replayer, err := r.Replayer.Ahead(ctx, verdicts, seen)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].replayer = replayer
+	}
+	return out, nil
+}
+
+// image judges an image again.
+func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, now subject, cause store.Cause) error {
 	ctx, span := r.Tracer.Start(ctx, "reevaluate")
 	defer span.End()
 	for range maxConflicts {
-		err := r.judge(ctx, latest, cause)
+		err := r.judge(ctx, now, cause)
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
-		if latest, err = r.Evaluator.Recorder.latest(ctx, image); err != nil {
+		latest, err := r.Evaluator.Recorder.latest(ctx, image)
+		if err != nil {
 			return err
 		}
+		again, err := r.ready(ctx, []*store.Image{{Latest: latest}})
+		if err != nil {
+			return err
+		}
+		now = again[0]
 	}
 	return fmt.Errorf("judge %s again: %w", image.Digest, store.ErrConflict)
 }
 
-func (r *Reevaluator) judge(ctx context.Context, latest *store.Record, cause store.Cause) error {
-	if latest == nil {
-		return nil
+func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) error {
+	latest, recorded := s.latest, s.recorded
+	if s.fault != nil {
+		return s.fault
 	}
-	recorded, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
-	if err != nil {
-		return err
-	}
-	if !wasJudged(recorded) {
+	if latest == nil || !wasJudged(recorded) {
 		return nil
 	}
 	// The tag that the image was called by is part of what rules see.
 	image := verdictpb.Ref(recorded.GetImage())
-	platforms, err := r.evidence(ctx, image, latest, recorded)
+	platforms, fresh, err := r.evidence(ctx, image, s)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
 		// What it rested on is gone for good, so nothing speaks for it any more.
 		return r.Evaluator.Recorder.save(ctx, change{
@@ -239,12 +287,8 @@ func (r *Reevaluator) judge(ctx context.Context, latest *store.Record, cause sto
 	if err != nil {
 		return err
 	}
-	rules, err := r.Evaluator.Rules(ctx)
-	if err != nil {
-		return err
-	}
 	now := r.Evaluator.Now()
-	v, err := replay.Verdict(ctx, image, platforms, rules, now)
+	v, err := replay.Verdict(ctx, image, platforms, s.rules, now)
 	if err != nil {
 		return err
 	}
@@ -256,36 +300,41 @@ func (r *Reevaluator) judge(ctx context.Context, latest *store.Record, cause sto
 		r.Evaluator.Recorder.same(ctx, v)
 		return nil
 	}
-	judged, err := replay.Record(v, platforms, rules)
+	var judged replay.Judged
+	if fresh {
+		judged, err = replay.Record(v, platforms, s.rules)
+	} else {
+		judged, err = replay.RecordAgain(v, recorded, s.rules)
+	}
 	if err != nil {
 		return err
 	}
 	return r.Evaluator.Recorder.save(ctx, change{
-		Judged: judged, before: latest, cause: cause, revision: rules.Revision, keepPending: true,
+		Judged: judged, before: latest, cause: cause, revision: s.rules.Revision, keepPending: true,
 	})
 }
 
-// evidence is the recorded evidence while all of it is by keys that are trusted
-// now, and what the registry has otherwise.
-func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, latest *store.Record, recorded *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
-	platforms, missing, err := r.Replayer.Evidence(ctx, recorded)
+// evidence is the recorded evidence, as much of it as the rules look at, while all of it
+// is by keys that are trusted now, and what the registry has otherwise: that is fresh.
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject) (platforms []core.PlatformEvidence, fresh bool, err error) {
+	platforms, missing, err := s.replayer.Evidence(ctx, s.recorded, s.seen)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if len(missing) == 0 && r.trusted(platforms) {
-		return platforms, nil
+		return platforms, false, nil
 	}
 	found, err := r.Evaluator.Evidence.Collect(ctx, image)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if err := r.Evaluator.firstSeen(ctx, latest, found, r.Evaluator.Now()); err != nil {
-		return nil, err
+	if err := r.Evaluator.firstSeen(ctx, s.latest, found, r.Evaluator.Now()); err != nil {
+		return nil, false, err
 	}
-	return found.Platforms, nil
+	return found.Platforms, true, nil
 }
 
 func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {

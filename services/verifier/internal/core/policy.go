@@ -22,6 +22,8 @@ type Policy struct {
 	// AdvisoryMaxAge bounds the age of the advisory snapshot; 0 is no bound.
 	AdvisoryMaxAge time.Duration
 	Rules          []Rule
+	// Unseen are the parts of evidence that no rule looks at.
+	Unseen Parts
 }
 
 // Requirement asks for a verified attestation.

@@ -235,7 +235,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		},
 	}
 	if v.PredicateType == attest.PredicateCosignVuln {
-		report, err := decodeReport(v.Predicate, subject)
+		report, err := DecodeReport(v.Predicate, subject)
 		switch {
 		case err != nil:
 			f.rejected = fmt.Sprintf("%s: %v", short(r.Digest), err)

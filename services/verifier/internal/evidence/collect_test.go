@@ -363,7 +363,7 @@ func FuzzDecodeReport(f *testing.F) {
 	f.Add([]byte(`{"scanner":{"result":{"imageDigest":"` + digest + `","findings":[{}]}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		signedTime(attest.PredicateCosignVuln, data)
-		r, err := decodeReport(data, digest)
+		r, err := DecodeReport(data, digest)
 		if (r == nil) == (err == nil) {
 			t.Errorf("report %v, error %v", r, err)
 		}

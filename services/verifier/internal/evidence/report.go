@@ -77,8 +77,8 @@ func decoded(predicateType string, predicate json.RawMessage) map[string]any {
 	return out
 }
 
-// decodeReport reads the scan report out of a verified cosign vuln predicate.
-func decodeReport(predicate json.RawMessage, digest string) (*core.Report, error) {
+// DecodeReport reads the scan report out of a verified cosign vuln predicate.
+func DecodeReport(predicate json.RawMessage, digest string) (*core.Report, error) {
 	var p struct {
 		Scanner struct {
 			Result json.RawMessage `json:"result"`

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"math"
+
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 
@@ -12,7 +14,8 @@ type activation struct {
 	of      *core.Facts
 	adapter types.Adapter
 
-	checked, fit bool
+	// checked are variables that were looked at, fit those of them that fit.
+	checked, fit variable
 }
 
 // variables returns the variables that facts are, kept with them. A copy of the facts
@@ -51,21 +54,42 @@ func (v *activation) ResolveName(name string) (any, bool) {
 // Parent implements cel.Activation.
 func (*activation) Parent() cel.Activation { return nil }
 
-// fits tells whether the facts are within the sizes that the estimate of costs goes by.
-func (v *activation) fits() bool {
-	if !v.checked {
-		v.checked, v.fit = true, fits(v.of)
+// fits tells whether the variables are within the sizes that the estimate of costs goes
+// by.
+func (v *activation) fits(sees variable) bool {
+	for _, c := range [...]struct {
+		variable
+		fits func(*core.Facts) bool
+	}{
+		{seesImage, fitImage},
+		{seesPackages, fitPackages},
+		{seesFindings, func(f *core.Facts) bool { return fitFindings(f.Findings) }},
+		{seesSuppressed, func(f *core.Facts) bool { return fitFindings(f.Suppressed) }},
+		{seesAttestations, func(*core.Facts) bool { return false }},
+		{seesAdvisories, func(f *core.Facts) bool { return short(f.Advisories.Digest) }},
+	} {
+		if sees&c.variable == 0 {
+			continue
+		}
+		if v.checked&c.variable == 0 {
+			v.checked |= c.variable
+			if c.fits(v.of) {
+				v.fit |= c.variable
+			}
+		}
+		if v.fit&c.variable == 0 {
+			return false
+		}
 	}
-	return v.fit
+	return true
 }
 
-func fits(f *core.Facts) bool {
+func fitImage(f *core.Facts) bool {
 	i := f.Image
 	ok := short(i.Reference, i.Registry, i.Repository, i.Tag, i.Digest, i.Platform, i.User, i.Distro.ID, i.Distro.Version,
-		i.BaseImage.Name, i.BaseImage.Digest, f.Advisories.Digest) &&
+		i.BaseImage.Name, i.BaseImage.Digest) &&
 		few(i.Entrypoint, i.Cmd, i.ExposedPorts, i.EnvNames, i.SetuidFiles, i.PackageManagers, i.Shells) &&
-		len(i.Labels) <= maxShortList && len(i.Secrets) <= maxShortList &&
-		len(f.Packages) <= MaxPackages && len(f.Findings) <= MaxFindings && len(f.Attestations) <= maxShortList
+		len(i.Labels) <= maxShortList && len(i.Secrets) <= maxShortList
 	if !ok {
 		return false
 	}
@@ -79,19 +103,31 @@ func fits(f *core.Facts) bool {
 			return false
 		}
 	}
+	return true
+}
+
+func fitPackages(f *core.Facts) bool {
+	if len(f.Packages) > MaxPackages {
+		return false
+	}
 	for j := range f.Packages {
 		p := &f.Packages[j]
 		if !short(p.Purl, p.Name, p.Version, p.Ecosystem, p.SourceName, p.SourceVersion, p.Location) || !few(p.Licenses) {
 			return false
 		}
 	}
-	return fitFindings(f.Findings) && fitFindings(f.Suppressed)
+	return true
 }
 
 func fitFindings(all []core.Finding) bool {
+	if len(all) > MaxFindings {
+		return false
+	}
 	for j := range all {
 		x := &all[j]
-		if !short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
+		// A score that is not a number compares with nothing.
+		if math.IsNaN(x.CVSS) || math.IsNaN(x.EPSS) ||
+			!short(x.ID, x.Severity, x.Package, x.Version, x.Purl, x.Location) || !few(x.Aliases, x.FixedVersions) {
 			return false
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"cel.dev/cel-go/common"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
@@ -43,27 +44,60 @@ func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 		return nil, at(t, "the expression can cost %d, more than %d; walk over findings or packages once, not nested", estimate.Max, MaxCost)
 	}
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery)}
-	var p program
+	p := program{sees: seen(ast)}
 	if p.counted, err = c.env.Program(ast, append(options, cel.CostLimit(MaxCost))...); err != nil {
 		return nil, at(t, "%v", err)
 	}
-	if bounded(ast) {
+	// Attestations carry predicates, which are anybody's JSON.
+	if p.sees&seesAttestations == 0 {
 		if p.free, err = c.env.Program(ast, options...); err != nil {
 			return nil, at(t, "%v", err)
+		}
+		if want == cel.BoolType {
+			p.native = nativeBool(ast)
+		} else {
+			p.nativeItems = nativeItems(ast)
 		}
 	}
 	return &p, nil
 }
 
-// bounded tells whether an expression sees nothing but what fits looks at.
-// Attestations carry predicates, which are anybody's JSON.
-func bounded(ast *cel.Ast) bool {
+// variable is a set of the variables that vary in size.
+type variable uint8
+
+const (
+	seesImage variable = 1 << iota
+	seesPackages
+	seesFindings
+	seesSuppressed
+	seesAttestations
+	seesAdvisories
+)
+
+var variableNames = map[string]variable{
+	"image": seesImage, "packages": seesPackages, "findings": seesFindings, "suppressed_findings": seesSuppressed,
+	"attestations": seesAttestations, "advisories": seesAdvisories,
+}
+
+// seen are the variables that an expression names.
+func seen(ast *cel.Ast) variable {
+	var out variable
 	for _, r := range ast.NativeRep().ReferenceMap() {
-		if r.Name == "attestations" {
-			return false
-		}
+		out |= variableNames[r.Name]
 	}
-	return true
+	return out
+}
+
+// unseen are the parts of evidence that an expression which names these does not look at.
+func (v variable) unseen() core.Parts {
+	out := core.AllParts
+	if v&seesPackages != 0 {
+		out &^= core.PartPackages
+	}
+	if v&seesAttestations != 0 {
+		out &^= core.PartPredicates
+	}
+	return out
 }
 
 // at makes a fault of a field.

@@ -95,6 +95,8 @@ type builder struct {
 	*compiler
 	line   int
 	faults []error
+	// sees are the variables that any rule names.
+	sees variable
 }
 
 func (b *builder) fault(t text, format string, args ...any) {
@@ -127,6 +129,7 @@ func (b *builder) build(d *document) core.Policy {
 		}
 	}
 	b.rules(&p, d.Spec)
+	p.Unseen = b.sees.unseen()
 	return p
 }
 
@@ -226,6 +229,11 @@ func (b *builder) rule(r rule, byDefault text) core.Rule {
 	if r.Items.Line > 0 {
 		if c.items, err = b.compile(r.Items, cel.ListType(cel.StringType)); err != nil {
 			b.faults = append(b.faults, err)
+		}
+	}
+	for _, p := range []*program{c.holds, c.items} {
+		if p != nil {
+			b.sees |= p.sees
 		}
 	}
 	out.Check = c

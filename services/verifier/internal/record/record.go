@@ -3,7 +3,9 @@
 // its registry.
 //
 // A document is named by the SHA-256 of its content. Evidence is recorded as JSON
-// of the core's own types, after verification: whatever the rules could see.
+// of the core's own types, after verification: whatever the rules could see. What is
+// stored of it is a form that is read in parts and without JSON, as far as that form
+// gives the very same JSON again.
 package record
 
 import (
@@ -11,13 +13,9 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"time"
-
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 )
 
 // MaxDocument is the size of a document in bytes, unpacked.
@@ -30,7 +28,8 @@ var ErrDamaged = errors.New("the recorded document is damaged")
 type Document struct {
 	// Digest is `sha256:` and the hex SHA-256 of the content.
 	Digest string
-	// Packed is the gzip of the content.
+	// Packed is what is stored: the gzip of the content, or evidence in its stored form
+	// (see evidence.go), which the content is made of again.
 	Packed []byte
 }
 
@@ -55,6 +54,10 @@ func Pack(content []byte) (Document, error) {
 
 // Unpack returns the content of a document, or ErrDamaged.
 func Unpack(d Document) ([]byte, error) {
+	if isStored(d.Packed) {
+		_, content, err := restore(d)
+		return content, err
+	}
 	r, err := gzip.NewReader(bytes.NewReader(d.Packed))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, d.Digest, err)
@@ -72,33 +75,4 @@ func Unpack(d Document) ([]byte, error) {
 func digest(content []byte) string {
 	sum := sha256.Sum256(content)
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// PackEvidence records the evidence of one platform manifest.
-func PackEvidence(e core.PlatformEvidence) (Document, error) {
-	if e.Report == nil || !e.NotBefore.After(e.Report.Source.SignTime) {
-		// Without effect on the verdict; left out, the same evidence is one document.
-		e.NotBefore = time.Time{}
-	}
-	content, err := json.Marshal(e)
-	if err != nil {
-		return Document{}, fmt.Errorf("record evidence of %s: %w", e.Digest, err)
-	}
-	return Pack(content)
-}
-
-// UnpackEvidence reads recorded evidence. A field that this release does not know
-// makes it unreadable: a verdict made without it would be another one.
-func UnpackEvidence(d Document) (core.PlatformEvidence, error) {
-	content, err := Unpack(d)
-	if err != nil {
-		return core.PlatformEvidence{}, err
-	}
-	dec := json.NewDecoder(bytes.NewReader(content))
-	dec.DisallowUnknownFields()
-	var e core.PlatformEvidence
-	if err := dec.Decode(&e); err != nil {
-		return core.PlatformEvidence{}, fmt.Errorf("%w: %s: %w", ErrDamaged, d.Digest, err)
-	}
-	return e, nil
 }

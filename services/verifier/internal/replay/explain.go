@@ -20,13 +20,10 @@ import (
 // nothing to make again.
 var ErrNotJudged = errors.New("no policy was evaluated for the verdict")
 
-// decodedSize is how many times the memory of its packed form evidence takes, roughly:
-// lists of packages and findings pack well.
-const decodedSize = 25
-
 // Documents gives recorded documents back; store.Store is one.
 type Documents interface {
 	Document(ctx context.Context, digest string) (record.Document, error)
+	Documents(ctx context.Context, digests []string, limit int64) (map[string]record.Document, error)
 }
 
 // Replayer makes recorded verdicts again. It is safe for concurrent use.
@@ -35,7 +32,7 @@ type Replayer struct {
 	Loader    *policy.Loader
 	// Decoded keeps evidence that was read, by digest; nil keeps none. Explain proves
 	// from the documents and does not use it.
-	Decoded *lru.Cache[string, core.PlatformEvidence]
+	Decoded *lru.Cache[string, record.Reading]
 }
 
 // Explanation is what making a verdict again gave.
@@ -57,7 +54,7 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 		return Explanation{}, ErrNotJudged
 	}
 	l := loading{replayer: r, seen: map[string]bool{}}
-	platforms, err := l.evidence(ctx, recorded)
+	platforms, err := l.evidence(ctx, recorded, l.proven)
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -93,14 +90,6 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 	return Explanation{Replayed: replayed, Equal: bytes.Equal(a, b), VexMismatches: mismatches}, nil
 }
 
-// Evidence returns the recorded evidence of a verdict's platforms, in their order,
-// and the digests of what is missing of it. It is shared: callers do not change it.
-func (r *Replayer) Evidence(ctx context.Context, recorded *verifierv1.Verdict) (platforms []core.PlatformEvidence, missing []string, err error) {
-	l := loading{replayer: r, seen: map[string]bool{}, decoded: r.Decoded}
-	platforms, err = l.evidence(ctx, recorded)
-	return platforms, l.missing, err
-}
-
 func judged(v *verifierv1.Verdict) bool {
 	for _, reason := range v.GetReasons() {
 		if reason.GetCode() == string(core.CodePipelineFailed) {
@@ -115,7 +104,6 @@ type loading struct {
 	replayer *Replayer
 	missing  []string
 	seen     map[string]bool
-	decoded  *lru.Cache[string, core.PlatformEvidence]
 }
 
 func (l *loading) lacks(digest string) {
@@ -136,44 +124,6 @@ func (l *loading) document(ctx context.Context, digest string) (record.Document,
 		return record.Document{}, false, err
 	}
 	return d, true, nil
-}
-
-func (l *loading) evidence(ctx context.Context, v *verifierv1.Verdict) ([]core.PlatformEvidence, error) {
-	out := make([]core.PlatformEvidence, 0, len(v.GetPlatforms()))
-	for _, p := range v.GetPlatforms() {
-		digest := p.GetInputs().GetEvidenceDigest()
-		if digest == "" {
-			// A release that kept no evidence: name what it would be read from.
-			for _, a := range p.GetInputs().GetAttestations() {
-				l.lacks(a.GetManifestDigest())
-			}
-			l.lacks(p.GetDigest())
-			continue
-		}
-		if l.decoded != nil {
-			if e, ok := l.decoded.Get(digest); ok {
-				out = append(out, e)
-				continue
-			}
-		}
-		d, ok, err := l.document(ctx, digest)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		e, err := record.UnpackEvidence(d)
-		if err != nil {
-			l.lacks(digest)
-			continue
-		}
-		if l.decoded != nil {
-			l.decoded.Put(digest, e, int64(len(d.Packed))*decodedSize)
-		}
-		out = append(out, e)
-	}
-	return out, nil
 }
 
 func (l *loading) rules(ctx context.Context, v *verifierv1.Verdict) (Rules, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
@@ -66,6 +67,9 @@ type Judged struct {
 	Documents []record.Document
 }
 
+// Seen are the parts of evidence that the policies look at.
+func (r *Rules) Seen() core.Parts { return core.Seen(policy.Core(r.Policies)) }
+
 // Verdict makes the verdict of an image and records nothing.
 func Verdict(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (core.Verdict, error) {
 	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), VEX: rules.vex, Now: now, OnVexMismatch: rules.onVexMismatch}
@@ -88,7 +92,6 @@ func Judge(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvi
 // digests of the evidence.
 func Record(v core.Verdict, platforms []core.PlatformEvidence, rules Rules) (Judged, error) {
 	out := Judged{Verdict: v}
-	used := map[string]bool{}
 	for i := range platforms {
 		d, err := record.PackEvidence(platforms[i])
 		if err != nil {
@@ -96,13 +99,34 @@ func Record(v core.Verdict, platforms []core.PlatformEvidence, rules Rules) (Jud
 		}
 		out.Verdict.Platforms[i].Inputs.EvidenceDigest = d.Digest
 		out.Documents = append(out.Documents, d)
-		for _, p := range v.Platforms[i].Inputs.PolicyDigests {
+	}
+	err := out.keep(rules)
+	return out, err
+}
+
+// RecordAgain is Record for a verdict by the evidence of another one, which has it
+// recorded already.
+func RecordAgain(v core.Verdict, recorded *verifierv1.Verdict, rules Rules) (Judged, error) {
+	out := Judged{Verdict: v}
+	for i, p := range recorded.GetPlatforms() {
+		out.Verdict.Platforms[i].Inputs.EvidenceDigest = p.GetInputs().GetEvidenceDigest()
+	}
+	err := out.keep(rules)
+	return out, err
+}
+
+// keep adds the documents of the rules that the verdict was made by.
+func (j *Judged) keep(rules Rules) error {
+	used := map[string]bool{}
+	for i := range j.Verdict.Platforms {
+		inputs := &j.Verdict.Platforms[i].Inputs
+		for _, p := range inputs.PolicyDigests {
 			used[p] = true
 		}
-		for _, e := range v.Platforms[i].Inputs.ExceptionDigests {
+		for _, e := range inputs.ExceptionDigests {
 			used[e] = true
 		}
-		for _, x := range v.Platforms[i].Inputs.VexDigests {
+		for _, x := range inputs.VexDigests {
 			used[x] = true
 		}
 	}
@@ -114,23 +138,23 @@ func Record(v core.Verdict, platforms []core.PlatformEvidence, rules Rules) (Jud
 		if err != nil {
 			return err
 		}
-		out.Documents = append(out.Documents, d)
+		j.Documents = append(j.Documents, d)
 		return nil
 	}
 	for i := range rules.Policies {
 		if err := keep(rules.Policies[i].Digest, []byte(rules.Policies[i].Document)); err != nil {
-			return Judged{}, err
+			return err
 		}
 	}
 	for i := range rules.Exceptions {
 		if err := keep(rules.Exceptions[i].Digest, rules.Exceptions[i].Document); err != nil {
-			return Judged{}, err
+			return err
 		}
 	}
 	for i := range rules.VEX {
 		if err := keep(rules.VEX[i].Digest, rules.VEX[i].Document); err != nil {
-			return Judged{}, err
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }

@@ -36,6 +36,16 @@ func (s shelf) Document(_ context.Context, digest string) (record.Document, erro
 	return d, nil
 }
 
+func (s shelf) Documents(_ context.Context, digests []string, _ int64) (map[string]record.Document, error) {
+	out := map[string]record.Document{}
+	for _, digest := range digests {
+		if d, ok := s[digest]; ok {
+			out[digest] = d
+		}
+	}
+	return out, nil
+}
+
 func loader(t *testing.T) *policy.Loader {
 	t.Helper()
 	l, err := policy.NewLoader()
@@ -192,13 +202,13 @@ func TestEvidenceFromMemory(t *testing.T) {
 	for _, d := range made.Documents {
 		docs[d.Digest] = d
 	}
-	r := replay.Replayer{Documents: docs, Loader: l, Decoded: lru.New[string, core.PlatformEvidence](1<<20, nil)}
-	first, missing, err := r.Evidence(t.Context(), recorded)
+	r := replay.Replayer{Documents: docs, Loader: l, Decoded: lru.New[string, record.Reading](1<<20, nil)}
+	first, missing, err := r.Evidence(t.Context(), recorded, core.AllParts)
 	if err != nil || len(missing) > 0 || r.Decoded.Len() != 1 {
 		t.Fatalf("first: %v, %v", missing, err)
 	}
 	clear(docs)
-	again, missing, err := r.Evidence(t.Context(), recorded)
+	again, missing, err := r.Evidence(t.Context(), recorded, core.AllParts)
 	if d := cmp.Diff(first, again); d != "" || err != nil || len(missing) > 0 {
 		t.Errorf("again: %v, %v (-first +again):\n%s", missing, err, d)
 	}

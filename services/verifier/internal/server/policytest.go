@@ -147,7 +147,7 @@ func (s *Policies) ExportEvidence(req *verifierv1.ExportEvidenceRequest, stream 
 	if err != nil {
 		return err
 	}
-	platforms, missing, err := s.Replayer.Evidence(ctx, recorded)
+	platforms, missing, err := s.Replayer.Evidence(ctx, recorded, core.AllParts)
 	if err != nil {
 		return err
 	}

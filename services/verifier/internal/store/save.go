@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
@@ -185,6 +186,39 @@ func (s *SQL) Document(ctx context.Context, digest string) (record.Document, err
 		return record.Document{}, fmt.Errorf("read document: %w", err)
 	}
 	return d, nil
+}
+
+// Documents implements Store.
+func (s *SQL) Documents(ctx context.Context, digests []string, limit int64) (map[string]record.Document, error) {
+	out := make(map[string]record.Document, len(digests))
+	if len(digests) == 0 {
+		return out, nil
+	}
+	var places strings.Builder
+	args := make([]any, len(digests))
+	for i, d := range digests {
+		if args[i] = d; i > 0 {
+			places.WriteString(", ")
+		}
+		fmt.Fprintf(&places, "$%d", i+1)
+	}
+	rows, err := s.db.QueryContext(ctx, `SELECT digest, body FROM documents WHERE digest IN (`+places.String()+`)`, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read documents: %w", err)
+	}
+	defer rows.Close()
+	for limit > 0 && rows.Next() {
+		var d record.Document
+		if err := rows.Scan(&d.Digest, &d.Packed); err != nil {
+			return nil, fmt.Errorf("read documents: %w", err)
+		}
+		out[d.Digest] = d
+		limit -= int64(len(d.Packed))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read documents: %w", err)
+	}
+	return out, nil
 }
 
 // Outbox implements Store.

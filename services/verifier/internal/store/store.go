@@ -67,6 +67,9 @@ type Store interface {
 	// Document returns a recorded document, or ErrNotFound. The caller checks that
 	// it is what its digest says.
 	Document(ctx context.Context, digest string) (record.Document, error)
+	// Documents returns those of a few recorded documents that there are. It stops with
+	// the one that brings them to limit bytes: what is not there may only not be read yet.
+	Documents(ctx context.Context, digests []string, limit int64) (map[string]record.Document, error)
 	// LastSequence returns the sequence of the newest verdict, 0 if there is none.
 	LastSequence(ctx context.Context) (int64, error)
 	// ReportTimes returns the signing time of the newest report judged in the

@@ -71,7 +71,14 @@ func ChangeKey(v *verifierv1.Verdict) (string, error) {
 func SaysTheSame(recorded *verifierv1.Verdict, made core.Verdict) bool {
 	a, b := said(proto.CloneOf(recorded)), said(Message(made))
 	a.TraceId, a.Sequence, a.Digest = "", 0, ""
-	return proto.Equal(a, b)
+	// A verdict has no maps: equal messages have equal bytes, which are quicker to compare.
+	options := proto.MarshalOptions{Deterministic: true}
+	x, err := options.Marshal(a)
+	if err != nil {
+		return false
+	}
+	y, err := options.Marshal(b)
+	return err == nil && bytes.Equal(x, y)
 }
 
 // said leaves of a verdict what it says.

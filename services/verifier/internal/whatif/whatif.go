@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
@@ -18,6 +19,9 @@ import (
 
 // maxReasons of a flip.
 const maxReasons = 5
+
+// readAhead is the number of images whose evidence is read at once.
+const readAhead = 50
 
 // Store is what is read of the store.
 type Store interface {
@@ -80,16 +84,48 @@ func (t *Tester) Page(ctx context.Context, rules replay.Rules, c Change, after i
 	if err != nil {
 		return Result{}, err
 	}
-	for _, image := range known {
-		if image == nil || image.Latest == nil {
-			out.Skipped++
-			continue
-		}
-		if err := t.image(ctx, image.Latest, rules, changed, &out); err != nil {
+	for few := range slices.Chunk(known, readAhead) {
+		if err := t.few(ctx, few, rules, changed, &out); err != nil {
 			return Result{}, err
 		}
 	}
 	return out, nil
+}
+
+// few tries the change on images whose evidence is read at once.
+func (t *Tester) few(ctx context.Context, images []*store.Image, rules, changed replay.Rules, out *Result) error {
+	verdicts := make([]*verifierv1.Verdict, 0, len(images))
+	for _, image := range images {
+		if image == nil || image.Latest == nil {
+			out.Skipped++
+			continue
+		}
+		l := image.Latest
+		v, err := verdictpb.Decode(l.Body, l.Sequence, l.Digest, l.TraceID)
+		if err != nil {
+			return err
+		}
+		verdicts = append(verdicts, v)
+	}
+	seen := rules.Seen() | changed.Seen()
+	replayer, err := t.Replayer.Ahead(ctx, verdicts, seen)
+	if err != nil {
+		return err
+	}
+	for _, v := range verdicts {
+		platforms, missing, err := replayer.Evidence(ctx, v, seen)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 || len(platforms) == 0 {
+			out.Skipped++
+			continue
+		}
+		if err := t.image(ctx, verdictpb.Ref(v.GetImage()), platforms, rules, changed, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apply returns the rules with the change, and which repositories it is about.
@@ -118,21 +154,8 @@ func (c Change) apply(rules replay.Rules) (replay.Rules, func(repository string)
 	}
 }
 
-func (t *Tester) image(ctx context.Context, latest *store.Record, rules, changed replay.Rules, out *Result) error {
-	recorded, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
-	if err != nil {
-		return err
-	}
-	platforms, missing, err := t.Replayer.Evidence(ctx, recorded)
-	if err != nil {
-		return err
-	}
-	if len(missing) > 0 || len(platforms) == 0 {
-		out.Skipped++
-		return nil
-	}
+func (t *Tester) image(ctx context.Context, ref imageref.Ref, platforms []core.PlatformEvidence, rules, changed replay.Rules, out *Result) error {
 	now := t.Now()
-	ref := verdictpb.Ref(recorded.GetImage())
 	before, err := replay.Verdict(ctx, ref, platforms, rules, now)
 	if err != nil {
 		return err

@@ -94,6 +94,28 @@ func testDocuments(t *testing.T, s store.Store) {
 	if _, err := s.Document(t.Context(), "sha256:none"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("no document: %v", err)
 	}
+	for _, tc := range []struct {
+		digests []string
+		limit   int64
+		want    int
+	}{
+		{nil, 1 << 20, 0},
+		{[]string{"sha256:none"}, 1 << 20, 0},
+		{[]string{"sha256:new", "sha256:none", d.Digest}, 1 << 20, 2},
+		{[]string{"sha256:new", d.Digest}, 4, 2},
+		{[]string{"sha256:new", d.Digest}, 3, 1},
+	} {
+		got, err := s.Documents(t.Context(), tc.digests, tc.limit)
+		if err != nil || len(got) != tc.want {
+			t.Errorf("%q within %d bytes: %+v, %v", tc.digests, tc.limit, got, err)
+		}
+		for digest, g := range got {
+			want := map[string]string{"sha256:new": "new", d.Digest: string(d.Packed)}[digest]
+			if g.Digest != digest || string(g.Packed) != want {
+				t.Errorf("%s is %+v", digest, g)
+			}
+		}
+	}
 	// A verdict that says nothing new leaves no documents behind.
 	same := verdict(image, core.StatePass, "two", 2)
 	same.Documents = []record.Document{{Digest: "sha256:same", Packed: []byte("same")}}
