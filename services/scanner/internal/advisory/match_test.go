@@ -63,6 +63,11 @@ func TestVersions(t *testing.T) {
 		{"npm", events("SEMVER", two), "1.1.0", true, "1.2.0"},
 		{"npm", events("SEMVER", two), "1.9.0", false, ""},
 		{"npm", events("SEMVER", two), "2.0.0", true, "2.3.0"},
+		// Ranges of commits say nothing of a version; versions beside them do, and so do other ranges.
+		{"PyPI", events("GIT", `{"introduced":"0"},{"fixed":"c0ffee"}`) + `,"versions":["1.0.0","1.0.1"]`, "1.0.1", true, ""},
+		{"PyPI", events("GIT", `{"introduced":"0"}`) + `,"versions":["1.0.0","1.0.1"]`, "1.0.2", false, ""},
+		{"PyPI", `"ranges":[{"type":"GIT","events":[{"introduced":"0"},{"fixed":"c0ffee"}]},{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"2.0"}]}]`, "1.9", true, "2.0"},
+		{"PyPI", `"ranges":[{"type":"GIT","events":[{"introduced":"0"}]},{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"2.0"}]}]`, "2.0", false, ""},
 		// Events need not be in order.
 		{"npm", events("SEMVER", `{"fixed":"2.3.0"},{"introduced":"2.0.0"},{"fixed":"1.2.0"},{"introduced":"0"}`), "1.9.0", false, ""},
 		{"npm", events("SEMVER", `{"introduced":"0"}`), "99.0.0", true, ""},

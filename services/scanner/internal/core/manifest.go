@@ -132,6 +132,10 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 		f.Evidence = j.isEvidenceIndex()
 		return nil, f
 	}
+	// A runtime would look for its platform in there too, where nothing was scanned.
+	if slices.ContainsFunc(j.Manifests, func(d jsonDescriptor) bool { return d.MediaType == mediaOCIIndex || d.MediaType == mediaDockerList }) {
+		return nil, NewFault(ReasonNotAnImage, "an index within an index is not scanned: name its images in one index, or push it under a tag of its own")
+	}
 	if len(m.Platforms) > maxPlatforms {
 		return nil, NewFault(ReasonLimitExceeded, "the index has %d platforms, more than %d", len(m.Platforms), maxPlatforms)
 	}
@@ -140,10 +144,14 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 
 // isPlatformImage leaves out what builders put beside the images: BuildKit's
 // attestation manifests have the platform unknown/unknown and a reference type
-// annotation, other artifacts have an artifact type.
+// annotation, other artifacts have an artifact type. Nothing that names a platform is
+// left out: a runtime of that platform would run it, whatever else it is called.
 func isPlatformImage(d jsonDescriptor) bool {
 	if d.MediaType != mediaOCIManifest && d.MediaType != mediaDockerManifest {
 		return false
+	}
+	if d.Platform != nil && d.Platform.OS != "unknown" && d.Platform.Architecture != "unknown" {
+		return true
 	}
 	// A descriptor's artifact type is the config's media type where the manifest
 	// has none of its own.

@@ -38,6 +38,14 @@ func TestParseManifest(t *testing.T) {
 			"index that names config types", ociIndex,
 			`{"manifests":[{"mediaType":"` + ociManifest + `","artifactType":"` + ociConfig + `","digest":"a"},{"mediaType":"` + ociManifest + `","artifactType":"x/y","digest":"b"}]}`, "a",
 		},
+		{
+			"images that call themselves attestations", ociIndex,
+			`{"manifests":[{"mediaType":"` + ociManifest + `","digest":"a","artifactType":"` + bundle + `","platform":{"os":"linux","architecture":"amd64"}},` +
+				`{"mediaType":"` + ociManifest + `","digest":"b","annotations":{"vnd.docker.reference.type":"attestation-manifest"},"platform":{"os":"linux","architecture":"arm64"}}]}`, "a b",
+		},
+		{"index beside an image", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `,{"mediaType":"` + ociIndex + `","digest":"x"}]}`, core.ReasonNotAnImage},
+		{"docker's list beside an image", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `,{"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","digest":"x"}]}`, core.ReasonNotAnImage},
+		{"index of indexes", ociIndex, `{"manifests":[{"mediaType":"` + ociIndex + `","digest":"x"}]}`, core.ReasonNotAnImage},
 		{"only attestations", ociIndex, `{"manifests":[` + platform("unknown", "unknown") + `]}`, core.ReasonNotAnImage},
 		{"empty index", ociIndex, `{"manifests":[]}`, core.ReasonNotAnImage},
 		{"too many platforms", ociIndex, `{"manifests":[` + many + `]}`, core.ReasonLimitExceeded},

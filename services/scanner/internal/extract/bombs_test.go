@@ -315,14 +315,6 @@ func TestOddEntries(t *testing.T) {
 	}
 }
 
-// TestSparse: a sparse file is as large as it says; what is not there is zeros.
-func TestSparse(t *testing.T) {
-	inv := inventory(t, []lt.Entry{lt.Executable("usr/bin/zeros", "\x7fELF"+strings.Repeat("\x00", 8<<20))})
-	if inv.Packages != nil || inv.Problems != nil {
-		t.Errorf("%v, %q", lines(inv), inv.Problems)
-	}
-}
-
 // TestWheelBomb: metadata that decompresses to anything is not read.
 func TestWheelBomb(t *testing.T) {
 	wheel := jar(t, map[string]string{"EGG-INFO/PKG-INFO": "Name: a\nVersion: 1\n\n" + strings.Repeat("a", 17<<20)})

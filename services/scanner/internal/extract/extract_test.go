@@ -171,7 +171,9 @@ func TestLanguagePackages(t *testing.T) {
 }
 
 // TestGoBinary takes the modules out of a real Go binary.
-func TestGoBinary(t *testing.T) {
+// goProgram is the content of a built Go program with one module.
+func goProgram(t *testing.T) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "app")
 	build := exec.Command("go", "build", "-o", path, "./testdata/app")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -181,7 +183,11 @@ func TestGoBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inv := inventory(t, []lt.Entry{lt.Executable("usr/bin/app", string(content))})
+	return string(content)
+}
+
+func TestGoBinary(t *testing.T) {
+	inv := inventory(t, []lt.Entry{lt.Executable("usr/bin/app", goProgram(t))})
 	found := map[string]core.Package{}
 	for _, p := range inv.Packages {
 		found[p.Name] = p

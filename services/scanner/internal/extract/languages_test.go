@@ -1,6 +1,7 @@
 package extract_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,7 +73,9 @@ var lockfiles = map[string]struct {
 	"pipenv":   {lt.File("app/Pipfile.lock", `{"_meta":{},"default":{"requests":{"version":"==2.30.0"}},"develop":{"pytest":{"version":"==8.0.0"}}}`), []string{"pkg:pypi/requests@2.30.0"}},
 	"uv":       {lt.File("app/uv.lock", "version = 1\n\n[[package]]\nname = \"requests\"\nversion = \"2.30.0\"\nsource = { registry = \"https://pypi.org/simple\" }\n"), []string{"pkg:pypi/requests@2.30.0"}},
 	"pip":      {lt.File("app/requirements.txt", "requests==2.30.0\nflask>=2\nurllib3\n"), []string{"pkg:pypi/requests@2.30.0"}},
-	"nuget":    {lt.File("app/packages.lock.json", `{"version":1,"dependencies":{"net8.0":{"Newtonsoft.Json":{"type":"Direct","resolved":"12.0.1"}}}}`), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
+	"go": {lt.File("app/go.mod", "module example.org/app\n\ngo 1.21.0\n\nrequire (\n\tgolang.org/x/text v0.3.5\n\tgolang.org/x/net v0.1.0 // indirect\n\texample.org/old v1.0.0\n\texample.org/local v1.0.0\n)\n\n"+
+		"replace example.org/old => example.org/fork v1.0.1\n\nreplace example.org/local => ./local\n"), []string{"pkg:golang/example.org/fork@v1.0.1", "pkg:golang/golang.org/x/net@v0.1.0", "pkg:golang/golang.org/x/text@v0.3.5"}},
+	"nuget": {lt.File("app/packages.lock.json", `{"version":1,"dependencies":{"net8.0":{"Newtonsoft.Json":{"type":"Direct","resolved":"12.0.1"}}}}`), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
 }
 
 // TestLockfiles: a lockfile counts where nothing is installed beside it.
@@ -83,6 +86,7 @@ func TestLockfiles(t *testing.T) {
 		"gem":      lt.File("usr/local/bundle/specifications/z-1.0.0.gemspec", "Gem::Specification.new do |s|\n  s.name = \"z\".freeze\n  s.version = \"1.0.0\".freeze\nend\n"),
 		"cargo":    lt.Executable("usr/bin/app", moduleFile(t, scalibr, "extractor/filesystem/language/rust/cargoauditable/testdata/no_deps/no_deps")),
 		"pypi":     lt.File("usr/lib/python3/site-packages/z-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: z\nVersion: 1.0.0\n\n"),
+		"golang":   lt.Executable("usr/bin/app", goProgram(t)),
 		"nuget":    lt.File("app/web.deps.json", `{"libraries":{"z/1.0.0":{"type":"package"}}}`),
 	}
 	for name, c := range lockfiles {
@@ -91,7 +95,8 @@ func TestLockfiles(t *testing.T) {
 				t.Errorf("alone (-want +got):\n%s", diff)
 			}
 			kind, _, _ := strings.Cut(strings.TrimPrefix(c.want[0], "pkg:"), "/")
-			if got := short(t, []lt.Entry{c.entry}, []lt.Entry{installed[kind]}); len(got) != 1 {
+			alone := short(t, []lt.Entry{installed[kind]})
+			if got := short(t, []lt.Entry{c.entry}, []lt.Entry{installed[kind]}); !slices.Equal(got, alone) || alone == nil {
 				t.Errorf("beside something installed: %v", got)
 			}
 			for _, dir := range []string{"node_modules/x/", "usr/lib/python3/site-packages/x/"} {

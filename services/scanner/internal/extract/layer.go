@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // kind is what a tar entry does to the tree.
@@ -52,6 +53,9 @@ type file struct {
 	// secrets are the kinds of credentials in it.
 	secrets []string
 	bits    bits
+	// reports is how the packages were reported last; only files of layers that are held
+	// have it.
+	reports atomic.Pointer[reports]
 }
 
 // layerResult is the outcome of one layer.
@@ -174,7 +178,7 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		if err != nil {
 			return nil, s.classify(err)
 		}
-		e, ok, err := l.entry(ctx, h, tr)
+		e, ok, err := l.entry(ctx, h, entryReader{tr, s})
 		if err != nil {
 			return nil, s.classify(err)
 		}
@@ -198,7 +202,13 @@ const (
 	whiteoutOpaque = ".wh..wh..opq"
 )
 
-func (l *layerReader) entry(ctx context.Context, h *tar.Header, r io.Reader) (event, bool, error) {
+// entryReader reads one entry of a layer.
+type entryReader struct {
+	io.Reader
+	stream *layerStream
+}
+
+func (l *layerReader) entry(ctx context.Context, h *tar.Header, r entryReader) (event, bool, error) {
 	if err := l.budget.spendEntry(h.Name); err != nil {
 		return event{}, false, err
 	}
@@ -258,7 +268,7 @@ func (l *layerReader) clean(name string) (string, error) {
 }
 
 // file runs the extractors that want a file. It returns nil if none does.
-func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io.Reader) (*file, error) {
+func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r entryReader) (*file, error) {
 	info := h.FileInfo()
 	names := append([]string{name}, l.aliases[name]...)
 	var jobs []job
@@ -289,6 +299,13 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 		out.problem = fmt.Sprintf("%s: larger than %d bytes", name, l.budget.limits.MaxFile)
 		return out, nil
 	}
+	if sparse(h) {
+		// Its holes take nothing in the archive, but as much time and room as anything
+		// else when they are read.
+		if err := r.stream.spend(h.Size); err != nil {
+			return nil, err
+		}
+	}
 	content, release, err := l.buffers.hold(ctx, head, h.Size, r)
 	if err != nil {
 		return nil, err
@@ -304,6 +321,20 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r io
 		}
 	}
 	return out, nil
+}
+
+// sparse tells whether a file has holes that are not in the archive, in any of the
+// forms of GNU tar: its own one, or PAX records of version 0.0, 0.1 or 1.0.
+func sparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // trusted is the size up to which a header's word is taken for the size of a

@@ -54,6 +54,15 @@ func forDevelopment(p *extractor.Package) bool {
 	return !slices.ContainsFunc(m.DepGroups(), func(g string) bool { return g != "dev" && g != "development" && g != "test" && g != "optional" })
 }
 
+// withoutStdlib leaves out the version of Go that a go.mod asks for: it is the oldest
+// that would do, and not the one that anything is built with.
+func withoutStdlib(next extractFunc) extractFunc {
+	return func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
+		pkgs, err := next(ctx, path, info, content)
+		return slices.DeleteFunc(pkgs, func(p *extractor.Package) bool { return p.Name == goStdlib }), err
+	}
+}
+
 // packageLock reads npm's lockfiles. The extractor of scalibr looks every package up
 // in the whole text again, which takes minutes for a large hostile file.
 func packageLock() *plugin {
@@ -153,7 +162,8 @@ var tools = []string{"pip", "setuptools", "wheel", "bundler"}
 // installation collects what is installed and not the distribution's.
 func (m *merger) installation(owned ownership) installation {
 	in := installation{}
-	m.tree.walk(func(place string, n *node) {
+	for _, n := range m.files {
+		place := n.path
 		for i := range n.file.packages {
 			f := &n.file.packages[i]
 			if f.lock || slices.Contains(tools, f.name) || strings.Contains(place, "/specifications/default/") || owned.owns(f, place, n.layer) {
@@ -164,7 +174,7 @@ func (m *merger) installation(owned ownership) installation {
 				in[f.purlType] = append(places, place)
 			}
 		}
-	})
+	}
 	for _, places := range in {
 		slices.Sort(places)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/depsjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packageslockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gobinary"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gomod"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
@@ -133,6 +134,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		{uvlock.New, lockfile("uv.lock")},
 		{requirements.New, lockfile(".txt")},
 		{packageslockjson.New, lockfile("packages.lock.json")},
+		{gomod.New, func(p *plugin) { lockfile("go.mod")(p); p.extract = withoutStdlib(p.extract) }},
 	} {
 		// The limit on the size of a file is enforced before, with a problem in the
 		// report; within scalibr it would make the file vanish silently.

@@ -105,6 +105,13 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// spend counts bytes that are read of the layer without having been in it.
+func (m *meter) spend(n int64) error {
+	m.n += n
+	m.err = m.check(n)
+	return m.err
+}
+
 func (m *meter) check(n int64) error {
 	l := m.budget.limits
 	if m.n > int64(l.MaxLayer) {

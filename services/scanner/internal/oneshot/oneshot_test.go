@@ -343,6 +343,14 @@ func TestRefuses(t *testing.T) {
 	if err := os.Symlink("/etc/passwd", filepath.Join(linked, "index.json")); err != nil {
 		t.Fatal(err)
 	}
+	deepest := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: testImage(t)})
+	for range 10 {
+		deepest = mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: deepest})
+	}
+	deep := t.TempDir()
+	if _, err := layout.Write(deep, deepest); err != nil {
+		t.Fatal(err)
+	}
 	text := filepath.Join(t.TempDir(), "text")
 	write(t, text, strings.Repeat("no archive ", 1000))
 	for name, c := range map[string]struct{ target, want string }{
@@ -350,6 +358,7 @@ func TestRefuses(t *testing.T) {
 		"blob changed":      {"oci:" + changed, "does not have its digest"},
 		"digest climbs":     {"oci:" + climbing, "malformed digest"},
 		"link leads out":    {"oci:" + linked, "escapes"},
+		"ten indexes deep":  {"oci:" + deep, "no platform image"},
 		"no layout":         {"oci:" + t.TempDir(), "is no OCI layout"},
 		"no such tag":       {"oci:" + good() + ":9", `no image "9"`},
 		"no archive":        {"tar:" + text, "no uncompressed tar archive"},
