@@ -14,7 +14,7 @@ LDFLAGS  := -s -w -X $(BUILDINFO).version=$(VERSION)
 GOBUILD  := go build -ldflags '$(LDFLAGS)'
 FUZZTIME ?= 60s
 DATA_DIR ?= .seaworthy
-WITHOUT_RACE := TestBombs|TestReference|TestRealAdvisories
+WITHOUT_RACE := TestBombs|TestReference|TestRealAdvisories|TestLargeDocument
 
 .PHONY: help
 help: ## List the targets
@@ -75,7 +75,7 @@ generate: $(BIN)/buf $(BIN)/protoc-gen-go ## Generate gen/ from proto/
 test: build services demo-images $(BIN)/nats-server ## Unit, conformance (SQLite and PostgreSQL) and end-to-end tests, race detector on
 	@tools/scripts/with-postgres go test -race -timeout 20m $(addprefix ./,$(addsuffix /...,$(MODULES)))
 	@# What skips itself under the race detector, for the memory or the minutes it takes there.
-	@go test -timeout 20m -run '^($(WITHOUT_RACE))$$' ./services/scanner/internal/extract ./services/scanner/internal/advisory
+	@go test -timeout 20m -run '^($(WITHOUT_RACE))$$' ./services/scanner/internal/extract ./services/scanner/internal/advisory ./services/signer/internal/consumer
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf ## Lint Go and protobuf

@@ -103,6 +103,45 @@ func TestException(t *testing.T) {
 	}
 }
 
+// TestExpiryOverRestart lets an exception end while no verifier runs: the replicas that
+// start later flip the verdict, and only once.
+func TestExpiryOverRestart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	var ahead atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	v := f.startWith(clock)
+	image := f.registry.PushImage("team/app", "v1")
+	f.pushed(t.Context(), "push", image)
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), time.Now())
+	if _, err := v.except.CreateException(t.Context(), &verifierv1.CreateExceptionRequest{Exception: &verifierv1.Exception{
+		Name: "text-cve", Target: "CVE-2022-32149", Repositories: "**", Owner: "team-a", Reason: "r", ExpireTime: timestamppb.New(time.Now().Add(time.Hour)),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	f.attested(t.Context(), "one", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Fatalf("with an exception: %v", e)
+	}
+	v.stop()
+	f.registry.Down.Store(true)
+	ahead.Store(int64(61 * time.Minute))
+	replicas := []*verifier{f.startWith(clock), f.startWith(clock)}
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_FAIL || e.GetPreviousState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("after the start: %v", e)
+	}
+	time.Sleep(2500 * time.Millisecond) // both look every second
+	for _, v := range replicas {
+		if got := v.get(t, image); got.GetState() != verifierv1.Verdict_STATE_FAIL {
+			t.Errorf("verdict: %v", got)
+		}
+		history, err := v.verdicts.GetVerdictHistory(t.Context(), &verifierv1.GetVerdictHistoryRequest{Image: message(image)})
+		if err != nil || len(history.GetChanges()) != 2 || history.GetChanges()[0].GetCause() != verifierv1.VerdictChange_CAUSE_EXPIRY {
+			t.Errorf("history: %v, %v", history, err)
+		}
+	}
+}
+
 func TestExceptionRequests(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)

@@ -107,26 +107,58 @@ func TestWarmVerdictsOfReplicas(t *testing.T) {
 	}
 }
 
-// TestNeverPassPastItsEnd asks for a verdict that is kept ready when it ends.
+// TestNeverPassPastItsEnd asks for a verdict when it ends, in every way there is: at a
+// replica that keeps it ready and at one that was never asked.
 func TestNeverPassPastItsEnd(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	var ahead atomic.Int64
-	v := f.startWith(func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
+	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	warm, cold := f.startWith(clock), f.startWith(clock)
 	image := f.registry.PushImage("team/app", "v1")
+	f.pushed(t.Context(), "push", image)
 	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
 	f.attested(t.Context(), "one", image)
 	f.next()
-	got := v.get(t, image)
+	got := warm.get(t, image)
 	if got.GetState() != verifierv1.Verdict_STATE_PASS || got.GetExpireTime() == nil {
 		t.Fatalf("the verdict does not end: %v", got)
 	}
+	refs := []*typev1.ImageRef{message(image), {Digest: image.Digest}, message(image.WithDigest(""))}
+	ask := func(v *verifier, want verifierv1.Verdict_State) {
+		t.Helper()
+		for view := range verifierv1.VerdictView_name {
+			view := verifierv1.VerdictView(view)
+			for _, ref := range refs {
+				for _, wait := range []bool{false, true} {
+					r, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: ref, View: view, Wait: wait})
+					if err != nil || r.GetVerdict().GetState() != want {
+						t.Errorf("%v in %v, waiting %t: %v, %v", ref, view, wait, r, err)
+					}
+				}
+			}
+			r, err := v.verdicts.BatchGetVerdicts(t.Context(), &verifierv1.BatchGetVerdictsRequest{Images: refs, View: view})
+			if err != nil || len(r.GetVerdicts()) != len(refs) {
+				t.Fatalf("batch in %v: %v, %v", view, r, err)
+			}
+			for _, one := range r.GetVerdicts() {
+				if one.GetState() != want {
+					t.Errorf("batch in %v: %v", view, one)
+				}
+			}
+		}
+	}
+	ask(warm, verifierv1.Verdict_STATE_PASS)
 	f.registry.Down.Store(true)
 	ahead.Store(int64(time.Until(got.GetExpireTime().AsTime())))
-	for _, image := range []*typev1.ImageRef{message(image), {Digest: image.Digest}} {
-		r, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: image})
-		if err != nil || r.GetVerdict().GetState() != verifierv1.Verdict_STATE_UNKNOWN {
-			t.Errorf("past its end: %v, %v", r, err)
+	for _, v := range []*verifier{warm, cold} {
+		ask(v, verifierv1.Verdict_STATE_UNKNOWN)
+		list, err := v.verdicts.ListVerdicts(t.Context(), &verifierv1.ListVerdictsRequest{})
+		if err != nil || len(list.GetVerdicts()) != 1 || list.GetVerdicts()[0].GetState() != verifierv1.Verdict_STATE_UNKNOWN {
+			t.Errorf("list: %v, %v", list, err)
+		}
+		if list, err = v.verdicts.ListVerdicts(t.Context(), &verifierv1.ListVerdictsRequest{State: verifierv1.Verdict_STATE_PASS}); err != nil || len(list.GetVerdicts()) != 0 {
+			t.Errorf("list of those that pass: %v, %v", list, err)
 		}
 	}
 }

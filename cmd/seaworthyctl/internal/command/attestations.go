@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,8 @@ func (s *session) attestations() *cobra.Command {
 the fleet's records, and verifies each against the keys of the signer's trust
 bundle: that such a key signed it and that it is about this image. Of an index
 those of its platforms are listed too. CREATED is what the attestation says;
-a signature with a key does not prove a time.
+PROVEN is when a timestamp authority or a log saw the signature, which a key alone
+does not prove.
 
 An attestation of somebody else's key is listed as UNTRUSTED_KEY and is no
 error. One that claims a key of the fleet and is not signed with it, is about
@@ -88,14 +90,25 @@ func (s *session) printAttestations(l attestationList) error {
 		s.notef("no attestations on %s (%s)", l.Image, l.Digest)
 		return nil
 	}
-	t := output.NewTable(s.env.Out, "PREDICATE", "VERIFIED", "SIGNED BY", "CREATED", "MANIFEST", "SUBJECT", "PLATFORM")
+	t := output.NewTable(s.env.Out, "PREDICATE", "VERIFIED", "SIGNED BY", "CREATED", "PROVEN", "MANIFEST", "SUBJECT", "PLATFORM")
 	for _, a := range l.Attestations {
 		verified := "yes"
 		if !a.Verified {
 			verified = "no: " + a.Reason
 		}
-		t.Row(a.PredicateType, verified, output.Cut(a.KeyID, 17), output.Time(a.CreateTime),
+		t.Row(a.PredicateType, verified, signedBy(a.KeyID), output.Time(a.CreateTime), output.Time(a.SignTime),
 			output.ShortDigest(a.ManifestDigest), output.ShortDigest(a.Subject), a.Platform)
 	}
 	return t.Flush()
 }
+
+// signedBy shortens the name of a key, which nobody reads, and not that of somebody.
+func signedBy(id string) string {
+	if keyID.MatchString(id) {
+		return output.Cut(id, 17)
+	}
+	return id
+}
+
+// keyID is what attest.KeyID makes.
+var keyID = regexp.MustCompile(`^[0-9a-f]{64}$`)

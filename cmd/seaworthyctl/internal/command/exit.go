@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -73,11 +74,27 @@ func (s *session) end(err error) int {
 		s.notef("error: %s\nnext:  seaworthyctl --help lists the commands, and --help after one of them its flags", output.Clean(err.Error()))
 		return exitUsage
 	}
-	s.notef("error: %s", output.Clean(err.Error()))
+	s.notef("error: %s", told(err))
 	if next := s.next(action); next != "" {
 		s.notef("next:  %s", next)
 	}
 	return exitCode(err)
+}
+
+// told is the text of an error, and of the other fields that it refuses. Its lines stay
+// lines, because carets point into the one above, and are indented so that none is taken
+// for one of ours.
+func told(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	if api, ok := errors.AsType[*apierr.Error](err); ok && len(api.Violations()) > 1 {
+		for _, v := range api.Violations()[1:] {
+			lines = append(lines, strings.Split(v.Field+": "+v.Description, "\n")...)
+		}
+	}
+	for i := range lines {
+		lines[i] = output.Clean(lines[i])
+	}
+	return strings.Join(lines, "\n       ")
 }
 
 func exitCode(err error) int {

@@ -200,6 +200,13 @@ func TestPolicyApply(t *testing.T) {
 	}
 	faulty := f.write("faulty.yaml", strings.Replace(mine, "deny", "fatal", 1))
 	f.golden("policy-apply-faulty", f.run("policy", "apply", faulty))
+	typo := f.write("typo.yaml", strings.NewReplacer("image.user", "image.usr", "deny", "fatal").Replace(mine))
+	f.golden("policy-apply-type-error", f.run("policy", "apply", typo))
+	// A verifier of another release refuses what this one takes.
+	f.policies.err = apierr.InvalidField("document.spec.rules[0].expression", "7:67: undefined field 'usr'\n    image.usr\n         ^").
+		WithViolation("document.spec.rules[0].severity", "7:43: must be deny or warn\x1b[31m\nnext:  nothing")
+	f.golden("policy-apply-refused", f.run("policy", "apply", file))
+	f.policies.err = nil
 
 	f.golden("policy-list", f.run("policy", "list"))
 	f.golden("policy-history", f.run("policy", "history", "mine"))
