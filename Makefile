@@ -14,7 +14,7 @@ LDFLAGS  := -s -w -X $(BUILDINFO).version=$(VERSION)
 GOBUILD  := go build -ldflags '$(LDFLAGS)'
 FUZZTIME ?= 60s
 DATA_DIR ?= .seaworthy
-WITHOUT_RACE := TestBombs|TestReference|TestRealAdvisories
+WITHOUT_RACE := TestBombs|TestReference|TestRealAdvisories|TestLargeDocument
 
 .PHONY: help
 help: ## List the targets
@@ -75,7 +75,7 @@ generate: $(BIN)/buf $(BIN)/protoc-gen-go ## Generate gen/ from proto/
 test: build services demo-images $(BIN)/nats-server ## Unit, conformance (SQLite and PostgreSQL) and end-to-end tests, race detector on
 	@tools/scripts/with-postgres go test -race -timeout 20m $(addprefix ./,$(addsuffix /...,$(MODULES)))
 	@# What skips itself under the race detector, for the memory or the minutes it takes there.
-	@go test -timeout 20m -run '^($(WITHOUT_RACE))$$' ./services/scanner/internal/extract ./services/scanner/internal/advisory
+	@go test -timeout 20m -run '^($(WITHOUT_RACE))$$' ./services/scanner/internal/extract ./services/scanner/internal/advisory ./services/signer/internal/consumer
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf ## Lint Go and protobuf
@@ -132,6 +132,10 @@ bench-scan: build ## Measure the scan of a 1 GB image from a registry against th
 	@bin/seaworthy advisories build --output-file .cache/bench.snapshot "$${SEAWORTHY_TESTDATA:-deploy/advisories}"
 	@go build -o .cache/scanbench ./tests/cmd/scanbench
 	@.cache/scanbench -advisories .cache/bench.snapshot
+
+.PHONY: bench-growth
+bench-growth: ## Measure how the cost of a scan grows, and draw it into docs/growth
+	@go test -run '^$$' -bench '^BenchmarkScan$$' -benchtime 8x -count 4 ./services/scanner/internal/oneshot | go run ./tests/cmd/growth
 
 .PHONY: clean
 clean: ## Remove what was built; the data directory and the tools stay

@@ -24,23 +24,26 @@ func Attach(ctx context.Context, c *registry.Client, ref imageref.Ref, subject r
 	if !st.isAbout(subject.Digest) {
 		return registry.Descriptor{}, fmt.Errorf("%w: wanted %.100s", ErrWrongSubject, subject.Digest)
 	}
-	return Put(ctx, c, ref, subject, bundle, predicateType, created)
-}
-
-// Put is Attach for a bundle that the caller made itself, or kept: it is not
-// looked into.
-func Put(ctx context.Context, c *registry.Client, ref imageref.Ref, subject registry.Descriptor, bundle []byte, predicateType string, created time.Time) (registry.Descriptor, error) {
 	d, err := c.PutReferrer(ctx, ref, subject, registry.Artifact{
-		ArtifactType: BundleMediaType,
-		Content:      bundle,
-		Annotations: map[string]string{
-			AnnotationContent:       contentDSSE,
-			AnnotationPredicateType: predicateType,
-			AnnotationCreated:       created.UTC().Format(time.RFC3339),
-		},
+		ArtifactType: BundleMediaType, Content: bundle, Annotations: annotations(predicateType, created),
 	})
 	if err != nil {
 		return registry.Descriptor{}, fmt.Errorf("attach attestation: %w", err)
 	}
 	return d, nil
+}
+
+// Manifest is the manifest of a referrer of subject whose layer is a bundle with a
+// digest and size, for registry.Client.PutReferrerManifest: that of Attach.
+func Manifest(subject registry.Descriptor, digest string, size int64, predicateType string, created time.Time) ([]byte, error) {
+	layer := registry.Descriptor{Digest: digest, Size: size}
+	return registry.ReferrerManifest(subject, BundleMediaType, layer, annotations(predicateType, created))
+}
+
+func annotations(predicateType string, created time.Time) map[string]string {
+	return map[string]string{
+		AnnotationContent:       contentDSSE,
+		AnnotationPredicateType: predicateType,
+		AnnotationCreated:       created.UTC().Format(time.RFC3339),
+	}
 }

@@ -21,6 +21,8 @@ type Client struct {
 	subjects *keyedLock
 	written  *memory
 	shared   SubjectLock // nil: there are no other processes
+	// configs are the repositories that have the config of artifacts.
+	configs repositories
 
 	now   func() time.Time
 	sleep func(context.Context, time.Duration) error

@@ -24,7 +24,9 @@ type request struct {
 
 	header http.Header
 	body   []byte
-	push   bool
+	// large, if set, is sent instead of body.
+	large *Upload
+	push  bool
 	// remove asks for the right to delete.
 	remove bool
 	// want are the statuses that count as success.
@@ -104,7 +106,7 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 	cancel := func() {}
 	if !r.stream {
 		// What is sent gets the time it takes at a modest rate.
-		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+time.Duration(len(r.body)/uploadRate)*time.Second)
+		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+time.Duration(r.size()/uploadRate)*time.Second)
 	}
 	ctx, note := withRetryAfterNote(ctx)
 	signed, err := t.host.transport(ctx, t.scope(r))
@@ -151,6 +153,14 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// size is how much is sent.
+func (r request) size() int64 {
+	if r.large != nil {
+		return r.large.Size
+	}
+	return int64(len(r.body))
+}
+
 func (r request) build(ctx context.Context, t target) (*http.Request, error) {
 	u := r.url
 	if u == nil {
@@ -166,6 +176,10 @@ func (r request) build(ctx context.Context, t target) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), body)
 	if err != nil {
 		return nil, err
+	}
+	if r.large != nil {
+		req.Body, req.ContentLength = io.NopCloser(r.large.Reader()), r.large.Size
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(r.large.Reader()), nil }
 	}
 	for k, v := range r.header {
 		req.Header[k] = v

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -296,7 +297,7 @@ func TestSigner_DeadLetters(t *testing.T) {
 			f.fakes.set(func(k *fakes) { k.sboms[e.GetPlatforms()[0].GetDigest()] = spdx(other) })
 		}},
 		{"document too large", "EVIDENCE_TOO_LARGE", "max_sbom", func(f *fleet, e *eventv1.ImageScannedEvent) {
-			f.fakes.set(func(k *fakes) { k.sboms[e.GetPlatforms()[0].GetDigest()] = make([]byte, 2<<20) })
+			f.fakes.set(func(k *fakes) { k.sboms[e.GetPlatforms()[0].GetDigest()] = bytes.Repeat([]byte(" "), 2<<20) })
 		}},
 		{"registry denies", "REGISTRY_DENIED", "credentials", func(f *fleet, _ *eventv1.ImageScannedEvent) {
 			f.registry.Fail(registrytest.DenyWrites(http.StatusForbidden))

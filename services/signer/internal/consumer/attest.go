@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
 )
@@ -92,11 +92,13 @@ func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *ev
 func (h *Attest) platform(ctx context.Context, ref imageref.Ref, scan core.Scan, r core.Report) ([]evidence.Attached, error) {
 	var sboms []core.SBOM
 	for _, format := range h.Formats {
-		doc, err := h.sbom(ctx, ref, format)
+		doc := spool.New(sbomInMemory)
+		defer doc.Close()
+		s, err := h.sbom(ctx, ref, format, doc)
 		if err != nil {
 			return nil, err
 		}
-		sboms = append(sboms, core.SBOM{Format: format, JSON: doc})
+		sboms = append(sboms, s)
 	}
 	claims, err := core.Evidence(scan, r, sboms...)
 	if err != nil {
@@ -161,38 +163,4 @@ func imageOf(m *typev1.ImageRef) (imageref.Ref, error) {
 		return imageref.Ref{}, errors.New("image of the event has no digest")
 	}
 	return r, nil
-}
-
-// sbomFormats are the scanner's names of the formats.
-var sbomFormats = map[core.SBOMFormat]scannerv1.SbomFormat{
-	core.SPDXJSON:      scannerv1.SbomFormat_SBOM_FORMAT_SPDX_JSON,
-	core.CycloneDXJSON: scannerv1.SbomFormat_SBOM_FORMAT_CYCLONEDX_JSON,
-}
-
-// sbom reads a bill of materials of one platform manifest.
-func (h *Attest) sbom(ctx context.Context, ref imageref.Ref, format core.SBOMFormat) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	stream, err := h.Scans.GetSbom(ctx, &scannerv1.GetSbomRequest{
-		Image:  &typev1.ImageRef{Registry: ref.Registry, Repository: ref.Repository, Digest: ref.Digest},
-		Format: sbomFormats[format],
-	})
-	if err != nil {
-		return nil, scannerFault("ask the scanner for the bill of materials", err)
-	}
-	var doc []byte
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return doc, nil
-		}
-		if err != nil {
-			return nil, scannerFault("read the bill of materials", err)
-		}
-		if int64(len(doc)+len(m.GetChunk())) > h.MaxSBOM {
-			return nil, &permanent{reason: ReasonTooLarge, err: fmt.Errorf(
-				"the bill of materials of %s has more than %d bytes: raise max_sbom if that is right", ref, h.MaxSBOM)}
-		}
-		doc = append(doc, m.GetChunk()...)
-	}
 }

@@ -4,69 +4,85 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/jsonstream"
 )
 
-// ErrCycloneDX is the cause of every document that CheckCycloneDX refuses.
+// ErrCycloneDX is the cause of every document that is no CycloneDX document of its
+// subject.
 var ErrCycloneDX = errors.New("not a usable CycloneDX document")
 
-const cycloneDXVersion = "1.6"
+const (
+	cycloneDXVersion = "1.6"
+	// maxHashes bounds the hashes of the component that the document is about.
+	maxHashes = 64
+)
 
-// cycloneDXDocument is the part of a CycloneDX 1.6 document that says what it is about.
+// cycloneDXDocument is the part of a CycloneDX 1.6 document that says what it is
+// about. It describes a manifest if its component, a container, has the manifest's
+// digest as its SHA-256, as its version, or in its package URL.
 type cycloneDXDocument struct {
-	BOMFormat    string `json:"bomFormat"`
-	SpecVersion  string `json:"specVersion"`
-	SerialNumber string `json:"serialNumber"`
-	Metadata     struct {
-		Timestamp string              `json:"timestamp"`
-		Component *cycloneDXComponent `json:"component"`
-	} `json:"metadata"`
+	format, version, serial, timestamp string
+	kind, name, componentVersion, purl string
+	hash                               struct{ algorithm, content string }
+	hashes                             []string // those that are SHA-256
 }
 
-type cycloneDXComponent struct {
-	Type    string `json:"type"`
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	PURL    string `json:"purl"`
-	Hashes  []struct {
-		Algorithm string `json:"alg"`
-		Content   string `json:"content"`
-	} `json:"hashes"`
-}
-
-// CheckCycloneDX reports whether doc is one CycloneDX 1.6 document in JSON that
-// describes the manifest with the digest "sha256:<hex>": its component, a
-// container, has the digest as its SHA-256, as its version, or in its package URL.
-// Errors wrap ErrCycloneDX.
-func CheckCycloneDX(doc []byte, digest string) error {
-	var d cycloneDXDocument
-	if err := decodeOne(doc, &d); err != nil {
-		return fmt.Errorf("%w: %w", ErrCycloneDX, err)
+func (d *cycloneDXDocument) shape() *jsonstream.Shape {
+	type field = jsonstream.Field
+	hash := &jsonstream.Shape{
+		Fields: []field{{Name: "alg", Shape: keepText(&d.hash.algorithm)}, {Name: "content", Shape: keepText(&d.hash.content)}},
+		Begin:  func() error { d.hash.algorithm, d.hash.content = "", ""; return nil },
+		End: func() error {
+			if len(d.hashes) == maxHashes {
+				return fmt.Errorf("its component has more than %d hashes", maxHashes)
+			}
+			if d.hash.algorithm == "SHA-256" {
+				d.hashes = append(d.hashes, d.hash.content)
+			}
+			return nil
+		},
 	}
-	c := d.Metadata.Component
+	component := &jsonstream.Shape{Fields: []field{
+		{Name: "type", Shape: keepText(&d.kind)}, {Name: "name", Shape: keepText(&d.name)},
+		{Name: "version", Shape: keepText(&d.componentVersion)}, {Name: "purl", Shape: keepText(&d.purl)},
+		{Name: "hashes", Shape: &jsonstream.Shape{Elements: hash}},
+	}}
+	return &jsonstream.Shape{Fields: []field{
+		{Name: "bomFormat", Shape: keepText(&d.format)}, {Name: "specVersion", Shape: keepText(&d.version)},
+		{Name: "serialNumber", Shape: keepText(&d.serial)},
+		{Name: "metadata", Shape: &jsonstream.Shape{Fields: []field{
+			{Name: "timestamp", Shape: keepText(&d.timestamp)}, {Name: "component", Shape: component},
+		}}},
+	}}
+}
+
+// check is called when all was read.
+func (d *cycloneDXDocument) check(digest string) error {
 	switch {
-	case d.BOMFormat != "CycloneDX":
-		return fmt.Errorf("%w: bomFormat is %q", ErrCycloneDX, clip(d.BOMFormat))
-	case d.SpecVersion != cycloneDXVersion:
-		return fmt.Errorf("%w: specVersion is %q, want %q", ErrCycloneDX, clip(d.SpecVersion), cycloneDXVersion)
-	case !strings.HasPrefix(d.SerialNumber, "urn:uuid:"):
-		return fmt.Errorf("%w: serialNumber is %q, not a UUID", ErrCycloneDX, clip(d.SerialNumber))
-	case d.Metadata.Timestamp == "":
+	case d.format != "CycloneDX":
+		return fmt.Errorf("%w: bomFormat is %q", ErrCycloneDX, clip(d.format))
+	case d.version != cycloneDXVersion:
+		return fmt.Errorf("%w: specVersion is %q, want %q", ErrCycloneDX, clip(d.version), cycloneDXVersion)
+	case !strings.HasPrefix(d.serial, "urn:uuid:"):
+		return fmt.Errorf("%w: serialNumber is %q, not a UUID", ErrCycloneDX, clip(d.serial))
+	case d.timestamp == "":
 		return fmt.Errorf("%w: metadata.timestamp is missing", ErrCycloneDX)
-	case c == nil || c.Type != "container" || c.Name == "":
+	case d.kind != "container" || d.name == "":
 		return fmt.Errorf("%w: it does not say of which container it is", ErrCycloneDX)
-	case !c.names(digest):
+	case !d.names(digest):
 		return fmt.Errorf("%w: it does not describe %s", ErrCycloneDX, digest)
 	default:
 		return nil
 	}
 }
 
-func (c *cycloneDXComponent) names(digest string) bool {
-	if digest != "" && c.Version == digest || purlNames(c.PURL, digest) {
+func (d *cycloneDXDocument) names(digest string) bool {
+	if digest != "" && d.componentVersion == digest || purlNames(d.purl, digest) {
 		return true
 	}
-	for _, h := range c.Hashes {
-		if h.Algorithm == "SHA-256" && isDigest(h.Content, digest) {
+	for _, h := range d.hashes {
+		if isDigest(h, digest) {
 			return true
 		}
 	}

@@ -44,13 +44,13 @@ func TestCheckCycloneDX(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := CheckCycloneDX(tt.doc, imageDigest)
+			err := check(CycloneDXJSON, tt.doc, imageDigest)
 			if (err == nil) != tt.ok || (err != nil && !errors.Is(err, ErrCycloneDX)) {
-				t.Errorf("CheckCycloneDX() = %v", err)
+				t.Errorf("check() = %v", err)
 			}
 		})
 	}
-	if err := CheckCycloneDX(replace(hashes, `"version":""`), ""); err == nil {
+	if err := check(CycloneDXJSON, replace(hashes, `"version":""`), ""); err == nil {
 		t.Error("an empty digest was found in a document")
 	}
 }
@@ -60,7 +60,7 @@ func FuzzCheckCycloneDX(f *testing.F) {
 	f.Add([]byte(`{"bomFormat":"CycloneDX","metadata":{"component":{"hashes":[{}]}}}`), "sha256:")
 	f.Add([]byte(`{"metadata":{"component":null}}`), "")
 	f.Fuzz(func(t *testing.T, doc []byte, digest string) {
-		if err := CheckCycloneDX(doc, digest); err == nil && !json.Valid(doc) {
+		if err := check(CycloneDXJSON, doc, digest); err == nil && !json.Valid(doc) {
 			t.Error("accepted what is not JSON")
 		} else if err != nil && !errors.Is(err, ErrCycloneDX) {
 			t.Errorf("error of another kind: %v", err)

@@ -11,7 +11,7 @@ import (
 
 // TestFormats_VulnsV02 reads our predicate with in-toto's own types, strictly.
 func TestFormats_VulnsV02(t *testing.T) {
-	got, err := Evidence(scan, report(), SBOM{SPDXJSON, spdx()})
+	got, err := Evidence(scan, report(), sbom(SPDXJSON, spdx()))
 	if err != nil {
 		t.Fatal(err)
 	}

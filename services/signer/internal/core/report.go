@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -30,12 +31,22 @@ type Predicate struct {
 	// Time is when it was found to be true: the end of the scan, the evaluation of
 	// the verdict. Of two claims of one type about one subject the later is in force.
 	Time time.Time
-	// JSON is the predicate.
+	// JSON is the predicate, unless Document is.
 	JSON json.RawMessage
+	// Document is a predicate that may be too large for memory: one JSON object
+	// without spaces between its tokens.
+	Document Content
 	// Revise is set for a claim that depends on the one in force before it: all
 	// but Type is then in what it makes of that one's predicate, nil if there is
 	// none. It says false if there is nothing to claim.
 	Revise func(before json.RawMessage) (Predicate, bool, error)
+}
+
+// Content can be read from anywhere, as often as is wanted, by several readers at once.
+type Content interface {
+	io.ReaderAt
+	// Size is the number of bytes.
+	Size() int64
 }
 
 // Scan is one finished scan of an image.
@@ -87,7 +98,7 @@ func Digest(b []byte) string {
 }
 
 // Evidence builds the predicates for one platform manifest from its report and
-// its bills of materials. The vulns v0.2 predicate is left out when the report is
+// its bills of materials, which were checked. The vulns v0.2 predicate is left out when the report is
 // incomplete or was made without advisories: that format cannot say so, and an
 // empty list in it means that nothing was found. The cosign form carries the
 // report with its flags and is always there.
@@ -97,10 +108,10 @@ func Evidence(scan Scan, r Report, sboms ...SBOM) ([]Predicate, error) {
 	}
 	var out []Predicate
 	for _, s := range sboms {
-		p, err := s.claim(r.ImageDigest)
-		if err != nil {
-			return nil, err
+		if s.Subject != r.ImageDigest {
+			return nil, fmt.Errorf("the bill of materials describes %s, the report is of %s", s.Subject, r.ImageDigest)
 		}
+		p := s.claim()
 		p.Time = scan.EndTime
 		out = append(out, p)
 	}

@@ -1,7 +1,10 @@
 package core
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"reflect"
 )
 
@@ -34,4 +37,23 @@ func withoutOccasion(predicateType string, raw json.RawMessage) (map[string]any,
 		delete(m, "@id")
 	}
 	return m, true
+}
+
+// Says reports whether a predicate that was read says the same as the claim.
+func (p Predicate) Says(predicate json.RawMessage) bool {
+	if p.Document == nil {
+		return SameContent(p.Type, predicate, p.JSON)
+	}
+	if int64(len(predicate)) != p.Document.Size() {
+		return false
+	}
+	part := make([]byte, 32<<10)
+	for off := 0; off < len(predicate); off += len(part) {
+		want := predicate[off:min(off+len(part), len(predicate))]
+		n, err := p.Document.ReadAt(part[:len(want)], int64(off))
+		if n != len(want) || err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(part[:n], want) {
+			return false
+		}
+	}
+	return true
 }

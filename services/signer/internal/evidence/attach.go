@@ -2,51 +2,76 @@ package evidence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
-// atOnce is how many attestations of one image are on their way at a time. All of
-// their bundles are in memory in any case.
+// atOnce is how many attestations of one image are on their way at a time.
 const atOnce = 4
 
-// attach attaches what has to be, reads it back and marks it as done.
-func (w *Writer) attach(ctx context.Context, ref imageref.Ref, subject registry.Descriptor, work []claim) error {
+// attach attaches what has to be, reads it back and marks it as done, all in one
+// transaction.
+func (w *Writer) attach(ctx context.Context, im *image, work []*claim) error {
 	var todo []*claim
-	for i := range work {
-		if work[i].attach {
-			todo = append(todo, &work[i])
+	for _, c := range work {
+		if c.attach {
+			todo = append(todo, c)
 		}
 	}
 	if len(todo) == 0 {
 		return nil
 	}
-	if err := each(ctx, todo, func(ctx context.Context, c *claim) error { return w.put(ctx, ref, subject, c) }); err != nil {
+	if err := each(ctx, todo, func(ctx context.Context, c *claim) error { return w.put(ctx, im, c) }); err != nil {
 		return err
 	}
-	listed, err := w.listed(ctx, ref)
+	listed, err := w.listed(ctx, im.ref)
 	if err != nil {
 		return err
 	}
-	return each(ctx, todo, func(ctx context.Context, c *claim) error {
-		if err := w.readBack(ctx, ref, c.entry, listed); err != nil {
+	var mu sync.Mutex
+	var done []*claim
+	failure := each(ctx, todo, func(ctx context.Context, c *claim) error {
+		if err := w.readBack(ctx, im.ref, c.entry, listed); err != nil {
 			return err
 		}
-		if err := w.store.Finish(ctx, c.entry.ID, c.entry.ManifestDigest, w.now()); err != nil {
-			return err
-		}
-		w.log.InfoContext(ctx, "attestation attached", slog.String("image", ref.String()),
-			slog.String("predicate_type", c.entry.PredicateType), slog.String("manifest", c.entry.ManifestDigest),
-			slog.String("outcome", c.outcome))
+		mu.Lock()
+		defer mu.Unlock()
+		done = append(done, c)
 		return nil
 	})
+	return errors.Join(failure, w.finish(ctx, im, done))
 }
+
+// finish records what was read back.
+func (w *Writer) finish(ctx context.Context, im *image, claims []*claim) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	done := make([]store.Finished, len(claims))
+	for i, c := range claims {
+		done[i] = store.Finished{ID: c.entry.ID, ManifestDigest: c.entry.ManifestDigest}
+	}
+	if err := w.store.Finish(ctx, done, w.now()); err != nil {
+		return err
+	}
+	for _, c := range claims {
+		w.log.InfoContext(ctx, "attestation attached", imageAttr(im.ref), typeAttr(c.entry.PredicateType),
+			slog.String("manifest", c.entry.ManifestDigest), slog.String("outcome", c.outcome))
+	}
+	return nil
+}
+
+func imageAttr(ref imageref.Ref) slog.Attr { return slog.String("image", ref.String()) }
+
+func typeAttr(predicateType string) slog.Attr { return slog.String("predicate_type", predicateType) }
 
 // each does something with each claim, some at a time, until one fails.
 func each(ctx context.Context, claims []*claim, do func(ctx context.Context, c *claim) error) error {
@@ -55,7 +80,7 @@ func each(ctx context.Context, claims []*claim, do func(ctx context.Context, c *
 	for _, c := range claims {
 		g.Go(func() error {
 			if err := do(ctx, c); err != nil {
-				return fmt.Errorf("%s: %w", c.entry.PredicateType, err)
+				return fmt.Errorf("%s: %w", c.p.Type, err)
 			}
 			return nil
 		})
@@ -63,18 +88,24 @@ func each(ctx context.Context, claims []*claim, do func(ctx context.Context, c *
 	return g.Wait()
 }
 
-// put writes a claim's attestation to the registry.
-func (w *Writer) put(ctx context.Context, ref imageref.Ref, subject registry.Descriptor, c *claim) error {
-	if c.entry.Bundle == nil {
-		var err error
-		if c.entry, err = w.store.Get(ctx, c.entry.ID); err != nil {
+// put writes a claim's manifest to the registry, which then has its bundle already.
+func (w *Writer) put(ctx context.Context, im *image, c *claim) error {
+	if c.bundle == nil {
+		if err := w.recall(ctx, im, c); err != nil {
 			return err
 		}
 	}
-	d, err := attest.Put(ctx, w.registry, ref, subject, c.entry.Bundle, c.entry.PredicateType, c.entry.SignTime)
+	d, err := w.registry.PutReferrerManifest(ctx, im.ref, c.entry.Manifest)
+	if registry.BlobUnknown(err) {
+		// Collected as garbage at this very moment.
+		if err := w.renew(ctx, im, c); err != nil {
+			return err
+		}
+		d, err = w.registry.PutReferrerManifest(ctx, im.ref, c.entry.Manifest)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("attach attestation: %w", err)
 	}
 	c.entry.ManifestDigest = d.Digest
-	return w.attachLegacy(ctx, ref, c.entry)
+	return w.attachLegacy(ctx, im.ref, c)
 }

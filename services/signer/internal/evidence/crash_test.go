@@ -53,7 +53,7 @@ func TestWriter_CrashAtEveryRequest(t *testing.T) {
 // requests is how many requests an undisturbed attachment takes.
 func (f *fixture) requests(t *testing.T) int {
 	t.Helper()
-	// The first one brings the blob that all share.
+	// The first one brings the config that all share.
 	attach(t, f.writer(t, f.store), f.registry.PushImage("team/app"))
 	ref := f.registry.PushImage("team/app")
 	var n atomic.Int64
@@ -94,12 +94,12 @@ func (m *mortal) Known(ctx context.Context, l store.Line) (map[string]bool, erro
 	return step(m, func() (map[string]bool, error) { return m.Store.Known(ctx, l) })
 }
 
-func (m *mortal) Begin(ctx context.Context, e store.Entry, serves func(store.Entry) bool) (store.Entry, error) {
-	return step(m, func() (store.Entry, error) { return m.Store.Begin(ctx, e, serves) })
+func (m *mortal) Begin(ctx context.Context, e []store.Entry, serves func(int, store.Entry) bool) ([]store.Entry, error) {
+	return step(m, func() ([]store.Entry, error) { return m.Store.Begin(ctx, e, serves) })
 }
 
-func (m *mortal) Finish(ctx context.Context, id, manifest string, at time.Time) error {
-	_, err := step(m, func() (struct{}, error) { return struct{}{}, m.Store.Finish(ctx, id, manifest, at) })
+func (m *mortal) Finish(ctx context.Context, done []store.Finished, at time.Time) error {
+	_, err := step(m, func() (struct{}, error) { return struct{}{}, m.Store.Finish(ctx, done, at) })
 	return err
 }
 

@@ -7,42 +7,62 @@ import (
 	"fmt"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
-// revise makes a claim of the one that is in force, which t then names. What the
-// registry has of ours and the log does not know is taken over first.
-func (w *Writer) revise(ctx context.Context, t *turn, p core.Predicate) (core.Predicate, bool, error) {
-	if _, err := w.adopt(ctx, *t, core.Predicate{Type: p.Type}); err != nil {
-		return core.Predicate{}, false, err
+// revise makes the claim of the one that is in force, and says false if there is
+// nothing to claim. What the registry has of ours and the log does not know is taken
+// over first.
+func (w *Writer) revise(ctx context.Context, im *image, c *claim) (bool, error) {
+	if _, err := w.adopt(ctx, im, c); err != nil {
+		return false, err
 	}
-	t.revised = true
+	c.revised = true
+	e, err := w.store.Current(ctx, c.line)
 	var before json.RawMessage
-	e, err := w.store.Current(ctx, t.line)
 	switch {
 	case err == nil:
-		if e, err = w.store.Get(ctx, e.ID); err != nil {
-			return core.Predicate{}, false, err
+		if before, err = w.predicateOf(ctx, im, e.ID); err != nil {
+			return false, err
 		}
-		st, err := attest.Untrusted(e.Bundle)
-		if err != nil {
-			return core.Predicate{}, false, fmt.Errorf("attestation in force: %w", err)
-		}
-		before, t.before = st.Predicate, e.ID
+		c.before = e.ID
 	case !errors.Is(err, store.ErrNotFound):
-		return core.Predicate{}, false, err
+		return false, err
 	}
-	made, ok, err := p.Revise(before)
+	made, ok, err := c.p.Revise(before)
 	if err != nil || !ok {
-		return core.Predicate{}, false, err
+		return false, err
 	}
-	if made.Type != p.Type {
-		return core.Predicate{}, false, fmt.Errorf("revised into another type, %q", made.Type)
+	if made.Type != c.p.Type {
+		return false, fmt.Errorf("revised into another type, %q", made.Type)
 	}
-	if before != nil && core.SameContent(p.Type, before, made.JSON) {
+	if before != nil && core.SameContent(c.p.Type, before, made.JSON) {
 		// What was taken over from the registry has another name for its content.
 		made.ContentKey = e.ContentKey
 	}
-	return made, true, nil
+	c.p = made
+	return true, nil
+}
+
+// predicateOf is what an entry claims; nil if the registry has it no longer, for then
+// no reader has it either.
+func (w *Writer) predicateOf(ctx context.Context, im *image, id string) (json.RawMessage, error) {
+	e, err := w.store.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := w.bundleOf(ctx, im.ref, e)
+	if errors.Is(err, registry.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attestation in force: %w", err)
+	}
+	st, err := attest.Untrusted(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("attestation in force: %w", err)
+	}
+	return st.Predicate, nil
 }

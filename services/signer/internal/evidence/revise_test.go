@@ -105,7 +105,7 @@ type overtaken struct {
 	between func()
 }
 
-func (o overtaken) Begin(ctx context.Context, e store.Entry, serves func(store.Entry) bool) (store.Entry, error) {
+func (o overtaken) Begin(ctx context.Context, e []store.Entry, serves func(int, store.Entry) bool) ([]store.Entry, error) {
 	o.between()
 	return o.Store.Begin(ctx, e, serves)
 }

@@ -74,6 +74,8 @@ func newStore(tb testing.TB) store.Store {
 	return s
 }
 
+func (f *fixture) now() time.Time { return f.clock }
+
 // writer is a signer that has just started; each one's clock is an hour on.
 func (f *fixture) writer(tb testing.TB, s store.Store) *evidence.Writer {
 	tb.Helper()
@@ -185,7 +187,7 @@ func TestWriter_CrashBeforeAttaching(t *testing.T) {
 		if err != nil || !done.Done() {
 			t.Fatalf("entry = %+v, %v", done, err)
 		}
-		if string(done.Bundle) != string(intent.Bundle) {
+		if string(done.Manifest) != string(intent.Manifest) {
 			t.Error("it was signed again after the crash")
 		}
 	})
@@ -202,7 +204,7 @@ type forgetful struct{ store.Store }
 
 var errCrash = errors.New("crash")
 
-func (forgetful) Finish(context.Context, string, string, time.Time) error { return errCrash }
+func (forgetful) Finish(context.Context, []store.Finished, time.Time) error { return errCrash }
 
 func TestWriter_CrashBeforeDone(t *testing.T) {
 	eachKind(t, func(t *testing.T, f *fixture) {

@@ -72,12 +72,18 @@ func (s *SQL) Get(ctx context.Context, id string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	err = s.db.QueryRowContext(ctx, `SELECT bundle FROM signing_log WHERE entry_id = $1`, id).Scan(&e.Bundle)
+	err = s.db.QueryRowContext(ctx, `SELECT manifest, bundle FROM signing_log WHERE entry_id = $1`, id).Scan(&e.Manifest, &e.Bundle)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrNotFound
 	}
 	if err != nil {
-		return Entry{}, fmt.Errorf("read bundle: %w", err)
+		return Entry{}, fmt.Errorf("read manifest and bundle: %w", err)
+	}
+	if len(e.Manifest) == 0 {
+		e.Manifest = nil
+	}
+	if len(e.Bundle) == 0 {
+		e.Bundle = nil
 	}
 	return e, nil
 }
@@ -86,7 +92,7 @@ func (s *SQL) Get(ctx context.Context, id string) (Entry, error) {
 func (s *SQL) Current(ctx context.Context, l Line) (Entry, error) { return current(ctx, s.db, l) }
 
 func current(ctx context.Context, q querier, l Line) (Entry, error) {
-	return get(ctx, q, inLine+` ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
+	return get(ctx, q, inLine+` AND removal <> 'deleted' ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
 }
 
 type querier interface {
@@ -126,63 +132,98 @@ func scan(row func(...any) error, e *Entry, more ...any) error {
 }
 
 // Begin implements Store.
-func (s *SQL) Begin(ctx context.Context, e Entry, serves func(current Entry) bool) (Entry, error) {
-	var stored Entry
+func (s *SQL) Begin(ctx context.Context, entries []Entry, serves func(i int, current Entry) bool) ([]Entry, error) {
+	var stored []Entry
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
-		var err error
-		stored, err = current(ctx, tx, e.Line)
-		if err == nil && serves(stored) {
-			return nil
+		stored = make([]Entry, len(entries))
+		for i, e := range entries {
+			var err error
+			if stored[i], err = begin(ctx, tx, e, func(current Entry) bool { return serves(i, current) }); err != nil {
+				return err
+			}
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		res, err := tx.ExecContext(ctx, `INSERT INTO signing_log (`+columns+`, bundle)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-			ON CONFLICT (entry_id) DO NOTHING`,
-			e.ID, e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
-			e.ContentDigest, e.KeyID, sqldb.Time(e.SignTime), e.TraceID, e.ManifestDigest, sqldb.Time(e.DoneTime),
-			sqldb.Time(e.ClaimTime), sqldb.Time(e.SupersededTime), string(e.Removal),
-			e.Identity, logIndex(e), sqldb.Time(e.ProvenTime), e.Bundle)
-		if err != nil {
-			return fmt.Errorf("write signing log: %w", err)
-		}
-		if n, err := res.RowsAffected(); err == nil && n == 1 {
-			stored = e
-			return nil
-		}
-		stored, err = get(ctx, tx, `entry_id = $1`, e.ID)
-		return err
+		return nil
 	})
 	return stored, err
 }
 
+func begin(ctx context.Context, tx *sql.Tx, e Entry, serves func(current Entry) bool) (Entry, error) {
+	stored, err := current(ctx, tx, e.Line)
+	if err == nil && serves(stored) {
+		return stored, nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Entry{}, err
+	}
+	// Empty and not NULL.
+	manifest, bundle := append([]byte{}, e.Manifest...), append([]byte{}, e.Bundle...)
+	// Only what is gone from its registry makes room.
+	res, err := tx.ExecContext(ctx, `INSERT INTO signing_log (`+columns+`, manifest, bundle)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+		ON CONFLICT (entry_id) DO UPDATE SET
+			content_digest = excluded.content_digest, sign_time = excluded.sign_time, trace_id = excluded.trace_id,
+			manifest_digest = excluded.manifest_digest, done_time = excluded.done_time, superseded_time = 0, removal = '',
+			log_index = excluded.log_index, proven_time = excluded.proven_time, manifest = excluded.manifest, bundle = excluded.bundle
+		WHERE signing_log.removal = 'deleted'`,
+		e.ID, e.Registry, e.Repository, e.SubjectDigest, e.PredicateType, e.ContentKey,
+		e.ContentDigest, e.KeyID, sqldb.Time(e.SignTime), e.TraceID, e.ManifestDigest, sqldb.Time(e.DoneTime),
+		sqldb.Time(e.ClaimTime), sqldb.Time(e.SupersededTime), string(e.Removal),
+		e.Identity, logIndex(e), sqldb.Time(e.ProvenTime), manifest, bundle)
+	if err != nil {
+		return Entry{}, fmt.Errorf("write signing log: %w", err)
+	}
+	if n, err := res.RowsAffected(); err == nil && n == 1 {
+		return e, nil
+	}
+	return get(ctx, tx, `entry_id = $1`, e.ID)
+}
+
 // Finish implements Store.
-func (s *SQL) Finish(ctx context.Context, id, manifestDigest string, at time.Time) error {
+func (s *SQL) Finish(ctx context.Context, done []Finished, at time.Time) error {
 	return s.db.InTx(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3`,
-			manifestDigest, sqldb.Time(at), id)
-		if err != nil {
-			return fmt.Errorf("finish signing log entry: %w", err)
+		for _, f := range done {
+			if err := finish(ctx, tx, f, at); err != nil {
+				return err
+			}
 		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return fmt.Errorf("finish signing log entry: %w", err)
+		return nil
+	})
+}
+
+func finish(ctx context.Context, tx *sql.Tx, f Finished, at time.Time) error {
+	res, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3`,
+		f.ManifestDigest, sqldb.Time(at), f.ID)
+	if err != nil {
+		return fmt.Errorf("finish signing log entry: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return fmt.Errorf("finish signing log entry: %w", err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	e, err := get(ctx, tx, `entry_id = $1`, f.ID)
+	if err != nil {
+		return err
+	}
+	return supersede(ctx, tx, e.Line, at)
+}
+
+// Lose implements Store.
+func (s *SQL) Lose(ctx context.Context, e Entry, at time.Time) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE signing_log SET removal = 'deleted', superseded_time = $1 WHERE entry_id = $2 AND manifest = $3`,
+			sqldb.Time(at), e.ID, append([]byte{}, e.Manifest...)); err != nil {
+			return fmt.Errorf("record a loss: %w", err)
 		}
-		if n == 0 {
-			return ErrNotFound
-		}
-		e, err := get(ctx, tx, `entry_id = $1`, id)
-		if err != nil {
-			return err
-		}
-		return supersede(ctx, tx, e.Line, at)
+		return nil
 	})
 }
 
 // supersede marks what is older than the latest one of a line that is done.
 func supersede(ctx context.Context, tx *sql.Tx, l Line, at time.Time) error {
-	newest, err := get(ctx, tx, inLine+` AND done_time > 0 ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
+	newest, err := get(ctx, tx, inLine+` AND done_time > 0 AND removal <> 'deleted' ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
 	if err != nil {
 		return err
 	}

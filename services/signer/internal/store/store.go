@@ -74,7 +74,12 @@ type Entry struct {
 	// ProvenTime is when it was signed, as a timestamp authority or a log says; zero
 	// if nobody does.
 	ProvenTime time.Time
-	// Bundle is the signed bundle. Only Get reads it: it may be large.
+	// Manifest is the referrer's manifest, which names the signed bundle by its digest:
+	// the bundle itself is in the repository before its entry is here. Only Get reads
+	// it.
+	Manifest []byte
+	// Bundle is the signed bundle in rows of older releases, which have no Manifest.
+	// Only Get reads it: it may be large.
 	Bundle []byte
 	// SignTime is when it was signed, in whole seconds.
 	SignTime time.Time
@@ -104,6 +109,14 @@ const (
 
 // Done reports whether the attestation was seen in the registry.
 func (e Entry) Done() bool { return !e.DoneTime.IsZero() }
+
+// Finished names an attestation that is in the registry.
+type Finished struct {
+	// ID is that of the entry.
+	ID string
+	// ManifestDigest is the digest of the referrer's manifest.
+	ManifestDigest string
+}
 
 // Cursor is a position in a list: after the entry with this time and id.
 type Cursor struct {
@@ -142,19 +155,24 @@ func (k SigningKey) InUse() bool { return k.EndTime.IsZero() && k.RevokeTime.IsZ
 // Store is the signing log. All methods are safe for concurrent use, also by
 // several processes.
 type Store interface {
-	// Get returns an entry with its bundle, or ErrNotFound.
+	// Get returns an entry with its manifest and bundle, or ErrNotFound.
 	Get(ctx context.Context, id string) (Entry, error)
 	// Current returns the entry of a line with the latest claim, done or not,
-	// without its bundle, or ErrNotFound.
+	// without manifest and bundle, or ErrNotFound.
 	Current(ctx context.Context, l Line) (Entry, error)
-	// Begin stores an entry unless serves says that the current one of its line
-	// does, or there is one with its ID, and returns the one that is stored: e as it
-	// is, another one without its bundle. Of several callers with one content all
-	// get the same entry.
-	Begin(ctx context.Context, e Entry, serves func(current Entry) bool) (Entry, error)
-	// Finish records that the attestation is in the registry under a manifest
-	// digest, or ErrNotFound. What is older in its line is superseded from then on.
-	Finish(ctx context.Context, id, manifestDigest string, at time.Time) error
+	// Begin stores entries, all or none of them, each unless serves says of the current
+	// one of its line that it does, or there is one with its ID, and returns the ones
+	// that are stored, in their order: those of entries as they are, others without
+	// manifest and bundle. Of several callers with one content all get the same entry.
+	Begin(ctx context.Context, entries []Entry, serves func(i int, current Entry) bool) ([]Entry, error)
+	// Finish records that attestations are in the registry, all or none of them; it is
+	// ErrNotFound if one is not in the log. What is older in their lines is superseded
+	// from then on.
+	Finish(ctx context.Context, done []Finished, at time.Time) error
+	// Lose records that the bundle of an entry, which Get returned, is no longer in its
+	// repository. From then on the entry is not in force, and Begin stores one with its
+	// ID in its place. It does nothing if the entry has another manifest now.
+	Lose(ctx context.Context, e Entry, at time.Time) error
 	// List returns entries without their bundles, newest first.
 	List(ctx context.Context, q Query) ([]Entry, error)
 	// Known returns the digests of the manifests of a line that are in the log,

@@ -24,7 +24,7 @@ func lineOfEachIdentity(t *testing.T, s store.Store) {
 	}
 	for i, e := range []store.Entry{plain, keyless} {
 		begin(t, s, e)
-		if err := s.Finish(t.Context(), e.ID, digest(90+i), epoch); err != nil {
+		if err := s.Finish(t.Context(), []store.Finished{{ID: e.ID, ManifestDigest: digest(90 + i)}}, epoch); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -33,7 +33,7 @@ func lineOfEachIdentity(t *testing.T, s store.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.ManifestDigest, want.DoneTime, want.Bundle = digest(90+i), epoch, nil
+		want.ManifestDigest, want.DoneTime, want.Manifest = digest(90+i), epoch, nil
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Current() (-want +got):\n%s", diff)
 		}
@@ -44,7 +44,7 @@ func lineOfEachIdentity(t *testing.T, s store.Store) {
 	}
 	later := entry(2)
 	begin(t, s, later)
-	if err := s.Finish(t.Context(), later.ID, digest(92), epoch); err != nil {
+	if err := s.Finish(t.Context(), []store.Finished{{ID: later.ID, ManifestDigest: digest(92)}}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	old, err := s.Superseded(t.Context(), epoch.Add(time.Hour), "", 10)

@@ -30,7 +30,7 @@ func entry(n int) store.Entry {
 			ContentKey: digest(n),
 		},
 		ClaimTime:     epoch.Add(time.Duration(n) * time.Second),
-		ContentDigest: digest(50), KeyID: "key", Bundle: fmt.Appendf(nil, `{"n":%d}`, n),
+		ContentDigest: digest(50), KeyID: "key", Manifest: fmt.Appendf(nil, `{"n":%d}`, n),
 		SignTime: epoch.Add(time.Duration(n) * time.Second), TraceID: "trace",
 	})
 }
@@ -58,6 +58,8 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"BeginAtOnce":         beginAtOnce,
 		"EveryPartOfTheKey":   everyPartOfTheKey,
 		"LargeBundle":         largeBundle,
+		"SeveralAtOnce":       severalAtOnce,
+		"Lost":                lost,
 		"List":                list,
 		"ListPages":           listPages,
 		"Keys":                keys,
@@ -79,14 +81,23 @@ func getOfNothing(t *testing.T, s store.Store) {
 	if _, err := s.Get(t.Context(), entry(1).ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Get() = %v, want ErrNotFound", err)
 	}
-	if err := s.Finish(t.Context(), entry(1).ID, digest(9), epoch); !errors.Is(err, store.ErrNotFound) {
+	if err := s.Finish(t.Context(), []store.Finished{{ID: entry(1).ID, ManifestDigest: digest(9)}}, epoch); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("Finish() = %v, want ErrNotFound", err)
 	}
 }
 
+func beginOne(t *testing.T, s store.Store, e store.Entry, serves func(store.Entry) bool) (store.Entry, error) {
+	t.Helper()
+	stored, err := s.Begin(t.Context(), []store.Entry{e}, func(_ int, current store.Entry) bool { return serves(current) })
+	if err != nil || len(stored) != 1 {
+		return store.Entry{}, errors.Join(err, errors.New("nothing was stored"))
+	}
+	return stored[0], nil
+}
+
 func begin(t *testing.T, s store.Store, e store.Entry) store.Entry {
 	t.Helper()
-	got, err := s.Begin(t.Context(), e, sameContent(e))
+	got, err := beginOne(t, s, e, sameContent(e))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +106,7 @@ func begin(t *testing.T, s store.Store, e store.Entry) store.Entry {
 
 func finish(t *testing.T, s store.Store, e store.Entry, manifest string) {
 	t.Helper()
-	if err := s.Finish(t.Context(), e.ID, manifest, epoch.Add(time.Hour)); err != nil {
+	if err := s.Finish(t.Context(), []store.Finished{{ID: e.ID, ManifestDigest: manifest}}, epoch.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -128,10 +139,10 @@ func beginKeepsTheFirst(t *testing.T, s store.Store) {
 	t.Helper()
 	first := begin(t, s, entry(1))
 	other := entry(1)
-	other.Bundle, other.TraceID = []byte("other"), "other"
+	other.Manifest, other.TraceID = []byte("other"), "other"
 	second := begin(t, s, other)
-	if second.Bundle != nil {
-		t.Error("Begin() reads the bundle that was there")
+	if second.Manifest != nil {
+		t.Error("Begin() reads the manifest that was there")
 	}
 	if got, err := s.Get(t.Context(), second.ID); err != nil || cmp.Diff(first, got) != "" {
 		t.Errorf("after the second Begin, %v (-first +stored):\n%s", err, cmp.Diff(first, got))
@@ -146,8 +157,8 @@ func beginAtOnce(t *testing.T, s store.Store) {
 	for i := range writers {
 		wg.Go(func() {
 			e := entry(1)
-			e.Bundle = fmt.Appendf(nil, "writer %d", i)
-			stored, err := s.Begin(t.Context(), e, sameContent(e))
+			e.Manifest = fmt.Appendf(nil, "writer %d", i)
+			stored, err := beginOne(t, s, e, sameContent(e))
 			if err != nil {
 				t.Error(err)
 				return
@@ -156,12 +167,12 @@ func beginAtOnce(t *testing.T, s store.Store) {
 				t.Error(err)
 				return
 			}
-			got[i] = string(stored.Bundle)
+			got[i] = string(stored.Manifest)
 		})
 	}
 	wg.Wait()
 	if slices.Sort(got); len(slices.Compact(got)) != 1 {
-		t.Errorf("writers got different bundles: %q", got)
+		t.Errorf("writers got different manifests: %q", got)
 	}
 }
 
@@ -236,7 +247,7 @@ func list(t *testing.T, s store.Store) {
 		}
 		var manifests []string
 		for _, e := range got {
-			if e.Bundle != nil {
+			if e.Bundle != nil || e.Manifest != nil {
 				t.Error("List returned a bundle")
 			}
 			manifests = append(manifests, e.ManifestDigest)
@@ -336,7 +347,7 @@ func currentIsTheLatest(t *testing.T, s store.Store) {
 	if got := current(t, s); got != entry(3).ID {
 		t.Error("a later claim did not become current")
 	}
-	served, err := s.Begin(t.Context(), entry(4), func(c store.Entry) bool { return c.ID == entry(3).ID })
+	served, err := beginOne(t, s, entry(4), func(c store.Entry) bool { return c.ID == entry(3).ID })
 	if err != nil || served.ID != entry(3).ID {
 		t.Errorf("Begin() of what is served = %s, %v", served.ID, err)
 	}
@@ -358,7 +369,7 @@ func superseded(t *testing.T, s store.Store, before time.Time) []string {
 			slices.Sort(out)
 			return out
 		}
-		if page[0].Bundle != nil {
+		if page[0].Bundle != nil || page[0].Manifest != nil {
 			t.Error("Superseded returned a bundle")
 		}
 		after = page[0].ID
@@ -409,7 +420,7 @@ func removals(t *testing.T, s store.Store) {
 	t.Helper()
 	for n := range 4 {
 		e := entry(n)
-		stored, err := s.Begin(t.Context(), e, never)
+		stored, err := beginOne(t, s, e, never)
 		if err != nil {
 			t.Fatal(err)
 		}
