@@ -133,6 +133,10 @@ bench-scan: build ## Measure the scan of a 1 GB image from a registry against th
 	@go build -o .cache/scanbench ./tests/cmd/scanbench
 	@.cache/scanbench -advisories .cache/bench.snapshot
 
+.PHONY: bench-growth
+bench-growth: ## Measure how the cost of a scan grows, and draw it into docs/growth
+	@go test -run '^$$' -bench '^BenchmarkScan$$' -benchtime 8x -count 4 ./services/scanner/internal/oneshot | go run ./tests/cmd/growth
+
 .PHONY: clean
 clean: ## Remove what was built; the data directory and the tools stay
 	@rm -rf bin

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 
@@ -76,6 +77,10 @@ func Decode(query, token string) (key string, err error) {
 	}
 	if len(token) > MaxToken {
 		return "", invalid(fmt.Errorf("token has %d bytes, the limit is %d", len(token), MaxToken))
+	}
+	// The decoder would pass over line breaks, and one page would have many tokens.
+	if strings.ContainsAny(token, "\r\n") {
+		return "", invalid(errors.New("token has a line break"))
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil {

@@ -49,6 +49,7 @@ func TestDecode(t *testing.T) {
 		"not base64":       "!!!",
 		"padded":           token + "=",
 		"cut":              token[:10],
+		"in two lines":     token[:10] + "\n" + token[10:],
 		"without a key":    base64.RawURLEncoding.EncodeToString(raw[:1+bindingSize]),
 		"of a new version": base64.RawURLEncoding.EncodeToString(future),
 		"too long":         strings.Repeat("A", MaxToken+1),

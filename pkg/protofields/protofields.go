@@ -9,7 +9,10 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-var errNotUTF8 = errors.New("string field contains invalid UTF-8")
+var (
+	errNotUTF8     = errors.New("string field contains invalid UTF-8")
+	errFieldNumber = errors.New("field number is too large")
+)
 
 // Reader goes over the fields of one message, in the order they were written:
 //
@@ -42,6 +45,10 @@ func (r *Reader) Next() bool {
 	var n int
 	if r.number, r.kind, n = protowire.ConsumeTag(r.b[r.at:]); n < 0 {
 		r.err = protowire.ParseError(n)
+		return false
+	}
+	if r.number > protowire.MaxValidNumber {
+		r.err = errFieldNumber
 		return false
 	}
 	r.at += n

@@ -31,6 +31,7 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte{0x00, 0x00})                               // no number
 	f.Add([]byte{0x0a, 0x01, 'a', 0x0a, 0x01, 'b', 0x10})   // twice, and cut off
 	f.Add([]byte{0xfa, 0xff, 0xff, 0xff, 0xff, 0x01, 0x00}) // a number too large
+	f.Add([]byte("\xc8\xaf\xff\x86''"))                     // a number too large for a message, not for its encoding
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var (
 			text    sourcecontextpb.SourceContext

@@ -23,6 +23,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/pull"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/reindex"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/rematch"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
@@ -46,6 +47,10 @@ const watchInterval = 250 * time.Millisecond
 // rematchInterval is how often the queue of images to match again is looked at.
 const rematchInterval = time.Second
 
+// reindexInterval is how often it is looked for inventories that a replica of an earlier
+// release indexed.
+const reindexInterval = time.Hour
+
 type scanner struct {
 	cfg       Config
 	deps      service.Deps
@@ -53,6 +58,7 @@ type scanner struct {
 	snapshots *snapshots.Keeper
 	scans     *consumer.Scans
 	rematcher *rematch.Rematcher
+	reindexer *reindex.Reindexer
 	feeds     *feeds.Refresher
 	pruner    *pruner
 	server    *grpcx.Server
@@ -84,7 +90,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	puller := pull.New(client)
 	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{
-		SkipSecrets: !cfg.Scan.Secrets, VerifyDiffID: cfg.Scan.VerifyDiffID,
+		SkipSecrets: !cfg.Scan.Secrets, VerifyDiffID: cfg.Scan.VerifyDiffID, MaxKnown: cfg.Scan.LayerMemory,
 	})
 	if err != nil {
 		return nil, err
@@ -110,6 +116,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	s.rematcher = &rematch.Rematcher{
 		Store: db, Archive: reports, Advisories: keeper, Publisher: publisher, Log: d.Telemetry.Logger, Now: d.Now, Done: m.rematched,
 	}
+	s.reindexer = &reindex.Reindexer{Store: db, Reports: reports, Log: d.Telemetry.Logger}
 	s.feeds = &feeds.Refresher{
 		Options: feeds.Options{
 			Feeds: cfg.Advisories.Feeds, Interval: cfg.Advisories.FeedInterval, Timeout: cfg.Advisories.FeedTimeout,
@@ -145,6 +152,7 @@ func (s *scanner) Run(ctx context.Context) error {
 	g.Go(func() error { return s.snapshots.Follow(ctx, s.cfg.Advisories.RefreshInterval) })
 	g.Go(func() error { return s.feeds.Run(ctx) })
 	g.Go(func() error { return s.rematcher.Run(ctx, rematchInterval) })
+	g.Go(func() error { return s.reindexer.Run(ctx, reindexInterval) })
 	g.Go(func() error { return s.pruner.run(ctx) })
 	g.Go(func() error {
 		return events.Consume(ctx, s.deps.Bus, events.ConsumerScannerScan, s.cfg.Scan.Concurrency, s.handle)

@@ -44,6 +44,9 @@ type ScanConfig struct {
 	// LayerRetention is how long what was found in a layer is kept that no scanned image
 	// has, or that another release found.
 	LayerRetention time.Duration `yaml:"layer_retention"`
+	// LayerMemory is how much of what was found in the layers used last is held in
+	// memory; 0 holds nothing.
+	LayerMemory config.Bytes `yaml:"layer_memory"`
 	// VerifyDiffID compares every layer, decompressed, with the image's configuration.
 	VerifyDiffID bool `yaml:"verify_diff_id"`
 	// Secrets tells whether credentials are looked for.
@@ -85,7 +88,7 @@ func Default() Config {
 	common.Server.MaxMessage = maxMessage
 	return Config{
 		Config:     common,
-		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true, LayerRetention: 7 * 24 * time.Hour},
+		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true, LayerRetention: 7 * 24 * time.Hour, LayerMemory: 64 << 20},
 		Limits:     extract.DefaultLimits(),
 		Advisories: AdvisoriesConfig{FeedInterval: time.Hour, FeedTimeout: 15 * time.Minute, RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
 	}
@@ -122,6 +125,9 @@ func (c *Config) Validate(p *config.Problems) {
 	// A scan that is under way must not lose its layers.
 	if c.Scan.LayerRetention < time.Hour || c.Scan.LayerRetention < c.Scan.Timeout {
 		p.Errorf("scan.layer_retention", "must be at least 1h and not less than scan.timeout")
+	}
+	if c.Scan.LayerMemory < 0 {
+		p.Errorf("scan.layer_memory", "must not be negative")
 	}
 	if c.Advisories.RefreshInterval < time.Second {
 		p.Errorf("advisories.refresh_interval", "must be at least 1s")

@@ -29,6 +29,7 @@ func TestConfig(t *testing.T) {
 		"scan.layers":                 func(c *app.Config) { c.Scan.Layers = 100 },
 		"scan.timeout":                func(c *app.Config) { c.Scan.Timeout = 0 },
 		"scan.layer_retention":        func(c *app.Config) { c.Scan.LayerRetention = time.Minute },
+		"scan.layer_memory":           func(c *app.Config) { c.Scan.LayerMemory = -1 },
 		"advisories.refresh_interval": func(c *app.Config) { c.Advisories.RefreshInterval = 0 },
 		"advisories.max_records":      func(c *app.Config) { c.Advisories.MaxRecords = 0 },
 		"limits.max_buffered":         func(c *app.Config) { c.Limits.MaxBuffered = c.Limits.MaxInMemory - 1 },

@@ -11,6 +11,7 @@ import (
 
 type pruned struct {
 	before []time.Time
+	sets   int
 	err    error
 }
 
@@ -20,6 +21,11 @@ func (p *pruned) PruneLayers(_ context.Context, set string, before time.Time) (i
 	}
 	p.before = append(p.before, before)
 	return 1, p.err
+}
+
+func (p *pruned) PruneIndex(_ context.Context, n int) (int64, error) {
+	p.sets++
+	return int64(n * (p.sets % 2)), nil
 }
 
 // TestPruner: it prunes at once and each interval, and an error does not end it.
@@ -33,8 +39,8 @@ func TestPruner(t *testing.T) {
 		go func() { done <- p.run(ctx) }()
 		time.Sleep(150 * time.Minute)
 		cancel()
-		if err := <-done; err != nil || len(s.before) != 3 || !s.before[2].Equal(start.Add(-22*time.Hour)) {
-			t.Errorf("%v, %v", s.before, err)
+		if err := <-done; err != nil || len(s.before) != 3 || !s.before[2].Equal(start.Add(-22*time.Hour)) || s.sets != 6 {
+			t.Errorf("%v, %d, %v", s.before, s.sets, err)
 		}
 	})
 }

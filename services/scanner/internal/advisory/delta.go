@@ -17,23 +17,6 @@ func keyOf(ecosystem, name string) core.PackageKey {
 	return core.PackageKey{Ecosystem: base, Name: normalizeName(base, name)}
 }
 
-// Keys are what packages are found by: the name that advisories use, and the
-// package's own. They are without doubles.
-func Keys(packages []core.Package) []core.PackageKey {
-	seen := map[core.PackageKey]bool{}
-	out := []core.PackageKey{}
-	for i := range packages {
-		p := &packages[i]
-		for _, k := range []core.PackageKey{keyOf(p.Ecosystem, p.AdvisoryName()), keyOf(p.Ecosystem, p.Name)} {
-			if !seen[k] {
-				seen[k] = true
-				out = append(out, k)
-			}
-		}
-	}
-	return out
-}
-
 func sortedKeys(set map[core.PackageKey]bool) []core.PackageKey {
 	out := make([]core.PackageKey, 0, len(set))
 	for k := range set {

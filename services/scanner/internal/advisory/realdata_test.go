@@ -2,7 +2,6 @@ package advisory_test
 
 import (
 	"archive/zip"
-	"compress/gzip"
 	"encoding/json"
 	"io"
 	"os"
@@ -220,28 +219,8 @@ func sorted(ms []match) []match {
 // inventory packs a package database into a layer and extracts it.
 func inventory(tb testing.TB, dir string) core.Inventory {
 	tb.Helper()
-	release, err := os.ReadFile(filepath.Join(dir, "os-release"))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	entries := []layertest.Entry{layertest.File("etc/os-release", string(release))}
-	if content, err := os.ReadFile(filepath.Join(dir, "apk-installed")); err == nil {
-		entries = append(entries, layertest.File("lib/apk/db/installed", string(content)))
-	}
-	if f, err := os.Open(filepath.Join(dir, "dpkg-status.gz")); err == nil {
-		defer f.Close()
-		zr, err := gzip.NewReader(f)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		content, err := io.ReadAll(zr)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		entries = append(entries, layertest.File("var/lib/dpkg/status", string(content)))
-	}
 	blobs := layertest.Store{}
-	layer := blobs.Add(layertest.Gzip(tb, layertest.Tar(tb, entries...)))
+	layer := blobs.Add(layertest.Gzip(tb, layertest.Tar(tb, layertest.Database(tb, dir)...)))
 	x, err := extract.New(blobs, extract.DefaultLimits(), 1)
 	if err != nil {
 		tb.Fatal(err)

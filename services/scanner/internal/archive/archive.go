@@ -37,7 +37,7 @@ func (a *Archive) Save(ctx context.Context, r *core.Report) (core.ReportRef, err
 		Ref:            core.ReportRef{ImageDigest: r.ImageDigest, Platform: r.Platform, ReportDigest: digest},
 		SnapshotDigest: r.Snapshot.Digest, ScannerVersion: r.ScannerVersion,
 		Content: content, Time: a.now(),
-		Keys: advisory.Keys(r.Packages), Problems: r.InventoryProblems,
+		Packages: advisory.Index(r.Packages), Problems: r.InventoryProblems,
 	})
 }
 

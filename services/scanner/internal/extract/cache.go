@@ -199,16 +199,19 @@ func (x *Extractor) cached(ctx context.Context, digest string, b *budget) (*laye
 	if x.cache == nil {
 		return nil, nil //nolint:nilnil // nothing is stored, and that is no error
 	}
-	content, ok, err := x.cache.Layer(ctx, digest, x.set)
-	if err != nil {
-		return nil, fmt.Errorf("look for a known layer: %w", err)
-	}
-	if !ok {
-		return nil, nil //nolint:nilnil // as above
-	}
-	r, err := x.plugins.decodeLayer(digest, content)
-	if err != nil {
-		return nil, nil //nolint:nilerr,nilnil // it is read again and stored anew
+	r := x.known.get(digest)
+	if r == nil {
+		content, ok, err := x.cache.Layer(ctx, digest, x.set)
+		if err != nil {
+			return nil, fmt.Errorf("look for a known layer: %w", err)
+		}
+		if !ok {
+			return nil, nil //nolint:nilnil // as above
+		}
+		if r, err = x.plugins.decodeLayer(digest, content); err != nil {
+			return nil, nil //nolint:nilerr,nilnil // it is read again and stored anew
+		}
+		x.known.put(r)
 	}
 	packages := 0
 	for i := range r.events {
@@ -229,6 +232,7 @@ func (x *Extractor) keep(ctx context.Context, r *layerResult) error {
 	if x.cache == nil {
 		return nil
 	}
+	x.known.put(r)
 	content, err := encodeLayer(r)
 	if err != nil || len(content) > maxCached {
 		return err

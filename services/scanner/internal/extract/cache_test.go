@@ -3,7 +3,10 @@ package extract_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -95,6 +98,60 @@ func TestKnownLayers(t *testing.T) {
 	extractAll()
 	if s.n != 0 {
 		t.Errorf("damaged entries are not replaced: %d pulls", s.n)
+	}
+}
+
+// TestLayersInMemory: whatever images are made of layers that are held in memory, several
+// at a time, their inventories are those of layers that are read.
+func TestLayersInMemory(t *testing.T) {
+	s := &pulls{Store: lt.Store{}}
+	var ds []core.Descriptor
+	status := func(packages ...string) lt.Entry {
+		var b strings.Builder
+		for _, p := range packages {
+			fmt.Fprintf(&b, "Package: %s\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n", p)
+		}
+		return lt.File("var/lib/dpkg/status", b.String())
+	}
+	for _, l := range [][]lt.Entry{
+		{lt.File("etc/os-release", debianRelease), status("a", "b"), npm("app/node_modules/x", "x", "1.0.0")},
+		{lt.File("etc/os-release", "ID=debian\nVERSION_ID=\"11\"\n")},
+		{status("a"), lt.Symlink("srv", "app"), npm("srv/node_modules/y", "y", "1.0.0")},
+		{lt.File("store/z", `{"name":"z","version":"2.0.0"}`), lt.HardLink("app/node_modules/z/package.json", "store/z")},
+		{lt.Symlink("app", "opt"), npm("app/node_modules/x", "x", "2.0.0"), lt.Dir("app/node_modules/y")},
+		{lt.File("app/.wh.node_modules", ""), lt.File("var/lib/dpkg", "a file where a directory was"), lt.File("usr/share/doc/a", "")},
+	} {
+		ds = append(ds, s.Add(lt.Gzip(t, lt.Tar(t, l...))))
+	}
+	x, err := extract.NewWith(s, extract.DefaultLimits(), 2, extract.Options{MaxKnown: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.UseCache(&memory{content: map[string][]byte{}})
+	rng := rand.New(rand.NewPCG(1, 2))
+	var wg sync.WaitGroup
+	for range 60 {
+		var image []core.Descriptor
+		for range 1 + rng.IntN(6) {
+			image = append(image, ds[rng.IntN(len(ds))])
+		}
+		want, err := extractor(t, s.Store, nil).Extract(t.Context(), imageref.Ref{}, image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for range 2 {
+				got, err := x.Extract(t.Context(), imageref.Ref{}, image)
+				if diff := cmp.Diff(want, got); err != nil || diff != "" {
+					t.Errorf("%v (-want +got):\n%s", err, diff)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	s.n = 0
+	if _, err := x.Extract(t.Context(), imageref.Ref{}, ds); err != nil || s.n != 0 {
+		t.Errorf("%d pulls, %v", s.n, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
@@ -30,6 +31,7 @@ type Extractor struct {
 	kinds   []secretKind
 	buffers *buffers
 	cache   Cache
+	known   *knownLayers
 	set     string
 }
 
@@ -40,6 +42,9 @@ type Options struct {
 	// VerifyDiffID compares every layer, decompressed, with the digest that the image's
 	// configuration gives it. The digest of the compressed layer is always verified.
 	VerifyDiffID bool
+	// MaxKnown is how many bytes of what was found in the layers used last are held in
+	// memory beside the cache; 0 holds nothing. Without a cache it means nothing.
+	MaxKnown config.Bytes
 }
 
 // New returns an extractor that reads as many layers of an image at once as
@@ -56,7 +61,7 @@ func NewWith(opener Opener, limits Limits, layers int, o Options) (*Extractor, e
 	}
 	return &Extractor{
 		opener: opener, limits: limits, layers: max(layers, 1), options: o, plugins: ps, kinds: secretKinds(),
-		buffers: newBuffers(limits), set: ExtractorSet(limits, o),
+		buffers: newBuffers(limits), known: newKnownLayers(int64(o.MaxKnown)), set: ExtractorSet(limits, o),
 	}, nil
 }
 
@@ -77,6 +82,7 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 		return core.Inventory{}, err
 	}
 	m := newMerger(x.limits.MaxPackages)
+	m.remember = x.cache != nil && x.known != nil
 	for i, r := range results {
 		if r == nil {
 			m.problems = append(m.problems, fmt.Sprintf("layer %d has the unsupported media type %.100q", i, layers[i].MediaType))

@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // kind is what a tar entry does to the tree.
@@ -52,6 +53,9 @@ type file struct {
 	// secrets are the kinds of credentials in it.
 	secrets []string
 	bits    bits
+	// reports is how the packages were reported last; only files of layers that are held
+	// have it.
+	reports atomic.Pointer[reports]
 }
 
 // layerResult is the outcome of one layer.

@@ -162,7 +162,8 @@ var tools = []string{"pip", "setuptools", "wheel", "bundler"}
 // installation collects what is installed and not the distribution's.
 func (m *merger) installation(owned ownership) installation {
 	in := installation{}
-	m.tree.walk(func(place string, n *node) {
+	for _, n := range m.files {
+		place := n.path
 		for i := range n.file.packages {
 			f := &n.file.packages[i]
 			if f.lock || slices.Contains(tools, f.name) || strings.Contains(place, "/specifications/default/") || owned.owns(f, place, n.layer) {
@@ -173,7 +174,7 @@ func (m *merger) installation(owned ownership) installation {
 				in[f.purlType] = append(places, place)
 			}
 		}
-	})
+	}
 	for _, places := range in {
 		slices.Sort(places)
 	}

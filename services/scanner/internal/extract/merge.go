@@ -22,6 +22,11 @@ type merger struct {
 	// more, and that what was merged is not whole.
 	limit int
 	over  bool
+	// files are those of the merged tree, while its inventory is taken.
+	files []placed
+	// remember keeps the packages of files in the form of reports, for other images
+	// that have them at the same place.
+	remember bool
 }
 
 // spare is how many times the limit is held before doubles are taken out.
@@ -63,7 +68,11 @@ func (m *merger) hide(e *event) {
 }
 
 func (m *merger) apply(e *event, layer int) {
-	if e.kind == kindWhiteout || e.kind == kindOpaque {
+	switch {
+	case e.kind == kindWhiteout || e.kind == kindOpaque:
+		return
+	case (e.kind == kindDir || e.kind == kindFile && e.file == nil) && m.tree.empty(e.path):
+		// Most entries are of no interest and hide nothing.
 		return
 	}
 	cs, ok := m.tree.resolve(e.path)
@@ -140,35 +149,14 @@ func (m *merger) place(cs []string, n *node) {
 // inventory tells what is in the image now that all layers are merged.
 func (m *merger) inventory() core.Inventory {
 	inv := core.Inventory{Problems: m.problems}
+	m.files = m.tree.files()
 	d := m.distro()
 	inv.Distro = core.Distro{ID: d.id, Version: d.version}
 	owned := m.ownership()
 	installed := m.installation(owned)
-	m.tree.walk(func(path string, n *node) {
-		if n.file.problem != "" {
-			inv.Problems = append(inv.Problems, valid(n.file.problem))
-		}
-		for i := range n.file.packages {
-			if m.over {
-				return
-			}
-			f := &n.file.packages[i]
-			if f.as != "" && f.as != n.name {
-				continue
-			}
-			if m.over = len(inv.Packages) >= spare*m.limit; m.over {
-				return
-			}
-			layer := n.layer
-			if n.file.database {
-				layer = m.origins[path][f.identity()]
-			}
-			if owned.owns(f, path, n.layer) || f.lock && installed.covers(f, path) {
-				continue
-			}
-			inv.Packages = append(inv.Packages, f.pkg(d, valid(path), m.digests[layer]))
-		}
-	})
+	for _, n := range m.files {
+		m.packagesOf(&inv, n, d, owned, installed)
+	}
 	m.facts(&inv)
 	core.SortPackages(inv.Packages)
 	inv.Packages = slices.CompactFunc(inv.Packages, func(a, b core.Package) bool {
@@ -183,4 +171,65 @@ func (m *merger) inventory() core.Inventory {
 	slices.Sort(inv.Problems)
 	inv.Problems = slices.Compact(inv.Problems)
 	return inv
+}
+
+// packagesOf adds the packages of one file.
+func (m *merger) packagesOf(inv *core.Inventory, n placed, d distro, owned ownership, installed installation) {
+	if n.file.problem != "" {
+		inv.Problems = append(inv.Problems, valid(n.file.problem))
+	}
+	packages := m.reported(n, d)
+	for i := range n.file.packages {
+		f := &n.file.packages[i]
+		if m.over {
+			return
+		}
+		if f.as != "" && f.as != n.name {
+			continue
+		}
+		if m.over = len(inv.Packages) >= spare*m.limit; m.over {
+			return
+		}
+		layer := n.layer
+		if n.file.database {
+			layer = m.origins[n.path][f.identity()]
+		}
+		if owned.owns(f, n.path, n.layer) || f.lock && installed.covers(f, n.path) {
+			continue
+		}
+		var p core.Package
+		if packages == nil {
+			p = f.pkg(d, valid(n.path))
+		} else {
+			p = packages[i]
+		}
+		p.LayerDigest = m.digests[layer]
+		inv.Packages = append(inv.Packages, p)
+	}
+}
+
+// reports is how the packages of a file are reported at a place of an image of a
+// distribution, but for the layer.
+type reports struct {
+	distro   distro
+	place    string
+	packages []core.Package
+}
+
+// reported returns how the packages of a file are reported, if that is remembered. It
+// is not for files whose names matter: each would be another.
+func (m *merger) reported(n placed, d distro) []core.Package {
+	if !m.remember || slices.ContainsFunc(n.file.packages, func(f found) bool { return f.as != "" }) {
+		return nil
+	}
+	if r := n.file.reports.Load(); r != nil && r.distro == d && r.place == n.path {
+		return r.packages
+	}
+	r := &reports{distro: d, place: n.path, packages: make([]core.Package, len(n.file.packages))}
+	place := valid(n.path)
+	for i := range n.file.packages {
+		r.packages[i] = n.file.packages[i].pkg(d, place)
+	}
+	n.file.reports.Store(r)
+	return r.packages
 }

@@ -181,34 +181,39 @@ type ownership struct {
 // not name as installed says nothing.
 func (m *merger) ownership() ownership {
 	o := ownership{layers: map[string]int{}, installed: map[string]bool{}}
-	m.tree.walk(func(_ string, n *node) {
+	for _, n := range m.files {
 		for i := range n.file.packages {
 			if f := &n.file.packages[i]; f.purlType == purl.TypeDebian {
 				o.installed[f.name] = true
 			}
 		}
-	})
-	m.tree.walk(func(p string, n *node) {
+	}
+	for _, n := range m.files {
 		for _, own := range n.file.owners {
-			layer := n.layer
-			if own.Identity != "" {
-				first, ok := m.origins[p][own.Identity]
-				if !ok {
-					continue
-				}
-				layer = first
-			} else if !o.installed[own.Name] {
-				continue
-			}
-			for _, f := range own.Paths {
-				if cs, ok := m.tree.resolve(f); ok {
-					place := strings.Join(cs, "/")
-					o.layers[place] = max(o.layers[place], layer)
-				}
-			}
+			m.own(&o, n, &own)
 		}
-	})
+	}
 	return o
+}
+
+// own adds what a list says of one package.
+func (m *merger) own(o *ownership, n placed, own *owner) {
+	layer := n.layer
+	if own.Identity != "" {
+		first, ok := m.origins[n.path][own.Identity]
+		if !ok {
+			return
+		}
+		layer = first
+	} else if !o.installed[own.Name] {
+		return
+	}
+	for _, f := range own.Paths {
+		if cs, ok := m.tree.resolve(f); ok {
+			place := strings.Join(cs, "/")
+			o.layers[place] = max(o.layers[place], layer)
+		}
+	}
 }
 
 // owns tells whether a package of a language belongs to an OS package. A file that

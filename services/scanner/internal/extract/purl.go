@@ -9,12 +9,13 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
-// pkg makes a package of a found one, now that its distribution is known.
-func (f *found) pkg(d distro, location, layer string) core.Package {
+// pkg makes a package of a found one, now that its distribution is known. The layer is
+// not told.
+func (f *found) pkg(d distro, location string) core.Package {
 	p := core.Package{
 		Name: f.name, Version: f.version,
 		SourceName: f.sourceName, SourceVersion: f.sourceVersion,
-		Location: location, LayerDigest: layer, Licenses: f.licenses,
+		Location: location, Licenses: f.licenses,
 		Ecosystem: Ecosystem(f.purlType, core.Distro{ID: d.id, Version: d.version}),
 	}
 	switch f.purlType {

@@ -162,13 +162,39 @@ func (n *node) set(name string, child *node) {
 	n.children[name] = child
 }
 
-// walk calls f for every file, in no particular order.
-func (t *tree) walk(f func(path string, n *node)) {
+// empty tells that there is nothing at a path, nor a file or link above it.
+func (t *tree) empty(p string) bool {
+	n := t.root
+	for {
+		c, rest, more := strings.Cut(p, "/")
+		if c == "" || c == "." || c == ".." {
+			return false // resolve knows what it means
+		}
+		if n = n.children[c]; n == nil {
+			return true
+		}
+		if !more || n.file != nil || n.target != "" {
+			return false
+		}
+		p = rest
+	}
+}
+
+// placed is a place of the tree with its path.
+type placed struct {
+	path string
+	*node
+}
+
+// files lists every file, in no particular order.
+func (t *tree) files() []placed {
+	var out []placed
 	t.visit(func(path string, n *node) {
 		if n.file != nil {
-			f(path, n)
+			out = append(out, placed{path, n})
 		}
 	})
+	return out
 }
 
 // visit calls f for every place, in no particular order.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	lt "github.com/seaworthy-dev/seaworthy/services/scanner/internal/layertest"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/oneshot"
 )
@@ -25,24 +26,34 @@ import (
 // x-bare is the ratio to reading, decompressing and walking the same layers and nothing else.
 func BenchmarkScan(b *testing.B) {
 	for _, c := range []struct {
-		unit                    string
-		layers, files, packages int
+		unit                                string
+		layers, files, packages, advisories int
 	}{
-		{"layers", 1, 2000, 100},
-		{"layers", 4, 2000, 100},
-		{"layers", 16, 2000, 100},
-		{"files", 2, 1000, 100},
-		{"files", 2, 4000, 100},
-		{"files", 2, 16000, 100},
-		{"packages", 2, 2000, 250},
-		{"packages", 2, 2000, 1000},
-		{"packages", 2, 2000, 4000},
+		{"layers", 1, 2000, 100, 0},
+		{"layers", 4, 2000, 100, 0},
+		{"layers", 8, 2000, 100, 0},
+		{"layers", 16, 2000, 100, 0},
+		{"files", 2, 1000, 100, 0},
+		{"files", 2, 4000, 100, 0},
+		{"files", 2, 8000, 100, 0},
+		{"files", 2, 16000, 100, 0},
+		{"packages", 2, 2000, 250, 0},
+		{"packages", 2, 2000, 1000, 0},
+		{"packages", 2, 2000, 2000, 0},
+		{"packages", 2, 2000, 4000, 0},
+		{"advisories", 2, 2000, 1000, 2000},
+		{"advisories", 2, 2000, 1000, 8000},
+		{"advisories", 2, 2000, 1000, 16000},
+		{"advisories", 2, 2000, 1000, 32000},
 	} {
-		n := map[string]int{"layers": c.layers, "files": c.files, "packages": c.packages}[c.unit]
+		n := map[string]int{"layers": c.layers, "files": c.files, "packages": c.packages, "advisories": c.advisories}[c.unit]
 		b.Run(fmt.Sprintf("%s=%d", c.unit, n), func(b *testing.B) {
 			dir := benchImage(b, c.layers, c.files, c.packages)
 			o := options(b, "oci:"+dir)
 			o.Layers = 1
+			if c.advisories > 0 {
+				o.Matcher = benchAdvisories(b, c.advisories, c.packages)
+			}
 			b.ResetTimer()
 			start := cpuTime(b)
 			for range b.N {
@@ -95,6 +106,25 @@ func benchImage(b *testing.B, layers, files, packages int) string {
 		b.Fatal(err)
 	}
 	return dir
+}
+
+// benchAdvisories are so many advisories about the packages of benchImage: what grows is
+// what is said about each, and all of it affects the version that is installed.
+func benchAdvisories(b *testing.B, n, packages int) *advisory.Snapshot {
+	b.Helper()
+	builder := advisory.NewBuilder(n)
+	for i := range n {
+		record := fmt.Sprintf(`{"id":"GHSA-%d","modified":"2024-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"npm","name":"p%d"},`+
+			`"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":"2.0.%d"}]}]}]}`, i, i%packages, i)
+		if err := builder.Add("bench", []byte(record)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s, err := builder.Build()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
 }
 
 // bareWalk decompresses every layer of a layout and walks over its entries.

@@ -284,6 +284,7 @@ func (k *Keeper) install(ctx context.Context, s *advisory.Snapshot, force bool) 
 		if stored.Changed, err = advisory.Changed(old, s); err != nil {
 			stored.Changed, stored.ChangedAll = nil, true
 		}
+		stored.Differs = advisory.Differs(old, s)
 	}
 	s, err := k.files.Keep(s)
 	if err != nil {

@@ -5,9 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,71 +16,32 @@ import (
 // keyBatch is how many keys one statement carries.
 const keyBatch = 200
 
-// manyKeys is the number of changed packages from which on every image is matched
-// again: asking for each would take longer.
-const manyKeys = 20_000
-
 // ask puts images in the queue; the rest of the statement says which.
 const ask = `INSERT INTO rematches (image_digest, round, lease_time) `
 
 const askAgain = ` ON CONFLICT (image_digest) DO UPDATE SET round = rematches.round + 1, lease_time = 0`
 
-// putInventory points to a report as the newest of its image. Without keys the
-// packages are those that are stored.
+// putInventory points to a report as the newest of its image. Without packages
+// they are those that are stored.
 func putInventory(ctx context.Context, tx *sql.Tx, image, report string, r *StoredReport) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO inventories (image_digest, report_digest, problems) VALUES ($1, $2, $3)
 		ON CONFLICT (image_digest) DO UPDATE SET report_digest = excluded.report_digest, problems = excluded.problems`,
 		image, report, strings.Join(r.Problems, "\n"))
-	if err != nil || r.Keys == nil {
+	if err != nil || r.Packages == nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM inventory_packages WHERE image_digest = $1`, image); err != nil {
-		return err
-	}
-	for rest := r.Keys; len(rest) > 0; {
-		batch := rest[:min(len(rest), keyBatch)]
-		rest = rest[len(batch):]
-		args := []any{image}
-		var rows []string
-		for _, k := range batch {
-			args = append(args, k.Ecosystem, k.Name)
-			rows = append(rows, "($"+strconv.Itoa(len(args)-1)+", $"+strconv.Itoa(len(args))+", $1)")
-		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO inventory_packages (ecosystem, name, image_digest) VALUES `+ //nolint:gosec // placeholders only
-			strings.Join(rows, ", ")+` ON CONFLICT DO NOTHING`, args...)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return putPackages(ctx, tx, image, r.Packages)
 }
 
-// anyKey is a condition that holds for packages with one of the keys.
-func anyKey(keys []core.PackageKey, args []any) (string, []any) {
+// anyKey is a condition that holds for packages with one of the keys, which the columns
+// hold.
+func anyKey(ecosystem, name string, keys []core.PackageKey, args []any) (string, []any) {
 	var terms []string
 	for _, k := range keys {
 		args = append(args, k.Ecosystem, k.Name)
-		terms = append(terms, "(ecosystem = $"+strconv.Itoa(len(args)-1)+" AND name = $"+strconv.Itoa(len(args))+")")
+		terms = append(terms, "("+ecosystem+" = "+place(len(args)-1)+" AND "+name+" = "+place(len(args))+")")
 	}
 	return "(" + strings.Join(terms, " OR ") + ")", args
-}
-
-// askChanged asks to match again what a snapshot can change.
-func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
-	if n.ChangedAll || len(n.Changed) > manyKeys {
-		_, err := tx.ExecContext(ctx, ask+`SELECT image_digest, 0, 0 FROM inventories WHERE image_digest <> ''`+askAgain)
-		return err
-	}
-	for rest := n.Changed; len(rest) > 0; {
-		batch := rest[:min(len(rest), keyBatch)]
-		rest = rest[len(batch):]
-		where, args := anyKey(batch, nil)
-		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE `+where+askAgain, args...)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // askStale asks to match an image again whose report was made with a snapshot that
@@ -149,23 +107,6 @@ func (s *SQL) Inventory(ctx context.Context, imageDigest string) (Inventory, err
 		i.Problems = strings.Split(problems, "\n")
 	}
 	return i, nil
-}
-
-// ImagesWith implements Store.
-func (s *SQL) ImagesWith(ctx context.Context, keys []core.PackageKey, from string, n int) ([]string, error) {
-	seen := map[string]bool{}
-	for rest := keys; len(rest) > 0; {
-		batch := rest[:min(len(rest), keyBatch)]
-		rest = rest[len(batch):]
-		where, args := anyKey(batch, []any{from, int64(n)})
-		err := s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_packages WHERE image_digest >= $1 AND `+where+
-			` ORDER BY image_digest LIMIT $2`, args...)
-		if err != nil {
-			return nil, fmt.Errorf("find images: %w", err)
-		}
-	}
-	out := slices.Sorted(maps.Keys(seen))
-	return out[:min(len(out), n)], nil
 }
 
 func (s *SQL) strings(ctx context.Context, out map[string]bool, query string, args ...any) error {

@@ -89,6 +89,15 @@ type Store interface {
 	// ImagesWith returns the digests, in order from the given one on, of at most n
 	// images that have a package with one of the keys.
 	ImagesWith(ctx context.Context, keys []core.PackageKey, from string, n int) ([]string, error)
+	// OldInventories returns the digests, in order after the given one, of at most n
+	// images that the release before indexed.
+	OldInventories(ctx context.Context, after string, n int) ([]string, error)
+	// Reindex makes the packages the ones that an image is found by, unless a report
+	// is the newest of it that is not the one they were read from.
+	Reindex(ctx context.Context, imageDigest, reportDigest string, packages []core.IndexedPackage) error
+	// PruneIndex removes at most n sets of packages that no image has any more, with
+	// the packages that only they had. It returns how many sets were removed.
+	PruneIndex(ctx context.Context, n int) (int64, error)
 	// Places returns what was scanned with success under which name and turned out
 	// to be the image, or to have it as a platform: references with the digest that
 	// was scanned, in order.
@@ -132,9 +141,9 @@ type StoredReport struct {
 	// Content is the canonical form.
 	Content []byte
 	Time    time.Time
-	// Keys are what the packages are found by; nil if they are those that are stored
-	// of the image.
-	Keys []core.PackageKey
+	// Packages are what the image is found by; nil if they are those that are stored
+	// of it.
+	Packages []core.IndexedPackage
 	// Problems are those of the inventory alone.
 	Problems []string
 }
@@ -165,4 +174,7 @@ type StoredSnapshot struct {
 	Base       string
 	Changed    []core.PackageKey
 	ChangedAll bool
+	// Differs tells of a version of a changed package whether its findings differ; nil
+	// if all do. It may be called more than once.
+	Differs func(v core.PackageVersion) bool
 }

@@ -30,6 +30,7 @@ var suite = map[string]func(*testing.T, store.Store){
 	"pruned layers":     prunedLayers,
 	"base images":       baseImages,
 	"inventories":       inventories,
+	"package sets":      packageSets,
 	"feeds":             feeds,
 	"not found":         notFound,
 }
@@ -266,6 +267,17 @@ func layers(t *testing.T, s store.Store) {
 	}
 }
 
+// indexed are packages with the keys, in version 1 and of one layer.
+func indexed(keys []core.PackageKey) []core.IndexedPackage {
+	var out []core.IndexedPackage
+	for _, k := range keys {
+		out = append(out, core.IndexedPackage{
+			PackageVersion: core.PackageVersion{Ecosystem: k.Ecosystem, Name: k.Name, Version: "1"}, Base: k.Ecosystem, OwnName: k.Name, Layer: "l",
+		})
+	}
+	return out
+}
+
 func inventories(t *testing.T, s store.Store) {
 	t.Helper()
 	ctx := t.Context()
@@ -274,7 +286,7 @@ func inventories(t *testing.T, s store.Store) {
 		t.Helper()
 		return must[core.ReportRef](t)(s.PutReport(ctx, store.StoredReport{
 			Ref: core.ReportRef{ImageDigest: image, ReportDigest: report}, SnapshotDigest: snapshot, ScannerVersion: "1",
-			Content: []byte("{}"), Time: start, Keys: keys, Problems: []string{"one", "two"},
+			Content: []byte("{}"), Time: start, Packages: indexed(keys), Problems: []string{"one", "two"},
 		}))
 	}
 	queue := func(at time.Time, want ...string) []store.Rematch {

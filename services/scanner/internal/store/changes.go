@@ -1,0 +1,226 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+)
+
+const (
+	// manyKeys is the number of changed packages from which on the table of package
+	// versions is read whole: asking for each would take longer.
+	manyKeys = 2_000
+	// manyBlocks is the number of blocks from which on all sets are read.
+	manyBlocks = 256
+	// manySets is the number of sets from which on all images are read.
+	manySets = 10_000
+)
+
+// askChanged asks to match again what a snapshot changes: the images with a package
+// version whose findings differ.
+func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
+	if n.ChangedAll {
+		_, err := tx.ExecContext(ctx, ask+`SELECT image_digest, 0, 0 FROM inventories WHERE image_digest <> ''`+askAgain)
+		return err
+	}
+	if err := askOld(ctx, tx, n.Changed); err != nil {
+		return err
+	}
+	changed, err := changedPackages(ctx, tx, n)
+	if err != nil {
+		return err
+	}
+	sets, err := setsWith(ctx, tx, changed)
+	if err != nil {
+		return err
+	}
+	if len(sets) > manySets {
+		return askInOrder(ctx, tx, sets)
+	}
+	return inBatches(sets, func(in string, args []any) error {
+		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_sets WHERE set_id IN `+in+askAgain, args...)
+		return err
+	})
+}
+
+// askInOrder asks for the images of very many sets. It reads all images in order, so
+// that the queue grows at its end: in the order of sets each row would be another page.
+func askInOrder(ctx context.Context, tx *sql.Tx, sets []any) error {
+	wanted := make([]int64, len(sets))
+	for i, id := range sets {
+		wanted[i], _ = id.(int64)
+	}
+	images, err := imagesOf(ctx, tx, idSetOf(wanted))
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(images, maxArguments) {
+		var rows strings.Builder
+		for i := range batch {
+			if i > 0 {
+				rows.WriteByte(',')
+			}
+			rows.WriteString("(" + place(i+1) + ",0,0)")
+		}
+		if _, err := tx.ExecContext(ctx, ask+`VALUES `+rows.String()+askAgain, batch...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imagesOf are the digests of the images with one of the sets, in order.
+func imagesOf(ctx context.Context, q querier, wanted idSet) ([]any, error) {
+	rows, err := q.QueryContext(ctx, `SELECT image_digest, set_id FROM inventory_sets ORDER BY image_digest, set_id`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []any
+	var last string
+	var image sql.RawBytes
+	var id int64
+	for rows.Next() {
+		if err := rows.Scan(&image, &id); err != nil {
+			return nil, err
+		}
+		if wanted.has(id) && string(image) != last {
+			last = string(image)
+			out = append(out, last)
+		}
+	}
+	return out, rows.Err()
+}
+
+// changedPackages are the ids of the package versions whose findings differ.
+func changedPackages(ctx context.Context, q querier, n *StoredSnapshot) ([]int64, error) {
+	const columns = `SELECT id, base, ecosystem, name, version, stream FROM packages`
+	// Packages that differ in their own names alone have the same findings.
+	known := map[core.PackageVersion]bool{}
+	wanted := make(map[core.PackageKey]bool, len(n.Changed))
+	for _, k := range n.Changed {
+		wanted[k] = true
+	}
+	var out []int64
+	judge := func(query string, args ...any) error {
+		rows, err := q.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id int64
+			var base string
+			var v core.PackageVersion
+			if err := rows.Scan(&id, &base, &v.Ecosystem, &v.Name, &v.Version, &v.Stream); err != nil {
+				return err
+			}
+			if !wanted[core.PackageKey{Ecosystem: base, Name: v.Name}] {
+				continue
+			}
+			differs, ok := known[v]
+			if !ok {
+				differs = n.Differs == nil || n.Differs(v)
+				known[v] = differs
+			}
+			if differs {
+				out = append(out, id)
+			}
+		}
+		return rows.Err()
+	}
+	if len(n.Changed) > manyKeys {
+		return out, judge(columns)
+	}
+	for rest := n.Changed; len(rest) > 0; {
+		batch := rest[:min(len(rest), keyBatch)]
+		rest = rest[len(batch):]
+		where, args := anyKey("base", "name", batch, nil)
+		if err := judge(columns+` WHERE `+where, args...); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// setsWith are the ids of the sets that have one of the packages. The few blocks that
+// have them are read, or all sets at once.
+func setsWith(ctx context.Context, q querier, packages []int64) ([]any, error) {
+	if len(packages) == 0 {
+		return nil, nil
+	}
+	blocks, many, err := blocksWith(ctx, q, packages)
+	if err != nil {
+		return nil, err
+	}
+	wanted := idSetOf(packages)
+	if many {
+		return readSets(ctx, q, wanted, nil, `SELECT id, packages FROM package_sets`)
+	}
+	var out []any
+	for i := 0; i < len(blocks); {
+		// Blocks in a row are read in one go.
+		first := i
+		for i++; i < len(blocks) && blocks[i] == blocks[i-1]+1; i++ {
+		}
+		out, err = readSets(ctx, q, wanted, out, `SELECT id, packages FROM package_sets WHERE id >= $1 AND id < $2`,
+			blocks[first]*blockSets, (blocks[i-1]+1)*blockSets)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// blocksWith are the blocks that have one of the packages, in order; many tells that
+// there are more than are worth to be read one by one.
+func blocksWith(ctx context.Context, q querier, packages []int64) (blocks []int64, many bool, err error) {
+	for batch := range slices.Chunk(packages, keyBatch) {
+		args := make([]any, 0, len(batch)+1)
+		for _, id := range batch {
+			args = append(args, id)
+		}
+		args = append(args, int64(manyBlocks+1))
+		in := placeholders(1, len(batch))
+		rows, err := q.QueryContext(ctx, `SELECT DISTINCT block FROM package_blocks WHERE package_id IN `+in+` LIMIT `+place(len(args)), args...)
+		if err != nil {
+			return nil, false, err
+		}
+		some, err := ids(rows)
+		if err != nil {
+			return nil, false, err
+		}
+		blocks = append(blocks, some...)
+		slices.Sort(blocks)
+		if blocks = slices.Compact(blocks); len(blocks) > manyBlocks {
+			return nil, true, nil
+		}
+	}
+	return blocks, false, nil
+}
+
+func readSets(ctx context.Context, q querier, wanted idSet, out []any, query string, args ...any) ([]any, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var id int64
+	var content sql.RawBytes
+	for rows.Next() {
+		if err := rows.Scan(&id, &content); err != nil {
+			return nil, err
+		}
+		found, err := wanted.meets(content)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			out = append(out, id)
+		}
+	}
+	return out, rows.Err()
+}
