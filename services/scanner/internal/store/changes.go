@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
@@ -14,6 +15,8 @@ const (
 	manyKeys = 2_000
 	// manyBlocks is the number of blocks from which on all sets are read.
 	manyBlocks = 256
+	// manySets is the number of sets from which on all images are read.
+	manySets = 10_000
 )
 
 // askChanged asks to match again what a snapshot changes: the images with a package
@@ -34,10 +37,62 @@ func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
 	if err != nil {
 		return err
 	}
+	if len(sets) > manySets {
+		return askInOrder(ctx, tx, sets)
+	}
 	return inBatches(sets, func(in string, args []any) error {
 		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_sets WHERE set_id IN `+in+askAgain, args...)
 		return err
 	})
+}
+
+// askInOrder asks for the images of very many sets. It reads all images in order, so
+// that the queue grows at its end: in the order of sets each row would be another page.
+func askInOrder(ctx context.Context, tx *sql.Tx, sets []any) error {
+	wanted := make([]int64, len(sets))
+	for i, id := range sets {
+		wanted[i], _ = id.(int64)
+	}
+	images, err := imagesOf(ctx, tx, idSetOf(wanted))
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(images, maxArguments) {
+		var rows strings.Builder
+		for i := range batch {
+			if i > 0 {
+				rows.WriteByte(',')
+			}
+			rows.WriteString("(" + place(i+1) + ",0,0)")
+		}
+		if _, err := tx.ExecContext(ctx, ask+`VALUES `+rows.String()+askAgain, batch...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imagesOf are the digests of the images with one of the sets, in order.
+func imagesOf(ctx context.Context, q querier, wanted idSet) ([]any, error) {
+	rows, err := q.QueryContext(ctx, `SELECT image_digest, set_id FROM inventory_sets ORDER BY image_digest, set_id`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []any
+	var last string
+	var image sql.RawBytes
+	var id int64
+	for rows.Next() {
+		if err := rows.Scan(&image, &id); err != nil {
+			return nil, err
+		}
+		if wanted.has(id) && string(image) != last {
+			last = string(image)
+			out = append(out, last)
+		}
+	}
+	return out, rows.Err()
 }
 
 // changedPackages are the ids of the package versions whose findings differ.
