@@ -79,11 +79,8 @@ func (s *SQL) rareImages(ctx context.Context, seen map[string]bool, packages []i
 	if err != nil {
 		return err
 	}
-	return inBatches(sets, func(in string, args []any) error {
-		args = append(args, from, int64(n))
-		return s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_sets WHERE set_id IN `+in+
-			` AND image_digest >= `+place(len(args)-1)+` ORDER BY image_digest LIMIT `+place(len(args)), args...)
-	})
+	return s.strings(ctx, seen, `SELECT DISTINCT image_digest FROM inventory_sets WHERE set_id `+inIDs+
+		` AND image_digest >= $2 ORDER BY image_digest LIMIT $3`, idObject(sets), from, int64(n))
 }
 
 // commonImages looks at images in order until enough have one of the packages.

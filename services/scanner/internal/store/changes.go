@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
@@ -15,8 +14,6 @@ const (
 	manyKeys = 2_000
 	// manyBlocks is the number of blocks from which on all sets are read.
 	manyBlocks = 256
-	// manySets is the number of sets from which on all images are read.
-	manySets = 10_000
 )
 
 // askChanged asks to match again what a snapshot changes: the images with a package
@@ -37,62 +34,15 @@ func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
 	if err != nil {
 		return err
 	}
-	if len(sets) > manySets {
-		return askInOrder(ctx, tx, sets)
-	}
-	return inBatches(sets, func(in string, args []any) error {
-		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_sets WHERE set_id IN `+in+askAgain, args...)
-		return err
-	})
+	return askSets(ctx, tx, sets)
 }
 
-// askInOrder asks for the images of very many sets. It reads all images in order, so
-// that the queue grows at its end: in the order of sets each row would be another page.
-func askInOrder(ctx context.Context, tx *sql.Tx, sets []any) error {
-	wanted := make([]int64, len(sets))
-	for i, id := range sets {
-		wanted[i], _ = id.(int64)
-	}
-	images, err := imagesOf(ctx, tx, idSetOf(wanted))
-	if err != nil {
-		return err
-	}
-	for batch := range slices.Chunk(images, maxArguments) {
-		var rows strings.Builder
-		for i := range batch {
-			if i > 0 {
-				rows.WriteByte(',')
-			}
-			rows.WriteString("(" + place(i+1) + ",0,0)")
-		}
-		if _, err := tx.ExecContext(ctx, ask+`VALUES `+rows.String()+askAgain, batch...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// imagesOf are the digests of the images with one of the sets, in order.
-func imagesOf(ctx context.Context, q querier, wanted idSet) ([]any, error) {
-	rows, err := q.QueryContext(ctx, `SELECT image_digest, set_id FROM inventory_sets ORDER BY image_digest, set_id`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []any
-	var last string
-	var image sql.RawBytes
-	var id int64
-	for rows.Next() {
-		if err := rows.Scan(&image, &id); err != nil {
-			return nil, err
-		}
-		if wanted.has(id) && string(image) != last {
-			last = string(image)
-			out = append(out, last)
-		}
-	}
-	return out, rows.Err()
+// askSets asks for the images of sets, in their order, so that the queue grows at its
+// end: in the order of sets each row would be another page.
+func askSets(ctx context.Context, tx *sql.Tx, sets []int64) error {
+	_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_sets
+		WHERE set_id `+inIDs+` ORDER BY image_digest`+askAgain, idObject(sets))
+	return err
 }
 
 // changedPackages are the ids of the package versions whose findings differ.
@@ -148,7 +98,7 @@ func changedPackages(ctx context.Context, q querier, n *StoredSnapshot) ([]int64
 
 // setsWith are the ids of the sets that have one of the packages. The few blocks that
 // have them are read, or all sets at once.
-func setsWith(ctx context.Context, q querier, packages []int64) ([]any, error) {
+func setsWith(ctx context.Context, q querier, packages []int64) ([]int64, error) {
 	if len(packages) == 0 {
 		return nil, nil
 	}
@@ -160,7 +110,7 @@ func setsWith(ctx context.Context, q querier, packages []int64) ([]any, error) {
 	if many {
 		return readSets(ctx, q, wanted, nil, `SELECT id, packages FROM package_sets`)
 	}
-	var out []any
+	var out []int64
 	for i := 0; i < len(blocks); {
 		// Blocks in a row are read in one go.
 		first := i
@@ -202,7 +152,7 @@ func blocksWith(ctx context.Context, q querier, packages []int64) (blocks []int6
 	return blocks, false, nil
 }
 
-func readSets(ctx context.Context, q querier, wanted idSet, out []any, query string, args ...any) ([]any, error) {
+func readSets(ctx context.Context, q querier, wanted idSet, out []int64, query string, args ...any) ([]int64, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

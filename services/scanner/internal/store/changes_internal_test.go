@@ -12,9 +12,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
-// TestAskInOrder: the images of sets are asked for once each, and those that are in the
+// TestAskSets: the images of sets are asked for once each, and those that are in the
 // queue already again.
-func TestAskInOrder(t *testing.T) {
+func TestAskSets(t *testing.T) {
 	sqldbtest.Run(t, "scanner", Migrations(), func(t *testing.T, db *sqldb.DB) {
 		t.Helper()
 		ctx := t.Context()
@@ -51,7 +51,7 @@ func TestAskInOrder(t *testing.T) {
 				if len(sets) != 4 {
 					t.Errorf("%d sets", len(sets))
 				}
-				return askInOrder(ctx, tx, sets)
+				return askSets(ctx, tx, sets)
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -226,6 +226,22 @@ var errIndex = errors.New("the index of packages is damaged")
 // read placeholders.
 const maxArguments = 256
 
+// inIDs is a condition on ids, as many as there may be; its argument is an idObject.
+const inIDs = `IN (SELECT CAST(key AS BIGINT) FROM json_each($1))`
+
+// idObject are ids as the members of a JSON object, which both databases read as a
+// table: a list of arguments would be as many statements as it has hundreds.
+func idObject(ids []int64) string {
+	b := []byte{'{'}
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(strconv.AppendInt(append(b, '"'), id, 10), `":0`...)
+	}
+	return string(append(b, '}'))
+}
+
 // inBatches calls f with values as the arguments of a list, many at a time. Lists are
 // filled up to a power of two by repeating a value, so that there are few texts of a
 // statement to prepare.
