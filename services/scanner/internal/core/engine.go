@@ -115,14 +115,18 @@ func (e *Engine) Scan(ctx context.Context, ref imageref.Ref, digest string, m *M
 		return res, nil
 	}
 	var evidence error
-	for _, p := range m.Platforms {
+	for i, p := range slices.Concat(m.Platforms, m.Claims) {
 		if err := imageref.CheckDigest(p.Digest); err != nil {
 			return nil, NewFault(ReasonNotAnImage, "the index names a malformed digest").WithCause(err)
 		}
 		r, err := e.scanPlatform(ctx, ref.WithDigest(p.Digest), matcher)
-		if f := AsFault(err); f != nil && f.Evidence {
+		f := AsFault(err)
+		if f != nil && f.Evidence {
 			// Evidence that the index does not call so; the images beside it count.
 			evidence = err
+			continue
+		}
+		if f != nil && f.Artifact && i >= len(m.Platforms) {
 			continue
 		}
 		if err != nil {

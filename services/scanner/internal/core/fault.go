@@ -29,6 +29,9 @@ type FaultError struct {
 	// Evidence marks the reason NOT_AN_IMAGE of what is evidence about an image:
 	// there is nothing to scan, and nothing is wrong.
 	Evidence bool
+	// Artifact marks the reason NOT_AN_IMAGE of a manifest whose configuration is not
+	// that of an image, so that no runtime runs it.
+	Artifact bool
 	cause    error
 }
 

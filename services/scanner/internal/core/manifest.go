@@ -88,6 +88,10 @@ type Manifest struct {
 	// Platforms are the platform manifests of an index, in its order; manifests
 	// that are no platform images are left out.
 	Platforms []Descriptor
+	// Claims are the manifests of an index that call themselves artifacts and name no
+	// platform. A runtime that does not find its platform by name looks into them, so
+	// only their own configuration tells what they are.
+	Claims []Descriptor
 }
 
 // ParseManifest reads a manifest or index. mediaType is what the registry called
@@ -123,8 +127,11 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	}
 	m := &Manifest{MediaType: mediaType, Index: true}
 	for _, d := range j.Manifests {
-		if isPlatformImage(d) {
+		switch {
+		case isPlatformImage(d):
 			m.Platforms = append(m.Platforms, d.descriptor())
+		case isManifest(d) && d.Platform == nil:
+			m.Claims = append(m.Claims, d.descriptor())
 		}
 	}
 	if len(m.Platforms) == 0 {
@@ -136,8 +143,8 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	if slices.ContainsFunc(j.Manifests, func(d jsonDescriptor) bool { return d.MediaType == mediaOCIIndex || d.MediaType == mediaDockerList }) {
 		return nil, NewFault(ReasonNotAnImage, "an index within an index is not scanned: name its images in one index, or push it under a tag of its own")
 	}
-	if len(m.Platforms) > maxPlatforms {
-		return nil, NewFault(ReasonLimitExceeded, "the index has %d platforms, more than %d", len(m.Platforms), maxPlatforms)
+	if n := len(m.Platforms) + len(m.Claims); n > maxPlatforms {
+		return nil, NewFault(ReasonLimitExceeded, "the index has %d platforms, more than %d", n, maxPlatforms)
 	}
 	return m, nil
 }
@@ -147,7 +154,7 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 // annotation, other artifacts have an artifact type. Nothing that names a platform is
 // left out: a runtime of that platform would run it, whatever else it is called.
 func isPlatformImage(d jsonDescriptor) bool {
-	if d.MediaType != mediaOCIManifest && d.MediaType != mediaDockerManifest {
+	if !isManifest(d) {
 		return false
 	}
 	if d.Platform != nil && d.Platform.OS != "unknown" && d.Platform.Architecture != "unknown" {
@@ -159,6 +166,10 @@ func isPlatformImage(d jsonDescriptor) bool {
 		return false
 	}
 	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
+}
+
+func isManifest(d jsonDescriptor) bool {
+	return d.MediaType == mediaOCIManifest || d.MediaType == mediaDockerManifest
 }
 
 // isEvidence recognises a signature, an attestation or an SBOM about an image. A
@@ -200,14 +211,16 @@ func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	}
 	if j.isEvidence() {
 		f := NewFault(ReasonNotAnImage, "the manifest is evidence about an image, not an image")
-		f.Evidence = true
+		f.Evidence, f.Artifact = true, true
 		return nil, f
 	}
 	if j.Config == nil {
 		return nil, NewFault(ReasonNotAnImage, "the manifest has no config")
 	}
 	if !isImageConfig(j.Config.MediaType) {
-		return nil, NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(cmp.Or(j.ArtifactType, j.Config.MediaType)))
+		f := NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(cmp.Or(j.ArtifactType, j.Config.MediaType)))
+		f.Artifact = true
+		return nil, f
 	}
 	if len(j.Layers) > maxLayers {
 		return nil, NewFault(ReasonLimitExceeded, "the manifest has %d layers, more than %d", len(j.Layers), maxLayers)
