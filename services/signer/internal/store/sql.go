@@ -30,11 +30,7 @@ func Migrations() fs.FS {
 }
 
 // SQL is the Store in a SQL database.
-type SQL struct {
-	db *sqldb.DB
-	// writes share commits: the images that are signed at the same time wait once.
-	writes *sqldb.Group
-}
+type SQL struct{ db *sqldb.DB }
 
 var _ Store = (*SQL)(nil)
 
@@ -43,7 +39,7 @@ func New(ctx context.Context, db *sqldb.DB) (*SQL, error) {
 	if err := db.Migrate(ctx, Migrations()); err != nil {
 		return nil, fmt.Errorf("migrate the signing log: %w", err)
 	}
-	return &SQL{db: db, writes: sqldb.NewGroup(db)}, nil
+	return &SQL{db: db}, nil
 }
 
 const columns = `entry_id, registry, repository, subject_digest, predicate_type, content_key,
@@ -138,7 +134,7 @@ func scan(row func(...any) error, e *Entry, more ...any) error {
 // Begin implements Store.
 func (s *SQL) Begin(ctx context.Context, entries []Entry, serves func(i int, current Entry) bool) ([]Entry, error) {
 	var stored []Entry
-	err := s.writes.InTx(ctx, func(tx *sql.Tx) error {
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
 		stored = make([]Entry, len(entries))
 		for i, e := range entries {
 			var err error
@@ -184,7 +180,7 @@ func begin(ctx context.Context, tx *sql.Tx, e Entry, serves func(current Entry) 
 
 // Finish implements Store.
 func (s *SQL) Finish(ctx context.Context, done []Finished, at time.Time) error {
-	return s.writes.InTx(ctx, func(tx *sql.Tx) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
 		for _, f := range done {
 			if err := finish(ctx, tx, f, at); err != nil {
 				return err
