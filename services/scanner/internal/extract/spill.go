@@ -1,13 +1,15 @@
 package extract
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 )
 
 // buffers hold the files that extractors look into, in memory up to a size and in
@@ -43,30 +45,18 @@ func (b *buffers) hold(ctx context.Context, head []byte, size int64, r io.Reader
 	return inMemory(held), func() { b.memory.Release(size) }, nil
 }
 
-// spill writes a file to a disk. It has no name as soon as it is open, so that
-// nothing of an image is left there, however the process ends.
+// spill writes a file to a disk. Nothing of an image is left there, however the
+// process ends.
 func (b *buffers) spill(ctx context.Context, head []byte, size int64, r io.Reader) (c *content, release func(), err error) {
 	if err := b.disk.Acquire(ctx, size); err != nil {
 		return nil, nil, fmt.Errorf("wait for room for a temporary file: %w", err)
 	}
-	f, err := os.CreateTemp("", "seaworthy-scan-")
-	if err != nil {
-		b.disk.Release(size)
-		return nil, nil, fmt.Errorf("%w: TMPDIR must be a directory that can be written to: %w", errDisk, err)
-	}
+	file := spool.New(0)
 	release = func() {
-		_ = f.Close()
+		_ = file.Close()
 		b.disk.Release(size)
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		release()
-		return nil, nil, fmt.Errorf("%w: %w", errDisk, err)
-	}
-	if _, err := f.Write(head); err != nil {
-		release()
-		return nil, nil, fmt.Errorf("%w: %w", errDisk, err)
-	}
-	_, err = io.CopyN(diskWriter{f}, r, size-int64(len(head)))
+	_, err = io.CopyN(file, io.MultiReader(bytes.NewReader(head), r), size)
 	if err != nil {
 		release()
 		if errors.Is(err, io.EOF) {
@@ -74,19 +64,5 @@ func (b *buffers) spill(ctx context.Context, head []byte, size int64, r io.Reade
 		}
 		return nil, nil, err
 	}
-	return &content{at: f, size: size}, release, nil
-}
-
-// diskWriter tells an error of the disk from one of the layer.
-type diskWriter struct{ f *os.File }
-
-// errDisk is an error of this machine, not of the image.
-var errDisk = errors.New("write a temporary file")
-
-func (w diskWriter) Write(p []byte) (int, error) {
-	n, err := w.f.Write(p)
-	if err != nil {
-		return n, fmt.Errorf("%w: %w", errDisk, err)
-	}
-	return n, nil
+	return &content{at: file, size: size}, release, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -178,7 +179,7 @@ func (s *layerStream) classify(err error) error {
 	if s.meter != nil && s.err != nil {
 		return s.err
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errDisk) || core.AsFault(err) != nil {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, spool.ErrDisk) || core.AsFault(err) != nil {
 		return err
 	}
 	// Content that does not decode may be content that does not have its digest:
