@@ -25,15 +25,9 @@ func (s *SQL) PruneIndex(ctx context.Context, n int) (int64, error) {
 			}
 			maps.Copy(packages, left[block].packages)
 		}
-		var all []any
-		for _, id := range slices.Sorted(maps.Keys(packages)) {
-			all = append(all, id)
-		}
-		return inBatches(all, func(in string, args []any) error {
-			_, err := tx.ExecContext(ctx, `DELETE FROM packages WHERE id IN `+in+ //nolint:gosec // placeholders only
-				` AND NOT EXISTS (SELECT 1 FROM package_blocks b WHERE b.package_id = packages.id)`, args...)
-			return err
-		})
+		_, err = tx.ExecContext(ctx, `DELETE FROM packages WHERE id `+inIDs+`
+			AND NOT EXISTS (SELECT 1 FROM package_blocks b WHERE b.package_id = packages.id)`, idObject(slices.Sorted(maps.Keys(packages))))
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("prune index: %w", err)
@@ -97,13 +91,6 @@ func tidyBlock(ctx context.Context, tx *sql.Tx, block int64, packages map[int64]
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	var args []any
-	for _, id := range slices.Sorted(maps.Keys(gone)) {
-		args = append(args, id)
-	}
-	return inBatches(args, func(in string, args []any) error {
-		args = append(args, block)
-		_, err := tx.ExecContext(ctx, `DELETE FROM package_blocks WHERE package_id IN `+in+` AND block = `+place(len(args)), args...) //nolint:gosec // placeholders only
-		return err
-	})
+	_, err = tx.ExecContext(ctx, `DELETE FROM package_blocks WHERE package_id `+inIDs+` AND block = $2`, idObject(slices.Sorted(maps.Keys(gone))), block)
+	return err
 }
