@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -73,13 +74,20 @@ func imageAttr(ref imageref.Ref) slog.Attr { return slog.String("image", ref.Str
 
 func typeAttr(predicateType string) slog.Attr { return slog.String("predicate_type", predicateType) }
 
-// each does something with each claim, some at a time, until one fails.
+// each does something with each claim, some at a time, until one fails. What is under
+// way then is let finish: a call that a circuit lets through to see whether a service is
+// back must not end because the others were turned away.
 func each(ctx context.Context, claims []*claim, do func(ctx context.Context, c *claim) error) error {
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.SetLimit(atOnce)
+	var failed atomic.Bool
 	for _, c := range claims {
 		g.Go(func() error {
+			if failed.Load() {
+				return nil
+			}
 			if err := do(ctx, c); err != nil {
+				failed.Store(true)
 				return fmt.Errorf("%s: %w", c.p.Type, err)
 			}
 			return nil
