@@ -62,7 +62,7 @@ func (c *Client) PutReferrer(ctx context.Context, repo imageref.Ref, subject Des
 	if err := c.putBlob(ctx, t, a.Content); err != nil {
 		return Descriptor{}, err
 	}
-	return c.putReferrer(ctx, t, raw)
+	return c.PutReferrerManifest(ctx, repo, raw)
 }
 
 func manifestTooLarge(op string, t target, raw []byte) error {
@@ -107,14 +107,6 @@ func (c *Client) PutReferrerManifest(ctx context.Context, repo imageref.Ref, raw
 	}
 	if len(raw) > int(c.cfg.MaxManifest) {
 		return Descriptor{}, manifestTooLarge(op, t, raw)
-	}
-	return c.putReferrer(ctx, t, raw)
-}
-
-func (c *Client) putReferrer(ctx context.Context, t target, raw []byte) (Descriptor, error) {
-	var m artifactManifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return Descriptor{}, &Error{Op: "put referrer", Where: t.ref.Name(), kind: ErrMalformed, cause: err}
 	}
 	d := Descriptor{
 		MediaType: MediaTypeOCIManifest, ArtifactType: m.ArtifactType,
