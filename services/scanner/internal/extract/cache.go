@@ -199,8 +199,8 @@ func (x *Extractor) cached(ctx context.Context, digest string, b *budget) (*laye
 	if x.cache == nil {
 		return nil, nil //nolint:nilnil // nothing is stored, and that is no error
 	}
-	r := x.known.get(digest)
-	if r == nil {
+	r, ok := x.known.Get(digest)
+	if !ok {
 		content, ok, err := x.cache.Layer(ctx, digest, x.set)
 		if err != nil {
 			return nil, fmt.Errorf("look for a known layer: %w", err)
@@ -211,7 +211,7 @@ func (x *Extractor) cached(ctx context.Context, digest string, b *budget) (*laye
 		if r, err = x.plugins.decodeLayer(digest, content); err != nil {
 			return nil, nil //nolint:nilerr,nilnil // it is read again and stored anew
 		}
-		x.known.put(r)
+		x.known.Put(r.digest, r, r.memory())
 	}
 	packages := 0
 	for i := range r.events {
@@ -232,7 +232,7 @@ func (x *Extractor) keep(ctx context.Context, r *layerResult) error {
 	if x.cache == nil {
 		return nil
 	}
-	x.known.put(r)
+	x.known.Put(r.digest, r, r.memory())
 	content, err := encodeLayer(r)
 	if err != nil || len(content) > maxCached {
 		return err

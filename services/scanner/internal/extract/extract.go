@@ -12,6 +12,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -61,7 +62,7 @@ func NewWith(opener Opener, limits Limits, layers int, o Options) (*Extractor, e
 	}
 	return &Extractor{
 		opener: opener, limits: limits, layers: max(layers, 1), options: o, plugins: ps, kinds: secretKinds(),
-		buffers: newBuffers(limits), known: newKnownLayers(int64(o.MaxKnown)), set: ExtractorSet(limits, o),
+		buffers: newBuffers(limits), known: lru.New[string, *layerResult](int64(o.MaxKnown), nil), set: ExtractorSet(limits, o),
 	}, nil
 }
 
@@ -82,7 +83,7 @@ func (x *Extractor) Extract(ctx context.Context, ref imageref.Ref, layers []core
 		return core.Inventory{}, err
 	}
 	m := newMerger(x.limits.MaxPackages)
-	m.remember = x.cache != nil && x.known != nil
+	m.remember = x.cache != nil && x.options.MaxKnown > 0
 	for i, r := range results {
 		if r == nil {
 			m.problems = append(m.problems, fmt.Sprintf("layer %d has the unsupported media type %.100q", i, layers[i].MediaType))

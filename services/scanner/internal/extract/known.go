@@ -1,78 +1,10 @@
 package extract
 
-import (
-	"container/list"
-	"sync"
-)
+import "github.com/seaworthy-dev/seaworthy/pkg/lru"
 
 // knownLayers holds the outcomes of the layers that were used last, decoded, so that
 // images that share them do not decode them again. What it holds is not changed.
-type knownLayers struct {
-	// max bounds the bytes that it holds, as layerResult.memory counts them.
-	max int64
-
-	mu       sync.Mutex
-	held     int64
-	byDigest map[string]*list.Element
-	// order has the one that was used last in front.
-	order *list.List
-}
-
-type knownLayer struct {
-	result *layerResult
-	memory int64
-}
-
-// newKnownLayers returns nil, which holds nothing, if nothing may be held.
-func newKnownLayers(limit int64) *knownLayers {
-	if limit <= 0 {
-		return nil
-	}
-	return &knownLayers{max: limit, byDigest: map[string]*list.Element{}, order: list.New()}
-}
-
-// get returns the outcome of a layer, or nil.
-func (k *knownLayers) get(digest string) *layerResult {
-	if k == nil {
-		return nil
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	e := k.byDigest[digest]
-	if e == nil {
-		return nil
-	}
-	k.order.MoveToFront(e)
-	return e.Value.(knownLayer).result //nolint:forcetypeassert // nothing else is put in
-}
-
-// put holds an outcome in place of what there is of the layer, and lets go of what was
-// not used for the longest time.
-func (k *knownLayers) put(r *layerResult) {
-	if k == nil {
-		return
-	}
-	l := knownLayer{result: r, memory: r.memory()}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if e := k.byDigest[r.digest]; e != nil {
-		k.remove(e)
-	}
-	if l.memory > k.max {
-		return
-	}
-	for k.held+l.memory > k.max {
-		k.remove(k.order.Back())
-	}
-	k.held += l.memory
-	k.byDigest[r.digest] = k.order.PushFront(l)
-}
-
-func (k *knownLayers) remove(e *list.Element) {
-	l := k.order.Remove(e).(knownLayer) //nolint:forcetypeassert // nothing else is put in
-	delete(k.byDigest, l.result.digest)
-	k.held -= l.memory
-}
+type knownLayers = lru.Cache[string, *layerResult]
 
 const (
 	// eventMemory and packageMemory are what an entry and a package of a layer take

@@ -3,6 +3,8 @@ package extract
 import (
 	"fmt"
 	"testing"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 )
 
 // TestKnownLayersBound: what is held stays below the limit, what was used last stays,
@@ -12,31 +14,37 @@ func TestKnownLayersBound(t *testing.T) {
 		return &layerResult{digest: fmt.Sprint(i), events: make([]event, events)}
 	}
 	one := layer(0, 10).memory()
-	k := newKnownLayers(3*one + one/2)
-	for i := range 3 {
-		k.put(layer(i, 10))
+	held := func(limit int64) (put func(*layerResult), get func(digest string) *layerResult, k *knownLayers) {
+		k = lru.New[string, *layerResult](limit, nil)
+		put = func(r *layerResult) { k.Put(r.digest, r, r.memory()) }
+		get = func(digest string) *layerResult { r, _ := k.Get(digest); return r }
+		return put, get, k
 	}
-	if k.get("0") == nil {
+	put, get, k := held(3*one + one/2)
+	for i := range 3 {
+		put(layer(i, 10))
+	}
+	if get("0") == nil {
 		t.Fatal("the first is gone already")
 	}
-	k.put(layer(3, 10))
+	put(layer(3, 10))
 	for i, want := range []bool{true, false, true, true} {
-		if got := k.get(fmt.Sprint(i)) != nil; got != want {
+		if got := get(fmt.Sprint(i)) != nil; got != want {
 			t.Errorf("layer %d held: %v, want %v", i, got, want)
 		}
 	}
-	k.put(layer(2, 1000))
-	if k.get("2") != nil || k.held != 2*one || k.order.Len() != 2 || len(k.byDigest) != 2 {
-		t.Errorf("%d bytes, %d and %d layers held after one that is too large", k.held, k.order.Len(), len(k.byDigest))
+	put(layer(2, 1000))
+	if get("2") != nil || k.Size() != 2*one || k.Len() != 2 {
+		t.Errorf("%d bytes, %d layers held after one that is too large", k.Size(), k.Len())
 	}
 	again := layer(3, 5)
-	k.put(again)
-	if k.get("3") != again || k.held != one+again.memory() {
-		t.Errorf("%d bytes held after one was replaced", k.held)
+	put(again)
+	if get("3") != again || k.Size() != one+again.memory() {
+		t.Errorf("%d bytes held after one was replaced", k.Size())
 	}
-	if none := newKnownLayers(0); none.get("0") != nil {
+	put, get, _ = held(0)
+	put(again)
+	if get(again.digest) != nil {
 		t.Error("something is held where nothing may be")
-	} else {
-		none.put(again)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"fmt"
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"

@@ -9,8 +9,8 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
 )
 
 // Reasons of a tag that the registry does not tell.

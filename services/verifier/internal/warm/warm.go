@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/lru"
+	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 )
 
 const (
