@@ -34,6 +34,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/racetest"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/consumer"
@@ -235,7 +236,7 @@ func TestLargeDocument(t *testing.T) {
 		attachLarge(t, of)
 		return
 	}
-	if testing.Short() || raceDetector {
+	if testing.Short() || racetest.Enabled {
 		t.Skip("takes seconds, and minutes under the race detector")
 	}
 	r := registrytest.Start(t, true)

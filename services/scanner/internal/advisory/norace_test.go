@@ -1,5 +1,0 @@
-//go:build !race
-
-package advisory_test
-
-const raceEnabled = false
