@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,11 +60,16 @@ func (d document) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// asked is how many bytes a log was sent.
+type asked struct{ atomic.Int64 }
+
 // client is of one log, of a version, that answers all with a status.
-func client(t *testing.T, version uint32, status int) *sigstore.Client {
+func client(t *testing.T, version uint32, status int) (*sigstore.Client, *asked) {
 	t.Helper()
+	sent := &asked{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
+		n, _ := io.Copy(io.Discard, r.Body)
+		sent.Add(n)
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(`{"code":413,"message":"Request Entity Too Large"}`))
@@ -97,12 +103,11 @@ func client(t *testing.T, version uint32, status int) *sigstore.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return c
+	return c, sent
 }
 
-// TestKeyed_LogThatTakesWholeStatements: what is too large for a Rekor v1, in our eyes or
-// in its own, is refused for good and the error says what to do.
-func TestKeyed_LogThatTakesWholeStatements(t *testing.T) {
+func newKey(t *testing.T) keys {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +116,37 @@ func TestKeyed_LogThatTakesWholeStatements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keys{k}
+}
+
+func payload(t *testing.T, size int64) attest.Payload {
+	t.Helper()
+	st := attest.Statement{Subject: []attest.Subject{{SHA256: strings.Repeat("ab", 32)}}, PredicateType: attest.PredicateSPDX}
+	p, err := attest.NewDocumentPayload(st, document(size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestKeyed_LogThatTakesDigests: a Rekor v2 is sent no more for a large document than for
+// a small one.
+func TestKeyed_LogThatTakesDigests(t *testing.T) {
+	for _, size := range []int64{2, attest.MaxStatement + 1} {
+		c, sent := client(t, 2, http.StatusBadRequest)
+		if _, err := identity.NewKeyed("", newKey(t), c.Witness(true, false)).Sign(t.Context(), payload(t, size)); err == nil {
+			t.Error("signed without an entry in the log")
+		}
+		if n := sent.Load(); n == 0 || n > 2<<10 {
+			t.Errorf("the log was sent %d bytes for a document of %d", n, size)
+		}
+	}
+}
+
+// TestKeyed_LogThatTakesWholeStatements: what is too large for a Rekor v1, in our eyes or
+// in its own, is refused for good and the error says what to do.
+func TestKeyed_LogThatTakesWholeStatements(t *testing.T) {
+	k := newKey(t)
 	for name, tc := range map[string]struct {
 		size int64
 		says []string
@@ -118,13 +154,8 @@ func TestKeyed_LogThatTakesWholeStatements(t *testing.T) {
 		"ours":    {attest.MaxStatement, []string{"Rekor v1", "sigstore.signing_config", "witnesses"}},
 		"its own": {1 << 10, []string{"Rekor v1", "max_request_body_size", "sigstore.signing_config", "witnesses", "413"}},
 	} {
-		c := client(t, 1, http.StatusRequestEntityTooLarge)
-		st := attest.Statement{Subject: []attest.Subject{{SHA256: strings.Repeat("ab", 32)}}, PredicateType: attest.PredicateSPDX}
-		p, err := attest.NewDocumentPayload(st, document(tc.size))
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed, err := identity.NewKeyed("", keys{k}, c.Witness(true, false)).Sign(t.Context(), p)
+		c, _ := client(t, 1, http.StatusRequestEntityTooLarge)
+		signed, err := identity.NewKeyed("", k, c.Witness(true, false)).Sign(t.Context(), payload(t, tc.size))
 		if !errors.Is(err, attest.ErrTooLarge) || signed.Bundle != nil {
 			t.Errorf("%s: %+v, %v", name, signed, err)
 			continue
@@ -139,7 +170,8 @@ func TestKeyed_LogThatTakesWholeStatements(t *testing.T) {
 
 // TestWitness_TakesWhole: only an identity with a Rekor v1 needs the whole.
 func TestWitness_TakesWhole(t *testing.T) {
-	v1, v2 := client(t, 1, http.StatusOK), client(t, 2, http.StatusOK)
+	v1, _ := client(t, 1, http.StatusOK)
+	v2, _ := client(t, 2, http.StatusOK)
 	for name, tc := range map[string]struct {
 		witness *sigstore.Witness
 		want    bool
