@@ -42,22 +42,12 @@ func TestSQLite_OneTextTwiceAtATime(t *testing.T) {
 		defer outer.Close()
 		var got []string
 		for outer.Next() {
-			var n, sum int
+			var n int
 			if err := outer.Scan(&n); err != nil {
 				return err
 			}
-			inner, err := tx.QueryContext(t.Context(), text, n)
+			sum, err := add(t.Context(), tx, text, n)
 			if err != nil {
-				return err
-			}
-			for inner.Next() {
-				var m int
-				if err := inner.Scan(&m); err != nil {
-					return err
-				}
-				sum += m
-			}
-			if err := inner.Close(); err != nil {
 				return err
 			}
 			got = append(got, fmt.Sprintf("%d:%d", n, sum))
@@ -70,6 +60,23 @@ func TestSQLite_OneTextTwiceAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// add adds up what a query finds.
+func add(ctx context.Context, tx *sql.Tx, text string, from int) (sum int, err error) {
+	rows, err := tx.QueryContext(ctx, text, from)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n int
+		if err := rows.Scan(&n); err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, rows.Err()
 }
 
 // A statement that was compiled before the tables changed, that failed or that was
