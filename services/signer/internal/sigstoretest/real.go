@@ -90,6 +90,7 @@ func startFulcio(t *testing.T, dir, issuer, ctLog string) (url string, chain []*
 
 func startTimestamps(t *testing.T, dir string) (url string, chain []*x509.Certificate) {
 	t.Helper()
+	takeTurns(t, "seaworthy-timestamp-server.lock")
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port + "/api/v1/timestamp"
 	run(t, filepath.Join(dir, "timestamp-server"), "serve", "--host", "127.0.0.1", "--port", port,
