@@ -38,6 +38,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -92,6 +93,7 @@ func (d *document) Recv() (*scannerv1.GetSbomResponse, error) {
 type signer struct {
 	*consumer.Attest
 	event *eventv1.ImageScannedEvent
+	by    identity.Identity
 }
 
 func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, k kind) signer {
@@ -110,7 +112,8 @@ func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, k kin
 		tb.Fatal(err)
 	}
 	tb.Cleanup(client.Close)
-	w, err := evidence.New(log, client, []identity.Identity{newIdentity(tb, k)}, 0, obs.Discard("signer"), time.Now)
+	by := newIdentity(tb, k)
+	w, err := evidence.New(log, client, []identity.Identity{by}, 0, obs.Discard("signer"), time.Now)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -130,12 +133,13 @@ func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, k kin
 				ScanId: "scan", Image: ref, State: scannerv1.Scan_STATE_SUCCEEDED, Reports: []*scannerv1.Report{report},
 				CreateTime: timestamppb.Now(), EndTime: timestamppb.Now(),
 			}},
-			Evidence: w, Formats: []core.SBOMFormat{core.SPDXJSON}, MaxSBOM: attest.MaxDocument, Log: obs.Discard("signer").Logger,
+			Evidence: w, Slots: slots.New(1), Formats: []core.SBOMFormat{core.SPDXJSON}, MaxSBOM: attest.MaxDocument, Log: obs.Discard("signer").Logger,
 			Publish: func(context.Context, string, proto.Message) error { return nil },
 		},
 		event: &eventv1.ImageScannedEvent{Image: ref, ScanId: "scan", Platforms: []*eventv1.ImageScannedEvent_PlatformScan{
 			{Digest: image.Digest, ReportDigest: core.Digest(canonical.Bytes())},
 		}},
+		by: by,
 	}
 }
 
