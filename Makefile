@@ -100,7 +100,7 @@ test-interop-all: build demo-images $(BIN)/cosign $(BIN)/oras $(BIN)/regctl ## T
 
 .PHONY: test-interop-keyless
 test-interop-keyless: $(BIN)/cosign $(BIN)/sigstore/fulcio ## Sign keyless with the real Fulcio, Rekor v2 and timestamp authority (builds them: minutes the first time)
-	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -p 1 -run 'Interop_(Keyless|FrozenRekor)|RealSigstore' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless
+	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -p 1 -run 'Interop_(Keyless|FrozenRekor|LostAnswers)|RealSigstore' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless
 
 .PHONY: test-interop-kms
 test-interop-kms: $(BIN)/cosign $(BIN)/kms/vault ## Sign with keys that the real Vault holds (builds it: minutes the first time)

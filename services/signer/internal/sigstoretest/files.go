@@ -23,6 +23,8 @@ type Sigstore struct {
 	Fulcio, Timestamp *Switch
 
 	rekorURL string
+	// rekorFiles is where the log keeps its checkpoint and tiles.
+	rekorFiles string
 }
 
 // services are those of a Sigstore; empty ones do not exist.

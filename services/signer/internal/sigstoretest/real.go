@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sigstore/rekor-tiles/v2/pkg/note"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -41,7 +42,8 @@ func Real(t *testing.T) *Sigstore {
 	var at services
 	at.fulcio, at.fulcioChain = startFulcio(t, dir, s.URL)
 	at.timestamp, at.timestampChain = startTimestamps(t, dir)
-	at.rekor, at.log, s.Rekor = startRekor(t, dir)
+	s.rekorFiles = t.TempDir()
+	at.rekor, at.log, s.Rekor = startRekor(t, dir, s.rekorFiles)
 	s.rekorURL = at.rekor
 	s.SigningConfig, s.TrustedRoot = at.describe(t)
 	return s
@@ -70,6 +72,7 @@ func startFulcio(t *testing.T, dir, issuer string) (url string, chain []*x509.Ce
 
 func startTimestamps(t *testing.T, dir string) (url string, chain []*x509.Certificate) {
 	t.Helper()
+	awaitFree(t, "2112") // of its metrics; there is no flag for another
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port + "/api/v1/timestamp"
 	run(t, filepath.Join(dir, "timestamp-server"), "serve", "--host", "127.0.0.1", "--port", port,
@@ -77,7 +80,7 @@ func startTimestamps(t *testing.T, dir string) (url string, chain []*x509.Certif
 	return url, certificates(t, string(await(t, url+"/certchain")))
 }
 
-func startRekor(t *testing.T, dir string) (url string, log *root.TransparencyLog, p *Process) {
+func startRekor(t *testing.T, dir, files string) (url string, log *root.TransparencyLog, p *Process) {
 	t.Helper()
 	tmp := t.TempDir()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -93,7 +96,7 @@ func startRekor(t *testing.T, dir string) (url string, log *root.TransparencyLog
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port
 	p = run(t, filepath.Join(dir, "posix"), "serve", "--hostname", logName, "--http-port", port, "--grpc-port", freePort(t),
-		"--http-metrics-port", freePort(t), "--storage-dir", filepath.Join(tmp, "log"), "--signer-filepath", key, "--checkpoint-interval", "1s")
+		"--http-metrics-port", freePort(t), "--storage-dir", files, "--signer-filepath", key, "--checkpoint-interval", "1s")
 	await(t, url+"/healthz")
 	_, id, err := note.KeyHash(logName, public)
 	if err != nil {
@@ -136,6 +139,21 @@ func freePort(t *testing.T) string {
 	}
 	t.Fatal("no free port")
 	return ""
+}
+
+// awaitFree waits until nobody listens on a port: another run of such tests ends.
+func awaitFree(t *testing.T, port string) {
+	t.Helper()
+	for end := time.Now().Add(startup); ; time.Sleep(100 * time.Millisecond) {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", ":"+port)
+		if err == nil {
+			_ = l.Close()
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("port %s: %v", port, err)
+		}
+	}
 }
 
 func get(url string) ([]byte, error) {
