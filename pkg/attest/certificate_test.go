@@ -437,6 +437,9 @@ func TestParseSigstoreRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if none := (*SigstoreRoot)(nil); both.HasCTLogs() || none.HasCTLogs() {
+		t.Error("there is a certificate transparency log")
+	}
 	if c, ts, logs := both.Authorities(); c != 2 || ts != 2 || logs != 2 {
 		t.Error(c, ts, logs)
 	}
@@ -504,6 +507,9 @@ func TestCertificateOfThePublicSigstore(t *testing.T) {
 		RequireSCT:    true, RequireLog: true,
 	}
 	roots := TrustRoots{Identities: []TrustedIdentity{workflow}, Sigstore: &SigstoreRoot{material: data.TrustedRoot(t, "public-good.json")}}
+	if !roots.Sigstore.HasCTLogs() {
+		t.Error("there is no certificate transparency log")
+	}
 	v, err := verifyCertified(entity, verify.WithoutArtifactUnsafe(), roots)
 	if err != nil {
 		t.Fatal(err)

@@ -87,6 +87,10 @@ func (r *SigstoreRoot) Logs() map[string]*root.TransparencyLog {
 	return r.material.RekorLogs()
 }
 
+// HasCTLogs says whether there is a certificate transparency log, so that readers can
+// ask for certificates that stand in one.
+func (r *SigstoreRoot) HasCTLogs() bool { return r != nil && len(r.material.CTLogs()) > 0 }
+
 // with is the material of r, if there is any, and that of a key.
 func (r *SigstoreRoot) with(key root.TrustedMaterial) root.TrustedMaterial {
 	if r == nil {

@@ -48,8 +48,8 @@ func (c *cosigner) verify(image imageref.Ref, predicateType string, flags ...str
 	return string(out), err
 }
 
-// TestInterop_Keyless has the real Fulcio, Rekor v2 and timestamp authority behind
-// the signer, and the real cosign and sigstore-go before it.
+// TestInterop_Keyless has the real Fulcio, Rekor v2, timestamp authority and certificate
+// transparency log behind the signer, and the real cosign and sigstore-go before it.
 func TestInterop_Keyless(t *testing.T) {
 	s := sigstoretest.Real(t)
 	cosign := newCosigner(t)
@@ -60,19 +60,17 @@ func TestInterop_Keyless(t *testing.T) {
 	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
 	f.nextAttested()
 	f.checkBoth(image, true)
+	if i := f.trustBundle().GetIdentities(); len(i) != 1 || !i[0].GetSct() {
+		t.Errorf("readers are not told that the certificates are logged: %v", i)
+	}
+	f.eventually("the certificates in the log's tree", func() bool { return s.Certificates(t) == len(evidenceTypes) })
 
 	keyFile := filepath.Join(f.cfg.Keystore.Dir, keystore.PublicFile)
 	root := filepath.Join(cosign.home, "trusted_root.json")
 	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The CT log is the one part that is not there.
-	whom := func(issuer, subject string) []string {
-		return []string{
-			"--certificate-oidc-issuer", issuer, "--certificate-identity", subject,
-			"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps",
-		}
-	}
+	whom := func(issuer, subject string) []string { return keylessFlags(issuer, subject, root) }
 	byKey := []string{"--key", keyFile, "--trusted-root", root, "--use-signed-timestamps"}
 	for _, predicateType := range evidenceTypes {
 		for name, flags := range map[string][]string{
@@ -96,6 +94,14 @@ func TestInterop_Keyless(t *testing.T) {
 	sigstoreGoVerifies(t, f, image, s.URL)
 }
 
+// keylessFlags tell cosign whom to believe. It asks for an SCT without being told.
+func keylessFlags(issuer, subject, trustedRoot string) []string {
+	return []string{
+		"--certificate-oidc-issuer", issuer, "--certificate-identity", subject,
+		"--trusted-root", trustedRoot, "--use-signed-timestamps",
+	}
+}
+
 // sigstoreGoVerifies uses sigstore-go with its own defaults for such a Sigstore and
 // nothing of ours but the trusted root.
 func sigstoreGoVerifies(t *testing.T, f *fleet, image imageref.Ref, issuer string) {
@@ -104,7 +110,7 @@ func sigstoreGoVerifies(t *testing.T, f *fleet, image imageref.Ref, issuer strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := verify.NewVerifier(trusted, verify.WithTransparencyLog(1), verify.WithSignedTimestamps(1))
+	verifier, err := verify.NewVerifier(trusted, verify.WithTransparencyLog(1), verify.WithSignedTimestamps(1), verify.WithSignedCertificateTimestamps(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,10 +173,7 @@ func TestInterop_KeylessEveryPredicate(t *testing.T) {
 	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{
-		"--certificate-oidc-issuer", s.URL, "--certificate-identity", certified,
-		"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps",
-	}
+	flags := keylessFlags(s.URL, certified, root)
 	for image, types := range want {
 		for _, predicateType := range types {
 			for _, log := range []string{"--insecure-ignore-tlog=false", "--insecure-ignore-tlog=true"} {

@@ -60,8 +60,7 @@ func TestInterop_LostAnswers(t *testing.T) {
 		}
 		cosignReads(t, cosign, image, "--key", file, "--trusted-root", root, "--use-signed-timestamps")
 	}
-	cosignReads(t, cosign, image, "--certificate-oidc-issuer", s.URL, "--certificate-identity", certified,
-		"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps")
+	cosignReads(t, cosign, image, keylessFlags(s.URL, certified, root)...)
 }
 
 func cosignReads(t *testing.T, cosign *cosigner, image imageref.Ref, flags ...string) {

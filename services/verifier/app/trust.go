@@ -28,12 +28,14 @@ type IdentityConfig struct {
 	RequireLog bool `yaml:"require_log"`
 	// RequireTimestamp demands a timestamp by an authority.
 	RequireTimestamp bool `yaml:"require_timestamp"`
+	// RequireSCT demands a certificate of a certificate transparency log.
+	RequireSCT bool `yaml:"require_sct"`
 }
 
 func (c IdentityConfig) identity() attest.TrustedIdentity {
 	return attest.TrustedIdentity{
 		Issuer: c.Issuer, IssuerRegexp: c.IssuerRegexp, Subject: c.Subject, SubjectRegexp: c.SubjectRegexp,
-		RequireLog: c.RequireLog, RequireTimestamp: c.RequireTimestamp,
+		RequireLog: c.RequireLog, RequireTimestamp: c.RequireTimestamp, RequireSCT: c.RequireSCT,
 	}
 }
 

@@ -54,11 +54,12 @@ func (i *Identity) Trusted(context.Context) (attest.TrustRoots, error) {
 	return attest.TrustRoots{Identities: []attest.TrustedIdentity{i.Identity()}, Sigstore: i.client.Root()}, nil
 }
 
-// Identity is whom readers have to trust.
+// Identity is whom readers have to trust. Sigstore's own readers ask for a certificate
+// that stands in a transparency log of the trusted root unless they are told not to.
 func (i *Identity) Identity() attest.TrustedIdentity {
 	return attest.TrustedIdentity{
 		ID: i.cfg.Subject, Issuer: i.cfg.Issuer, Subject: i.cfg.Subject,
-		RequireLog: i.cfg.Log, RequireTimestamp: i.cfg.Timestamp,
+		RequireLog: i.cfg.Log, RequireTimestamp: i.cfg.Timestamp, RequireSCT: i.client.Root().HasCTLogs(),
 	}
 }
 
@@ -107,9 +108,13 @@ func (i *Identity) sign(ctx context.Context, p attest.Payload) (identity.Signed,
 		return identity.Signed{}, err
 	}
 	signed, err := identity.Verified(b, p.Subject(), roots)
-	if errors.Is(err, attest.ErrUntrustedIdentity) {
+	switch {
+	case errors.Is(err, attest.ErrUntrustedIdentity):
 		err = fmt.Errorf("%w: the token must be of the issuer and the subject that are configured, "+
 			"and sigstore.trusted_root must name the certificate authority", err)
+	case errors.Is(err, attest.ErrNoSCT):
+		err = fmt.Errorf("%w: the certificate is in none of the certificate transparency logs that sigstore.trusted_root names: "+
+			"have Fulcio write to one of them (--ct-log-url), name the one it writes to, or name none if there is none", err)
 	}
 	return signed, err
 }

@@ -49,7 +49,7 @@ func (r *Relay) Entries() int64 {
 // before anybody reads that.
 func (s *Sigstore) RelayRekor(t *testing.T) *Relay {
 	t.Helper()
-	target, err := url.Parse(s.rekorURL)
+	target, err := url.Parse(s.at.rekor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +80,6 @@ func (s *Sigstore) RelayRekor(t *testing.T) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, s.SigningConfig, []byte(strings.ReplaceAll(string(raw), s.rekorURL, server.URL)))
+	write(t, s.SigningConfig, []byte(strings.ReplaceAll(string(raw), s.at.rekor, server.URL)))
 	return r
 }
