@@ -45,7 +45,10 @@ func (c *Client) stamp(ctx context.Context, b *protobundle.Bundle) error {
 	if err != nil {
 		return fmt.Errorf("timestamp authority: %w: %w", ErrNoService, err)
 	}
-	signature := b.GetDsseEnvelope().GetSignatures()[0].GetSig()
+	signature := b.GetMessageSignature().GetSignature()
+	if e := b.GetDsseEnvelope(); e != nil {
+		signature = e.GetSignatures()[0].GetSig()
+	}
 	data := &protobundle.TimestampVerificationData{}
 	for _, s := range services {
 		err := c.stamps.Do(ctx, func(ctx context.Context) error {
@@ -66,9 +69,13 @@ func (c *Client) stamp(ctx context.Context, b *protobundle.Bundle) error {
 	return nil
 }
 
+func (c *Client) logServices() ([]root.Service, error) {
+	return root.SelectServices(c.signing.RekorLogURLs(), c.signing.RekorLogURLsConfig(), sign.RekorAPIVersions, c.now())
+}
+
 // enter adds entries of the logs that the signing config asks for.
 func (c *Client) enter(ctx context.Context, b *protobundle.Bundle, signerPEM []byte) error {
-	services, err := root.SelectServices(c.signing.RekorLogURLs(), c.signing.RekorLogURLsConfig(), sign.RekorAPIVersions, c.now())
+	services, err := c.logServices()
 	if err != nil {
 		return fmt.Errorf("transparency log: %w: %w", ErrNoService, err)
 	}
@@ -78,7 +85,7 @@ func (c *Client) enter(ctx context.Context, b *protobundle.Bundle, signerPEM []b
 			return err
 		}
 		err = c.rekor.Do(ctx, func(ctx context.Context) error {
-			return judgeRekor(log.GetTransparencyLogEntry(ctx, signerPEM, b))
+			return judgeSize(judgeRekor(log.GetTransparencyLogEntry(ctx, signerPEM, b)))
 		})
 		if err != nil {
 			return err

@@ -29,6 +29,9 @@ const programs = "SEAWORTHY_SIGSTORE"
 // logName is the name of the log, which its checkpoints carry.
 const logName = "rekor.test.local"
 
+// HasReal says whether Real has what it needs.
+func HasReal() bool { return os.Getenv(programs) != "" }
+
 // Real starts the real Fulcio, Rekor v2, timestamp authority and certificate
 // transparency log. It skips the test if SEAWORTHY_SIGSTORE does not say where they are.
 func Real(t *testing.T) *Sigstore {
