@@ -62,11 +62,6 @@ func (i *Identity) Identity() attest.TrustedIdentity {
 // Sign implements identity.Identity.
 func (i *Identity) Sign(ctx context.Context, p attest.Payload) (identity.Signed, error) {
 	signed, err := i.sign(ctx, p)
-	if errors.Is(err, sigstore.ErrConflict) {
-		// An attempt that got no answer reached the log all the same. Another
-		// signature is another entry.
-		signed, err = i.sign(ctx, p)
-	}
 	if err != nil {
 		return identity.Signed{}, fmt.Errorf("sign as %s: %w", i.cfg.Subject, err)
 	}
