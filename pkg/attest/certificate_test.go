@@ -264,6 +264,7 @@ func TestVerifyCertified(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := Verify(toJSON(t, tc.bundle), "sha256:"+testSum, tc.roots)
+			checkDigested(t, name, tc.bundle, tc.roots, v, err)
 			if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 				t.Fatalf("%+v, %v", v, err)
 			}
@@ -420,6 +421,7 @@ func TestKeysThatRequireWitnesses(t *testing.T) {
 		"misplaced and a key of no use": {misplaced, TrustRoots{Keys: []TrustedKey{{Key: newKey(t, "p256").pub}}, Sigstore: s.trusted}, false, ErrUntrustedKey},
 	} {
 		v, err := Verify(tc.raw, "sha256:"+testSum, tc.roots)
+		checkDigested(t, name, fromJSON(t, tc.raw), tc.roots, v, err)
 		if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 			t.Errorf("%s: %+v, %v", name, v, err)
 			continue

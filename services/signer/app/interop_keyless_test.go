@@ -235,29 +235,3 @@ func TestInterop_FrozenRekor(t *testing.T) {
 		t.Errorf("dead letters: %v", letters)
 	}
 }
-
-// TestInterop_KeylessLostAnswers: the real Rekor v2 takes entries in and its answers get
-// lost. It then knows the signatures and gives out no entry, so that they are made again,
-// at once or with the next delivery of the event: an attestation of each type and
-// identity comes of it and no more, and its entry is verified.
-func TestInterop_KeylessLostAnswers(t *testing.T) {
-	s := sigstoretest.Real(t)
-	relay := s.RelayRekor(t)
-	f := newFleet(t)
-	f.Config.MaxDeliver = 1000
-	f.useSigstore(s, app.WitnessLog, app.WitnessTimestamp)
-	f.cfg.Sigstore.Rekor.Attempts = 2
-	const lost = 3
-	relay.Lose(lost)
-	f.start()
-	image := f.registry.PushImage("team/app")
-	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
-	f.nextAttested()
-	if relay.Lost() != lost || relay.Duplicates() != lost {
-		t.Errorf("%d answers were lost, %d entries were there already", relay.Lost(), relay.Duplicates())
-	}
-	f.checkBoth(image, true)
-	if letters := f.deadLetters(); len(letters) != 0 {
-		t.Errorf("dead letters: %v", letters)
-	}
-}

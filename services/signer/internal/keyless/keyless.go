@@ -7,13 +7,9 @@ package keyless
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"time"
-
-	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
-	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
@@ -66,11 +62,6 @@ func (i *Identity) Identity() attest.TrustedIdentity {
 // Sign implements identity.Identity.
 func (i *Identity) Sign(ctx context.Context, p attest.Payload) (identity.Signed, error) {
 	signed, err := i.sign(ctx, p)
-	if errors.Is(err, sigstore.ErrConflict) {
-		// An attempt that got no answer reached the log all the same. Another
-		// signature is another entry.
-		signed, err = i.sign(ctx, p)
-	}
 	if err != nil {
 		return identity.Signed{}, fmt.Errorf("sign as %s: %w", i.cfg.Subject, err)
 	}
@@ -93,26 +84,16 @@ func (i *Identity) sign(ctx context.Context, p attest.Payload) (identity.Signed,
 	if _, err := x509.ParseCertificate(der); err != nil {
 		return identity.Signed{}, fmt.Errorf("certificate of the certificate authority: %w", err)
 	}
-	keyed, err := attest.SignPayload(ctx, key, key.GetPublicKey(), p)
+	bare, err := attest.SignPayload(ctx, key.signer, key.GetPublicKey(), p)
 	if err != nil {
-		return identity.Signed{}, err
-	}
-	b, err := keyed.Proto()
-	if err != nil {
-		return identity.Signed{}, err
-	}
-	b.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{
-		Certificate: &protocommon.X509Certificate{RawBytes: der},
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := i.client.Witness(i.cfg.Log, i.cfg.Timestamp).Add(ctx, b, certificate); err != nil {
 		return identity.Signed{}, err
 	}
 	roots, err := i.Trusted(ctx)
 	if err != nil {
 		return identity.Signed{}, err
 	}
-	signed, err := identity.Verified(b, p.Subject(), roots)
+	witness := i.client.Witness(i.cfg.Log, i.cfg.Timestamp)
+	signed, err := identity.Witnessed(ctx, witness, bare, identity.By{Certificate: der}, p.Subject(), roots)
 	switch {
 	case errors.Is(err, attest.ErrUntrustedIdentity):
 		err = fmt.Errorf("%w: the token must be of the issuer and the subject that are configured, "+

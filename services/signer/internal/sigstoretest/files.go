@@ -24,6 +24,8 @@ type Sigstore struct {
 
 	at    services
 	ctURL string // empty if there is no certificate transparency log
+	// rekorFiles is where the log keeps its checkpoint and tiles.
+	rekorFiles string
 }
 
 // services are those of a Sigstore; empty ones do not exist.

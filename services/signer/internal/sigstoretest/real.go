@@ -29,6 +29,9 @@ const programs = "SEAWORTHY_SIGSTORE"
 // logName is the name of the log, which its checkpoints carry.
 const logName = "rekor.test.local"
 
+// HasReal says whether Real has what it needs.
+func HasReal() bool { return os.Getenv(programs) != "" }
+
 // Real starts the real Fulcio, Rekor v2, timestamp authority and certificate
 // transparency log. It skips the test if SEAWORTHY_SIGSTORE does not say where they are.
 func Real(t *testing.T) *Sigstore {
@@ -59,7 +62,8 @@ func start(t *testing.T, ctLog bool) *Sigstore {
 		at.ctLog = startCTLog(t, dir, s.ctURL, at.fulcioChain)
 	}
 	at.timestamp, at.timestampChain = startTimestamps(t, dir)
-	at.rekor, at.log, s.Rekor = startRekor(t, dir)
+	s.rekorFiles = t.TempDir()
+	at.rekor, at.log, s.Rekor = startRekor(t, dir, s.rekorFiles)
 	s.SigningConfig, s.TrustedRoot = at.describe(t)
 	return s
 }
@@ -95,7 +99,7 @@ func startTimestamps(t *testing.T, dir string) (url string, chain []*x509.Certif
 	return url, certificates(t, string(await(t, url+"/certchain")))
 }
 
-func startRekor(t *testing.T, dir string) (url string, log *root.TransparencyLog, p *Process) {
+func startRekor(t *testing.T, dir, files string) (url string, log *root.TransparencyLog, p *Process) {
 	t.Helper()
 	tmp := t.TempDir()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -111,7 +115,7 @@ func startRekor(t *testing.T, dir string) (url string, log *root.TransparencyLog
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port
 	p = run(t, filepath.Join(dir, "posix"), "serve", "--hostname", logName, "--http-port", port, "--grpc-port", freePort(t),
-		"--http-metrics-port", freePort(t), "--storage-dir", filepath.Join(tmp, "log"), "--signer-filepath", key, "--checkpoint-interval", "1s")
+		"--http-metrics-port", freePort(t), "--storage-dir", files, "--signer-filepath", key, "--checkpoint-interval", "1s")
 	await(t, url+"/healthz")
 	_, id, err := note.KeyHash(logName, public)
 	if err != nil {
