@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -20,8 +21,11 @@ import (
 // small one. The payload's document must be there for as long as it is used.
 type Bundle struct {
 	payload   Payload
+	public    crypto.PublicKey
 	hint      string
 	signature []byte
+	// sum is the SHA-256 of what was signed, if that was needed to sign it.
+	sum []byte
 	// head and tail are the JSON around the payload. If whole is set there is
 	// nothing else.
 	head, tail []byte
@@ -31,13 +35,16 @@ type Bundle struct {
 // BundleOf is the bundle whose JSON is raw, which is not looked into.
 func BundleOf(raw []byte) *Bundle { return &Bundle{whole: raw} }
 
+// openEnvelope is the JSON between the verification material and the payload.
+const openEnvelope = `},"dsseEnvelope":{"payload":"`
+
 // newBundle is of a signature with a key, witnessed by nobody. Only base64 goes into
 // the JSON, so nothing has to be escaped.
-func newBundle(p Payload, hint string, sig []byte) *Bundle {
-	b := &Bundle{payload: p, hint: hint, signature: sig}
+func newBundle(p Payload, pub crypto.PublicKey, hint string, sum, sig []byte) *Bundle {
+	b := &Bundle{payload: p, public: pub, hint: hint, sum: sum, signature: sig}
 	const (
 		begin = `{"mediaType":"` + BundleMediaType + `","verificationMaterial":{"publicKey":{"hint":"`
-		open  = `"}},"dsseEnvelope":{"payload":"`
+		open  = `"}` + openEnvelope
 		shut  = `","payloadType":"` + PayloadType + `","signatures":[{"sig":"`
 		end   = `"}]}}`
 	)
@@ -94,21 +101,28 @@ func (b *Bundle) Bytes() ([]byte, error) {
 	return append(base64.StdEncoding.AppendEncode(out, payload), b.tail...), nil
 }
 
+var errWritten = errors.New("the bundle is written down already")
+
+// keyMaterial names the key and nothing else.
+func (b *Bundle) keyMaterial() *protobundle.VerificationMaterial {
+	return &protobundle.VerificationMaterial{
+		Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: b.hint}},
+	}
+}
+
 // Proto is the bundle as a message, into whose verification material certificate,
 // log entries and timestamps can be put. Its payload has at most MaxStatement bytes.
 func (b *Bundle) Proto() (*protobundle.Bundle, error) {
 	if b.whole != nil {
-		return nil, errors.New("the bundle is written down already")
+		return nil, errWritten
 	}
 	payload, err := b.payload.Bytes()
 	if err != nil {
 		return nil, err
 	}
 	return &protobundle.Bundle{
-		MediaType: BundleMediaType,
-		VerificationMaterial: &protobundle.VerificationMaterial{
-			Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: b.hint}},
-		},
+		MediaType:            BundleMediaType,
+		VerificationMaterial: b.keyMaterial(),
 		Content: &protobundle.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{
 			Payload: payload, PayloadType: PayloadType,
 			Signatures: []*protodsse.Signature{{Sig: slices.Clone(b.signature)}},

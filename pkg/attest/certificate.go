@@ -13,6 +13,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/options"
 )
 
 // certified is a bundle that was signed with a certificate.
@@ -105,7 +106,7 @@ func (c *certified) verify(artifact verify.ArtifactPolicyOption, i TrustedIdenti
 	}
 	result, err := verifier.Verify(c.entity, verify.NewPolicy(artifact, verify.WithCertificateIdentity(exactly)))
 	if err != nil {
-		return time.Time{}, c.diagnose(err, i)
+		return time.Time{}, c.diagnose(err, artifact, i)
 	}
 	times := make([]time.Time, 0, len(result.VerifiedTimestamps))
 	for _, t := range result.VerifiedTimestamps {
@@ -123,7 +124,7 @@ func (c *certified) foreign() error {
 }
 
 // diagnose finds the kind of a refusal. It never accepts anything.
-func (c *certified) diagnose(cause error, i TrustedIdentity) error {
+func (c *certified) diagnose(cause error, artifact verify.ArtifactPolicyOption, i TrustedIdentity) error {
 	if err := c.foreign(); err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (c *certified) diagnose(cause error, i TrustedIdentity) error {
 	if i.RequireSCT {
 		without := i
 		without.RequireSCT = false
-		if _, err := c.verify(verify.WithoutArtifactUnsafe(), without); err == nil {
+		if _, err := c.verify(artifact, without); err == nil {
 			return fmt.Errorf("%w: %w", ErrNoSCT, cause)
 		}
 	}
@@ -178,6 +179,10 @@ func (c *certified) signed() bool {
 	verifier, err := signature.LoadDefaultVerifier(c.leaf.PublicKey)
 	if err != nil {
 		return false
+	}
+	if m := c.entity.GetMessageSignature(); m != nil {
+		digest := options.WithDigest(m.GetMessageDigest().GetDigest())
+		return verifier.VerifySignature(bytes.NewReader(m.GetSignature()), nil, digest) == nil
 	}
 	envelope := c.entity.GetDsseEnvelope()
 	pae := dsse.PAE(envelope.GetPayloadType(), envelope.GetPayload())

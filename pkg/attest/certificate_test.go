@@ -264,6 +264,7 @@ func TestVerifyCertified(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := Verify(toJSON(t, tc.bundle), "sha256:"+testSum, tc.roots)
+			checkDigested(t, name, tc.bundle, tc.roots, v, err)
 			if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 				t.Fatalf("%+v, %v", v, err)
 			}
@@ -420,6 +421,7 @@ func TestKeysThatRequireWitnesses(t *testing.T) {
 		"misplaced and a key of no use": {misplaced, TrustRoots{Keys: []TrustedKey{{Key: newKey(t, "p256").pub}}, Sigstore: s.trusted}, false, ErrUntrustedKey},
 	} {
 		v, err := Verify(tc.raw, "sha256:"+testSum, tc.roots)
+		checkDigested(t, name, fromJSON(t, tc.raw), tc.roots, v, err)
 		if !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
 			t.Errorf("%s: %+v, %v", name, v, err)
 			continue
@@ -436,6 +438,9 @@ func TestParseSigstoreRoot(t *testing.T) {
 	both, err := ParseSigstoreRoot(rawA, rawB)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if none := (*SigstoreRoot)(nil); both.HasCTLogs() || none.HasCTLogs() {
+		t.Error("there is a certificate transparency log")
 	}
 	if c, ts, logs := both.Authorities(); c != 2 || ts != 2 || logs != 2 {
 		t.Error(c, ts, logs)
@@ -504,6 +509,9 @@ func TestCertificateOfThePublicSigstore(t *testing.T) {
 		RequireSCT:    true, RequireLog: true,
 	}
 	roots := TrustRoots{Identities: []TrustedIdentity{workflow}, Sigstore: &SigstoreRoot{material: data.TrustedRoot(t, "public-good.json")}}
+	if !roots.Sigstore.HasCTLogs() {
+		t.Error("there is no certificate transparency log")
+	}
 	v, err := verifyCertified(entity, verify.WithoutArtifactUnsafe(), roots)
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,9 @@ type Referred struct {
 	registry.Descriptor
 	// Bundle is nil if Err is set.
 	Bundle []byte
+	// BundleSize is what the manifest says of the bundle, in bytes; 0 if it says nothing
+	// that is of use.
+	BundleSize int64
 	// Err says why this one could not be read; registry.Temporary says whether
 	// trying again may help.
 	Err error
@@ -140,6 +143,7 @@ func fetchOne(ctx context.Context, c *registry.Client, ref imageref.Ref, listed 
 		r.Err = malformed("manifest is not of exactly one bundle", nil)
 		return r, true
 	}
+	r.BundleSize = m.Layers[0].Size
 	r.Bundle, err = c.ReadBlob(ctx, repo, m.Layers[0], limit)
 	if errors.Is(err, registry.ErrTooLarge) {
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)

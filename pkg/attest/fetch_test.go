@@ -105,7 +105,7 @@ func TestAttachThenFetch(t *testing.T) {
 						"org.opencontainers.image.created":  "2026-03-04T04:06:07Z",
 					},
 				},
-				Bundle: bundle,
+				Bundle: bundle, BundleSize: int64(len(bundle)),
 			}}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("(-want +got)\n%s", diff)

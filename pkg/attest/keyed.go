@@ -10,7 +10,8 @@ import (
 )
 
 // verifyKeyed verifies a bundle that was signed with a plain key.
-func verifyKeyed(entity *bundle.Bundle, st Statement, artifact verify.ArtifactPolicyOption, roots TrustRoots) (*Verified, error) {
+func (o opened) verifyKeyed(roots TrustRoots) (*Verified, error) {
+	entity := o.entity
 	hint := entity.GetVerificationMaterial().GetPublicKey().GetHint()
 	keys, named, err := roots.candidates(hint)
 	if err != nil {
@@ -22,10 +23,10 @@ func verifyKeyed(entity *bundle.Bundle, st Statement, artifact verify.ArtifactPo
 	}
 	var failures []error
 	for _, k := range keys {
-		material, err := k.material()
+		material, err := k.material(o.message)
 		if err == nil {
 			material = roots.Sigstore.with(material)
-			err = verifyWith(entity, material, artifact)
+			err = verifyWith(entity, material, o.artifact)
 		}
 		if err != nil {
 			failures = append(failures, err)
@@ -35,7 +36,7 @@ func verifyKeyed(entity *bundle.Bundle, st Statement, artifact verify.ArtifactPo
 		if err != nil {
 			return nil, err
 		}
-		if stated := StatedTime(st); !k.covers(stated) {
+		if stated := StatedTime(o.st); !k.covers(stated) {
 			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement is of %s",
 				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), stated.Format(time.RFC3339))
 		}

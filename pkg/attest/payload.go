@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 )
 
 // MaxDocument is the largest document that a statement is made of without having it
@@ -92,7 +95,7 @@ func (p Payload) Bytes() ([]byte, error) {
 		return p.head, nil
 	}
 	if p.size > MaxStatement {
-		return nil, fmt.Errorf("%w: statement of %d bytes, the limit is %d for what is not signed with a key alone", ErrTooLarge, p.size, MaxStatement)
+		return nil, fmt.Errorf("%w: statement of %d bytes, the limit is %d where it has to be in memory", ErrTooLarge, p.size, MaxStatement)
 	}
 	raw := make([]byte, p.size)
 	if _, err := io.ReadFull(p.Reader(), raw); err != nil {
@@ -130,6 +133,42 @@ func (p Payload) sum() ([]byte, error) {
 		return nil, fmt.Errorf("read the document: %w", err)
 	}
 	return h.Sum(nil), nil
+}
+
+// mapped gives all of what is signed in one piece, without having it on the heap: a
+// file that is mapped. Ed25519 reads its message twice.
+func (p Payload) mapped(use func(message []byte)) error {
+	const inMemory = 1 << 20
+	message := spool.New(inMemory)
+	defer message.Close()
+	if _, err := io.Copy(message, io.MultiReader(bytes.NewReader(p.preamble()), p.Reader())); err != nil {
+		return fmt.Errorf("copy the statement: %w", err)
+	}
+	raw, release, err := message.Map()
+	if err != nil {
+		return err
+	}
+	defer release()
+	use(raw)
+	return nil
+}
+
+// statement is what readers will find in the payload. Of a document it has no
+// predicate, unless that may state a time.
+func (p Payload) statement() (Statement, error) {
+	if p.doc == nil {
+		return ParseStatement(p.head)
+	}
+	if statesTime(p.predicateType) {
+		raw, err := p.Bytes()
+		if err != nil {
+			return Statement{}, err
+		}
+		return ParseStatement(raw)
+	}
+	st, err := ParseStatement(slices.Concat(p.head, []byte("{}"+tail)))
+	st.Predicate = nil
+	return st, err
 }
 
 // statementUpToPredicate writes all of a statement before its predicate, into a

@@ -17,8 +17,6 @@ import (
 
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/options"
-
-	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 )
 
 // Sign makes a bundle of st, signed by s. pub is the public half of s's key; the
@@ -57,21 +55,22 @@ func SignPayload(ctx context.Context, s signature.Signer, pub crypto.PublicKey, 
 	if err != nil {
 		return nil, err
 	}
-	sig, err := signPayload(ctx, s, pub, p)
+	sum, sig, err := signSum(ctx, s, pub, p)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("sign statement: %w", err)
+	case sig != nil:
+		err = checkSum(s, pub, sig, sum)
+	default:
+		sig, err = signMessage(ctx, s, pub, p)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return newBundle(p, hint, sig), nil
+	return newBundle(p, pub, hint, sum, sig), nil
 }
 
-func signPayload(ctx context.Context, s signature.Signer, pub crypto.PublicKey, p Payload) ([]byte, error) {
-	sum, sig, err := signSum(ctx, s, pub, p)
-	if err != nil {
-		return nil, fmt.Errorf("sign statement: %w", err)
-	}
-	if sig != nil {
-		return sig, checkSum(s, pub, sig, sum)
-	}
+func signMessage(ctx context.Context, s signature.Signer, pub crypto.PublicKey, p Payload) (sig []byte, err error) {
 	if own, ok := s.(*Signer); ok && p.doc != nil {
 		if err := samePublic(own, pub); err != nil {
 			return nil, err
@@ -80,7 +79,7 @@ func signPayload(ctx context.Context, s signature.Signer, pub crypto.PublicKey, 
 	}
 	message, err := p.message()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: the signer wants the whole of it: ECDSA P-256 and RSA keys do not", err)
 	}
 	if sig, err = s.SignMessage(message(), options.WithContext(ctx)); err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
@@ -198,21 +197,13 @@ func NewEd25519Signer(private ed25519.PrivateKey) (*Signer, error) {
 	return &Signer{ED25519Signer: s, private: private}, nil
 }
 
-// signDocument signs a payload that is not in memory. Ed25519 reads its message
-// twice and takes it in one piece: that is a file that is mapped.
-func (s *Signer) signDocument(p Payload) ([]byte, error) {
-	const inMemory = 1 << 20
-	message := spool.New(inMemory)
-	defer message.Close()
-	if _, err := io.Copy(message, io.MultiReader(bytes.NewReader(p.preamble()), p.Reader())); err != nil {
-		return nil, fmt.Errorf("copy the statement: %w", err)
-	}
-	raw, release, err := message.Map()
+// signDocument signs a payload that is not in memory.
+func (s *Signer) signDocument(p Payload) (sig []byte, err error) {
+	err = p.mapped(func(message []byte) { sig = ed25519.Sign(s.private, message) })
 	if err != nil {
 		return nil, fmt.Errorf("sign statement: %w", err)
 	}
-	defer release()
-	return ed25519.Sign(s.private, raw), nil
+	return sig, nil
 }
 
 // KeyID names a public key: the SHA-256 of its PKIX form in 64 lower-case hex

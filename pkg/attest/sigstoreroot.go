@@ -78,6 +78,19 @@ func (r *SigstoreRoot) Authorities() (certificate, timestamp, logs int) {
 	return len(r.material.FulcioCertificateAuthorities()), len(r.material.TimestampingAuthorities()), len(r.material.RekorLogs())
 }
 
+// Logs are the transparency logs, by the ID of their key in hex. They are not to be
+// changed.
+func (r *SigstoreRoot) Logs() map[string]*root.TransparencyLog {
+	if r == nil {
+		return nil
+	}
+	return r.material.RekorLogs()
+}
+
+// HasCTLogs says whether there is a certificate transparency log, so that readers can
+// ask for certificates that stand in one.
+func (r *SigstoreRoot) HasCTLogs() bool { return r != nil && len(r.material.CTLogs()) > 0 }
+
 // with is the material of r, if there is any, and that of a key.
 func (r *SigstoreRoot) with(key root.TrustedMaterial) root.TrustedMaterial {
 	if r == nil {
@@ -88,9 +101,6 @@ func (r *SigstoreRoot) with(key root.TrustedMaterial) root.TrustedMaterial {
 
 // knowsLog says whether a log's entries can be verified.
 func (r *SigstoreRoot) knowsLog(keyID string) bool {
-	if r == nil {
-		return false
-	}
-	_, ok := r.material.RekorLogs()[hex.EncodeToString([]byte(keyID))]
+	_, ok := r.Logs()[hex.EncodeToString([]byte(keyID))]
 	return ok
 }

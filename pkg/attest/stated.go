@@ -21,9 +21,7 @@ func StatedTime(st Statement) time.Time {
 		TimeVerified time.Time `json:"timeVerified"`
 		Timestamp    time.Time `json:"timestamp"`
 	}
-	switch st.PredicateType {
-	case PredicateCosignVuln, PredicateVulnsV02, PredicateVSA, PredicateOpenVEX:
-	default:
+	if !statesTime(st.PredicateType) {
 		return time.Time{}
 	}
 	if err := json.Unmarshal(st.Predicate, &stated); err != nil {
@@ -36,5 +34,14 @@ func StatedTime(st Statement) time.Time {
 		return stated.Timestamp.UTC()
 	default:
 		return stated.Metadata.ScanFinishedOn.UTC()
+	}
+}
+
+func statesTime(predicateType string) bool {
+	switch predicateType {
+	case PredicateCosignVuln, PredicateVulnsV02, PredicateVSA, PredicateOpenVEX:
+		return true
+	default:
+		return false
 	}
 }

@@ -2,6 +2,7 @@ package attest
 
 import (
 	"crypto"
+	"crypto/ed25519"
 	"fmt"
 	"slices"
 	"time"
@@ -102,11 +103,15 @@ func (k TrustedKey) hasHint(hint string) bool {
 }
 
 // material is k alone in the terms of sigstore-go, without its window, which
-// sigstore-go would compare with other times.
-func (k TrustedKey) material() (root.TrustedMaterial, error) {
+// sigstore-go would compare with other times. message is what was signed if
+// sigstore-go is shown nothing but its digest.
+func (k TrustedKey) material(message *Payload) (root.TrustedMaterial, error) {
 	verifier, err := signature.LoadDefaultVerifier(k.Key)
 	if err != nil {
 		return nil, fmt.Errorf("trusted key %s: %w", k.id(), err)
+	}
+	if pub, ok := k.Key.(ed25519.PublicKey); ok && message != nil {
+		verifier = mappedVerifier{Verifier: verifier, key: pub, message: message}
 	}
 	expiring := root.NewExpiringKey(verifier, time.Time{}, time.Time{})
 	return root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return expiring, nil }), nil

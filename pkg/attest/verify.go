@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
@@ -30,25 +31,37 @@ func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, erro
 	if err != nil {
 		return nil, err
 	}
-	about := st.isAbout(subjectDigest)
 	artifact := verify.WithArtifactDigest("sha256", sum)
-	if !about {
+	if !st.isAbout(subjectDigest) {
 		// The signature is still looked at: it decides what the error is.
 		artifact = verify.WithoutArtifactUnsafe()
 	}
-	var v *Verified
-	if entity.GetVerificationMaterial().GetPublicKey() != nil {
-		v, err = verifyKeyed(entity, st, artifact, roots)
+	return opened{entity: entity, st: st, artifact: artifact}.verify(subjectDigest, roots)
+}
+
+// opened is a bundle that is being verified.
+type opened struct {
+	entity *bundle.Bundle
+	st     Statement
+	// artifact is what the signature has to be about in the eyes of sigstore-go.
+	artifact verify.ArtifactPolicyOption
+	// message is set if entity has the digest of what was signed and not the bytes.
+	message *Payload
+}
+
+func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err error) {
+	if o.entity.GetVerificationMaterial().GetPublicKey() != nil {
+		v, err = o.verifyKeyed(roots)
 	} else {
-		v, err = verifyCertified(entity, artifact, roots)
+		v, err = verifyCertified(o.entity, o.artifact, roots)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !about {
+	if !o.st.isAbout(subjectDigest) {
 		return nil, fmt.Errorf("%w: wanted %s", ErrWrongSubject, subjectDigest)
 	}
-	v.Statement = st
+	v.Statement = o.st
 	return v, nil
 }
 
@@ -70,20 +83,27 @@ func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
 		return nil, Statement{}, malformed("not a Sigstore bundle", err)
 	}
 	envelope := entity.GetDsseEnvelope()
-	if envelope == nil {
-		return nil, Statement{}, malformed("bundle without a DSSE envelope", nil)
-	}
-	if n := len(envelope.GetSignatures()); n != 1 {
-		return nil, Statement{}, malformed(fmt.Sprintf("envelope with %d signatures instead of one", n), nil)
-	}
-	if t := envelope.GetPayloadType(); t != PayloadType {
-		return nil, Statement{}, malformed(fmt.Sprintf("payload type %.100q", t), nil)
+	if err := checkEnvelope(envelope); err != nil {
+		return nil, Statement{}, err
 	}
 	st, err := ParseStatement(envelope.GetPayload())
 	if err != nil {
 		return nil, Statement{}, err
 	}
 	return entity, st, nil
+}
+
+func checkEnvelope(e *protodsse.Envelope) error {
+	if e == nil {
+		return malformed("bundle without a DSSE envelope", nil)
+	}
+	if n := len(e.GetSignatures()); n != 1 {
+		return malformed(fmt.Sprintf("envelope with %d signatures instead of one", n), nil)
+	}
+	if t := e.GetPayloadType(); t != PayloadType {
+		return malformed(fmt.Sprintf("payload type %.100q", t), nil)
+	}
+	return nil
 }
 
 // Untrusted reads the statement of a bundle without verifying anything: to show

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,6 +79,51 @@ func TestTokenFlow(t *testing.T) {
 	if _, _, err := f.client(t).Manifest(t.Context(), f.repo().WithDigest(d.Digest)); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("anonymous: %v", err)
 	}
+}
+
+// A registry is asked once how its users sign in, for all repositories, and again when
+// it came back with another way.
+func TestGreetsOnce(t *testing.T) {
+	f := newFixture(t, true)
+	var tokens atomic.Bool
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		switch {
+		case r.URL.Path == "/token":
+			fmt.Fprint(w, `{"token":"t"}`)
+		case tokens.Load() && r.Header.Get("Authorization") != "Bearer t":
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+f.host+`/token",service="test"`)
+			registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "token please")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+	c := f.client(t)
+	d := f.push(t, c, "v1")
+	ask := func(repository string) {
+		t.Helper()
+		ref := f.repo().WithDigest(d.Digest)
+		ref.Repository = repository
+		if _, err := c.Resolve(t.Context(), ref); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
+	}
+	for n := range 3 {
+		ask(fmt.Sprint("team/other", n))
+	}
+	f.mu.Lock()
+	asked := slices.DeleteFunc(slices.Clone(f.requests), func(r string) bool { return r != "GET /v2/" })
+	f.mu.Unlock()
+	if len(asked) != 1 {
+		t.Errorf("greeted %d times", len(asked))
+	}
+	tokens.Store(true)
+	ask("team/app")
+	ask("team/other0")
+	if n := f.count("GET /token"); n != 2 {
+		t.Errorf("%d tokens for two repositories: %v", n, f.requests)
+	}
+	tokens.Store(false)
+	ask("team/other1")
 }
 
 func TestSecureMeansSecure(t *testing.T) {

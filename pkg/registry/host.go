@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -26,6 +27,10 @@ type host struct {
 
 	mu     sync.Mutex
 	signed map[string]http.RoundTripper // by scope
+	// open serves all scopes; nil if the registry was not asked yet or wants tokens.
+	open http.RoundTripper
+	// tokens is set when the registry was found to want a token for each scope.
+	tokens bool
 }
 
 // maxSignedIn bounds the transports (and with them the tokens) kept per registry.
@@ -78,14 +83,50 @@ func (h *host) scheme() string {
 }
 
 // transport gives a transport that is signed in for actions on a repository. It
-// may ask the registry and its token service.
+// may ask the registry and its token service: once for all repositories if the
+// registry wants no token.
 func (h *host) transport(ctx context.Context, scope string) (http.RoundTripper, error) {
 	h.mu.Lock()
 	t, ok := h.signed[scope]
+	open, tokens := h.open, h.tokens
 	h.mu.Unlock()
-	if ok {
+	switch {
+	case ok:
 		return t, nil
+	case open != nil:
+		return open, nil
+	case !tokens:
+		return h.greet(ctx, scope)
+	default:
+		return h.signIn(ctx, scope)
 	}
+}
+
+// greet finds out how the registry wants its users to sign in.
+func (h *host) greet(ctx context.Context, scope string) (http.RoundTripper, error) {
+	inner := transport.NewUserAgent(h.base, h.agent)
+	challenge, err := transport.Ping(ctx, h.registry, inner)
+	if err != nil {
+		return nil, err
+	}
+	if strings.EqualFold(challenge.Scheme, "bearer") {
+		h.mu.Lock()
+		h.tokens = true
+		h.mu.Unlock()
+		return h.signIn(ctx, scope)
+	}
+	t, err := transport.FromToken(h.registry, h.auth, inner, challenge, &transport.Token{})
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.open = t
+	return t, nil
+}
+
+// signIn gets a token for the scope.
+func (h *host) signIn(ctx context.Context, scope string) (http.RoundTripper, error) {
 	t, err := transport.NewWithContext(ctx, h.registry, h.auth, transport.NewUserAgent(h.base, h.agent), []string{scope})
 	if err != nil {
 		return nil, err
@@ -105,6 +146,7 @@ func (h *host) forget(scope string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.signed, scope)
+	h.open, h.tokens = nil, false
 }
 
 var errPlainHTTP = errors.New("refusing plain http for a registry that is not configured as insecure")

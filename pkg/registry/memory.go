@@ -68,9 +68,12 @@ func (m *memory) forget(subject, digest string) {
 	}
 }
 
-// only forgets everything about the subject but d.
-func (m *memory) only(subject string, d Descriptor) {
+// only forgets everything about the subject but ds.
+func (m *memory) only(subject string, ds ...Descriptor) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.lists[subject] = []remembered{{d, m.now()}}
+	m.lists[subject] = nil
+	for _, d := range ds {
+		m.lists[subject] = append(m.lists[subject], remembered{d, m.now()})
+	}
 }

@@ -41,9 +41,9 @@ type artifactManifest struct {
 }
 
 // PutReferrer attaches a to subject, which is in repo's repository: it uploads
-// the layer, unless it is there, and does what PutReferrerManifest does. It is
-// idempotent: the same artifact has the same digest and adds nothing. It returns the
-// descriptor as the referrers list it.
+// the layer, unless it is there, puts the manifest and makes sure that the referrers of
+// the subject list it. It is idempotent: the same artifact has the same digest and adds
+// nothing. It returns the descriptor as the referrers list it.
 func (c *Client) PutReferrer(ctx context.Context, repo imageref.Ref, subject Descriptor, a Artifact) (Descriptor, error) {
 	const op = "put referrer"
 	repo.Tag, repo.Digest = "", subject.Digest
@@ -62,7 +62,15 @@ func (c *Client) PutReferrer(ctx context.Context, repo imageref.Ref, subject Des
 	if err := c.putBlob(ctx, t, a.Content); err != nil {
 		return Descriptor{}, err
 	}
-	return c.PutReferrerManifest(ctx, repo, raw)
+	d, listed, err := c.PutReferrerManifest(ctx, repo, raw)
+	if err != nil || listed {
+		return d, err
+	}
+	l, err := c.ListReferrers(ctx, repo, d)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	return d, l.Settle(ctx)
 }
 
 func manifestTooLarge(op string, t target, raw []byte) error {
@@ -89,52 +97,45 @@ func ReferrerManifest(subject Descriptor, artifactType string, layer Descriptor,
 }
 
 // PutReferrerManifest puts a manifest that ReferrerManifest made, whose layer is in
-// repo's repository, and makes sure that the referrers of its subject list it. It
-// uploads the empty config where that is not known to be. Registries that do not
-// confirm the subject get the referrers tag; writers to one subject take turns in
-// this process, and what other processes overwrite is put back. BlobUnknown says of
-// the error whether the layer is missing.
-func (c *Client) PutReferrerManifest(ctx context.Context, repo imageref.Ref, raw []byte) (Descriptor, error) {
+// repo's repository, and says whether the registry lists it as a referrer of its
+// subject. If it does not, ListReferrers has to: nobody finds it before. It
+// uploads the empty config where that is not known to be. BlobUnknown says of the
+// error whether the layer is missing.
+func (c *Client) PutReferrerManifest(ctx context.Context, repo imageref.Ref, raw []byte) (d Descriptor, listed bool, err error) {
 	const op = "put referrer"
 	var m artifactManifest
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return Descriptor{}, &Error{Op: op, Where: clean(repo.String()), kind: ErrMalformed, cause: err}
+		return Descriptor{}, false, &Error{Op: op, Where: clean(repo.String()), kind: ErrMalformed, cause: err}
 	}
 	repo.Tag, repo.Digest = "", m.Subject.Digest
 	t, err := c.target(op, repo)
 	if err != nil {
-		return Descriptor{}, err
+		return Descriptor{}, false, err
 	}
 	if len(raw) > int(c.cfg.MaxManifest) {
-		return Descriptor{}, manifestTooLarge(op, t, raw)
+		return Descriptor{}, false, manifestTooLarge(op, t, raw)
 	}
-	d := Descriptor{
+	d = Descriptor{
 		MediaType: MediaTypeOCIManifest, ArtifactType: m.ArtifactType,
 		Digest: Digest(raw), Size: int64(len(raw)), Annotations: m.Annotations,
 	}
 	known, err := c.putEmptyConfig(ctx, t)
 	if err != nil {
-		return Descriptor{}, err
+		return Descriptor{}, false, err
 	}
 	header, err := c.putManifest(ctx, t, d.Digest, MediaTypeOCIManifest, raw)
 	if known && BlobUnknown(err) {
 		// It may be the config that somebody cleaned up since.
 		c.configs.forget(t)
 		if _, err := c.putEmptyConfig(ctx, t); err != nil {
-			return Descriptor{}, err
+			return Descriptor{}, false, err
 		}
 		header, err = c.putManifest(ctx, t, d.Digest, MediaTypeOCIManifest, raw)
 	}
 	if err != nil {
-		return Descriptor{}, err
+		return Descriptor{}, false, err
 	}
-	if header.Get("OCI-Subject") == m.Subject.Digest {
-		return d, nil
-	}
-	if err := c.listInTag(ctx, t, d); err != nil {
-		return Descriptor{}, err
-	}
-	return d, nil
+	return d, header.Get("OCI-Subject") == m.Subject.Digest, nil
 }
 
 func checkPut(subject Descriptor, artifactType string) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,64 +63,98 @@ func ifMatch(etag string) http.Header {
 	return http.Header{"If-Match": {etag}}
 }
 
-// listInTag makes the referrers tag of t's digest list d. Most registries have no
-// compare-and-swap, so a write is read back, at once and after a while, and
-// repeated until it stands; those that have one refuse what would overwrite
-// something newer. Writers of this process take turns, but do not wait
-// for each other's second look.
-func (c *Client) listInTag(ctx context.Context, t target, d Descriptor) error {
+// Listing is what was written into the referrers tag of a subject, which others may
+// overwrite: most registries have no compare-and-swap. Settle ends it.
+type Listing struct {
+	client  *Client
+	target  target
+	key     string
+	ds      []Descriptor
+	settled bool
+}
+
+// ListReferrers writes descriptors that PutReferrerManifest returned into the
+// referrers tag of subject's digest, all at once. Writers of this process take turns,
+// and those of all processes that share a lock; registries with conditional writes
+// refuse what would overwrite something newer.
+func (c *Client) ListReferrers(ctx context.Context, subject imageref.Ref, ds ...Descriptor) (*Listing, error) {
 	const op = "write referrers tag"
-	key := t.ref.Name() + "@" + t.ref.Digest
-	c.written.add(key, d)
-	for try := 1; try <= maxRepairs; try++ {
-		written, err := c.mergeIntoTag(ctx, t, key, d)
-		if err != nil {
-			return err
-		}
-		if !written {
-			return nil
+	t, err := c.target(op, subject)
+	if err != nil {
+		return nil, err
+	}
+	if subject.Digest == "" {
+		return nil, &Error{Op: op, Where: subject.String(), kind: ErrInvalidReference, cause: errors.New("no digest")}
+	}
+	l := &Listing{client: c, target: t, key: t.ref.Name() + "@" + t.ref.Digest, ds: ds}
+	for _, d := range ds {
+		c.written.add(l.key, d)
+	}
+	return l, l.merge(ctx)
+}
+
+// Settle waits until a writer that read the tag before it was written has written as
+// well, looks once more, and puts back what was overwritten, until it stands. It
+// waits 60 ms or more, and not at all if nothing had to be written.
+func (l *Listing) Settle(ctx context.Context) error {
+	const op = "write referrers tag"
+	for try := 1; !l.settled; try++ {
+		if try > maxRepairs {
+			return &Error{Op: op, Where: l.key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
 		}
 		// The spread keeps two processes from overwriting each other in step.
 		wait := settleTime + rand.N(settleTime*time.Duration(try)) //nolint:gosec // jitter needs no secrecy
-		if err := c.sleep(ctx, wait); err != nil {
-			return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: err}
+		if err := l.client.sleep(ctx, wait); err != nil {
+			return &Error{Op: op, Where: l.key, kind: ErrUnavailable, cause: err}
+		}
+		index, err := l.client.readReferrersTag(ctx, l.target.ref)
+		if err != nil {
+			return err
+		}
+		if index.hasAll(l.client.written.of(l.key)) {
+			return nil
+		}
+		if err := l.merge(ctx); err != nil {
+			return err
 		}
 	}
-	return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
+	return nil
 }
 
-// mergeIntoTag adds to the tag's index what this process put there and is not
-// listed, and reads it back. It says whether it had to write.
-func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descriptor) (bool, error) {
+// merge adds to the tag's index what this process put there and is not listed. If
+// there is nothing to add, it is settled.
+func (l *Listing) merge(ctx context.Context) error {
 	const op = "write referrers tag"
-	unlock, err := c.lockSubject(ctx, key)
+	c, t := l.client, l.target
+	unlock, err := c.lockSubject(ctx, l.key)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer unlock()
-	written, refused := false, ""
+	refused := ""
 	for range maxRepairs {
 		index, err := c.readReferrersTag(ctx, t.ref)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if index.etag == refused {
 			// Nobody wrote in between: this registry means something else by it.
 			index.etag = ""
 		}
-		missing, err := index.add(c.written.of(key))
+		missing, err := index.add(c.written.of(l.key))
 		if err != nil {
-			return false, &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+			return &Error{Op: op, Where: l.key, kind: ErrMalformed, cause: err}
 		}
 		if missing == 0 {
-			return written, nil
+			l.settled = true
+			return nil
 		}
 		if len(index.entries) > c.cfg.MaxReferrers {
-			return false, &Error{Op: op, Where: key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
+			return &Error{Op: op, Where: l.key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
 		}
 		raw, err := index.marshal()
 		if err != nil {
-			return false, &Error{Op: op, Where: key, kind: ErrMalformed, cause: err}
+			return &Error{Op: op, Where: l.key, kind: ErrMalformed, cause: err}
 		}
 		err = c.putIndex(ctx, t, index.etag, raw)
 		if isOverwrite(err) {
@@ -127,15 +162,12 @@ func (c *Client) mergeIntoTag(ctx context.Context, t target, key string, d Descr
 			continue
 		}
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
-			c.written.only(key, d)
+			c.written.only(l.key, l.ds...)
 			err = c.putWithoutDangling(ctx, t, index, err)
 		}
-		if err != nil {
-			return false, err
-		}
-		written = true
+		return err
 	}
-	return true, nil
+	return &Error{Op: op, Where: l.key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
 }
 
 // putIndex writes the referrers tag on condition that the version called etag is
@@ -175,6 +207,10 @@ func (c *Client) putWithoutDangling(ctx context.Context, t target, index referre
 	}
 	_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
 	return err
+}
+
+func (x *referrersIndex) hasAll(ds []Descriptor) bool {
+	return !slices.ContainsFunc(ds, func(d Descriptor) bool { return !x.has(d.Digest) })
 }
 
 // add appends the descriptors that are not listed and says how many those were.

@@ -80,19 +80,19 @@ func TestPutReferrerManifest_ConfigIsGone(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	if _, err := c.PutReferrerManifest(t.Context(), f.repo(), raw); err != nil || asked.Load() != 0 {
+	if _, _, err := c.PutReferrerManifest(t.Context(), f.repo(), raw); err != nil || asked.Load() != 0 {
 		t.Errorf("a known repository: %v, asked %d times for the config", err, asked.Load())
 	}
 	refusals.Store(1)
-	if _, err := c.PutReferrerManifest(t.Context(), f.repo(), raw); err != nil || asked.Load() != 1 {
+	if _, _, err := c.PutReferrerManifest(t.Context(), f.repo(), raw); err != nil || asked.Load() != 1 {
 		t.Errorf("a config that is gone: %v, asked %d times", err, asked.Load())
 	}
 	refusals.Store(2)
-	if _, err := c.PutReferrerManifest(t.Context(), f.repo(), raw); !BlobUnknown(err) {
+	if _, _, err := c.PutReferrerManifest(t.Context(), f.repo(), raw); !BlobUnknown(err) {
 		t.Errorf("a layer that is missing: %v", err)
 	}
 	for _, bad := range []string{"", `{"subject":{"digest":"x"}}`} {
-		if _, err := c.PutReferrerManifest(t.Context(), f.repo(), []byte(bad)); err == nil || BlobUnknown(err) {
+		if _, _, err := c.PutReferrerManifest(t.Context(), f.repo(), []byte(bad)); err == nil || BlobUnknown(err) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

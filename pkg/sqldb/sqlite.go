@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
 
 const defaultSQLiteConns = 4
@@ -22,14 +20,15 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	if err := createPrivate(cfg.DSN); err != nil {
 		return nil, fmt.Errorf("sqldb: %w", err)
 	}
-	pool, err := sql.Open("sqlite", sqliteURI(cfg.DSN))
-	if err != nil {
-		return nil, fmt.Errorf("sqldb: open sqlite: %w", err)
+	pool := sql.OpenDB(sqliteConnector{sqliteURI(cfg.DSN)})
+	conns := cfg.MaxOpenConns
+	if conns == 0 {
+		conns = defaultSQLiteConns
 	}
-	pool.SetMaxOpenConns(max(cfg.MaxOpenConns, 0))
-	if cfg.MaxOpenConns == 0 {
-		pool.SetMaxOpenConns(defaultSQLiteConns)
-	}
+	pool.SetMaxOpenConns(conns)
+	// A connection costs nothing while it waits; to open one and compile what it
+	// runs costs more than most queries.
+	pool.SetMaxIdleConns(conns)
 	// The first connection turns WAL on, which no busy_timeout waits for; so it
 	// is made here, alone.
 	if err := pool.PingContext(ctx); err != nil {

@@ -54,7 +54,10 @@ func Roots(bundle *signerv1.GetTrustBundleResponse) (attest.TrustRoots, error) {
 		out.Keys = append(out.Keys, t)
 	}
 	for _, i := range bundle.GetIdentities() {
-		t := attest.TrustedIdentity{Issuer: i.GetIssuer(), Subject: i.GetSubject(), RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp()}
+		t := attest.TrustedIdentity{
+			Issuer: i.GetIssuer(), Subject: i.GetSubject(),
+			RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(), RequireSCT: i.GetSct(),
+		}
 		if err := t.Validate(); err != nil {
 			return attest.TrustRoots{}, fmt.Errorf("identity %.64q of the trust bundle: %w", i.GetName(), err)
 		}

@@ -164,20 +164,6 @@ func (c *Config) Validate(p *config.Problems) {
 	if c.MaxSBOM < 1<<20 || c.MaxSBOM > attest.MaxDocument {
 		p.Errorf("max_sbom", "must be between 1MiB and %v, the largest document", config.Bytes(attest.MaxDocument))
 	}
-	c.warnOfLargeSBOMs(p)
-}
-
-// warnOfLargeSBOMs names the identities that take less than max_sbom allows.
-func (c *Config) warnOfLargeSBOMs(p *config.Problems) {
-	if c.MaxSBOM <= attest.MaxStatement {
-		return
-	}
-	for i, id := range c.identities() {
-		if id.Type == TypeKeyless || len(id.Witnesses) > 0 {
-			p.Warnf("max_sbom", "identities[%d] takes at most %v: certificates, timestamps and logs want the whole statement in memory",
-				i, config.Bytes(attest.MaxStatement))
-		}
-	}
 }
 
 func (c *SBOMConfig) validate(p *config.Problems) {

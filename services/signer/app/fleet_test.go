@@ -234,7 +234,8 @@ func (f *fleet) roots() attest.TrustRoots {
 	}
 	for _, i := range bundle.GetIdentities() {
 		roots.Identities = append(roots.Identities, attest.TrustedIdentity{
-			ID: i.GetName(), Issuer: i.GetIssuer(), Subject: i.GetSubject(), RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(),
+			ID: i.GetName(), Issuer: i.GetIssuer(), Subject: i.GetSubject(),
+			RequireLog: i.GetLog(), RequireTimestamp: i.GetTimestamp(), RequireSCT: i.GetSct(),
 		})
 	}
 	var err error

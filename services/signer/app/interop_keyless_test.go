@@ -48,8 +48,8 @@ func (c *cosigner) verify(image imageref.Ref, predicateType string, flags ...str
 	return string(out), err
 }
 
-// TestInterop_Keyless has the real Fulcio, Rekor v2 and timestamp authority behind
-// the signer, and the real cosign and sigstore-go before it.
+// TestInterop_Keyless has the real Fulcio, Rekor v2, timestamp authority and certificate
+// transparency log behind the signer, and the real cosign and sigstore-go before it.
 func TestInterop_Keyless(t *testing.T) {
 	s := sigstoretest.Real(t)
 	cosign := newCosigner(t)
@@ -60,19 +60,17 @@ func TestInterop_Keyless(t *testing.T) {
 	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
 	f.nextAttested()
 	f.checkBoth(image, true)
+	if i := f.trustBundle().GetIdentities(); len(i) != 1 || !i[0].GetSct() {
+		t.Errorf("readers are not told that the certificates are logged: %v", i)
+	}
+	f.eventually("the certificates in the log's tree", func() bool { return s.Certificates(t) == len(evidenceTypes) })
 
 	keyFile := filepath.Join(f.cfg.Keystore.Dir, keystore.PublicFile)
 	root := filepath.Join(cosign.home, "trusted_root.json")
 	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// The CT log is the one part that is not there.
-	whom := func(issuer, subject string) []string {
-		return []string{
-			"--certificate-oidc-issuer", issuer, "--certificate-identity", subject,
-			"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps",
-		}
-	}
+	whom := func(issuer, subject string) []string { return keylessFlags(issuer, subject, root) }
 	byKey := []string{"--key", keyFile, "--trusted-root", root, "--use-signed-timestamps"}
 	for _, predicateType := range evidenceTypes {
 		for name, flags := range map[string][]string{
@@ -96,6 +94,14 @@ func TestInterop_Keyless(t *testing.T) {
 	sigstoreGoVerifies(t, f, image, s.URL)
 }
 
+// keylessFlags tell cosign whom to believe. It asks for an SCT without being told.
+func keylessFlags(issuer, subject, trustedRoot string) []string {
+	return []string{
+		"--certificate-oidc-issuer", issuer, "--certificate-identity", subject,
+		"--trusted-root", trustedRoot, "--use-signed-timestamps",
+	}
+}
+
 // sigstoreGoVerifies uses sigstore-go with its own defaults for such a Sigstore and
 // nothing of ours but the trusted root.
 func sigstoreGoVerifies(t *testing.T, f *fleet, image imageref.Ref, issuer string) {
@@ -104,7 +110,7 @@ func sigstoreGoVerifies(t *testing.T, f *fleet, image imageref.Ref, issuer strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := verify.NewVerifier(trusted, verify.WithTransparencyLog(1), verify.WithSignedTimestamps(1))
+	verifier, err := verify.NewVerifier(trusted, verify.WithTransparencyLog(1), verify.WithSignedTimestamps(1), verify.WithSignedCertificateTimestamps(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,10 +173,7 @@ func TestInterop_KeylessEveryPredicate(t *testing.T) {
 	if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{
-		"--certificate-oidc-issuer", s.URL, "--certificate-identity", certified,
-		"--trusted-root", root, "--insecure-ignore-sct", "--use-signed-timestamps",
-	}
+	flags := keylessFlags(s.URL, certified, root)
 	for image, types := range want {
 		for _, predicateType := range types {
 			for _, log := range []string{"--insecure-ignore-tlog=false", "--insecure-ignore-tlog=true"} {
@@ -228,32 +231,6 @@ func TestInterop_FrozenRekor(t *testing.T) {
 	f.nextAttested()
 	f.checkBoth(first, true)
 	f.checkBoth(second, true)
-	if letters := f.deadLetters(); len(letters) != 0 {
-		t.Errorf("dead letters: %v", letters)
-	}
-}
-
-// TestInterop_KeylessLostAnswers: the real Rekor v2 takes entries in and its answers get
-// lost. It then knows the signatures and gives out no entry, so that they are made again,
-// at once or with the next delivery of the event: an attestation of each type and
-// identity comes of it and no more, and its entry is verified.
-func TestInterop_KeylessLostAnswers(t *testing.T) {
-	s := sigstoretest.Real(t)
-	relay := s.RelayRekor(t)
-	f := newFleet(t)
-	f.Config.MaxDeliver = 1000
-	f.useSigstore(s, app.WitnessLog, app.WitnessTimestamp)
-	f.cfg.Sigstore.Rekor.Attempts = 2
-	const lost = 3
-	relay.Lose(lost)
-	f.start()
-	image := f.registry.PushImage("team/app")
-	f.publish(events.Scanner, "1", f.scanned("scan-1", image, image))
-	f.nextAttested()
-	if relay.Lost() != lost || relay.Duplicates() != lost {
-		t.Errorf("%d answers were lost, %d entries were there already", relay.Lost(), relay.Duplicates())
-	}
-	f.checkBoth(image, true)
 	if letters := f.deadLetters(); len(letters) != 0 {
 		t.Errorf("dead letters: %v", letters)
 	}

@@ -90,7 +90,7 @@ func TestSigner_SignsAsSeveral(t *testing.T) {
 	}
 	f.checkBoth(image, false)
 	bundle := f.trustBundle()
-	if i := bundle.GetIdentities(); len(i) != 1 || i[0].GetName() != "ci" || i[0].GetSubject() != certified || !i[0].GetTimestamp() || i[0].GetLog() {
+	if i := bundle.GetIdentities(); len(i) != 1 || i[0].GetName() != "ci" || i[0].GetSubject() != certified || !i[0].GetTimestamp() || i[0].GetLog() || i[0].GetSct() {
 		t.Errorf("identities = %v", i)
 	}
 	if len(bundle.GetKeys()) != 1 {

@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keyless"
@@ -71,8 +73,18 @@ func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.De
 			}
 		}
 		s.all = append(s.all, one)
+		s.warnOfLargeSBOMs(ctx, cfg, i, d)
 	}
 	return s, nil
+}
+
+// warnOfLargeSBOMs says if an identity takes less than max_sbom allows, as the services
+// that it wants show: what is larger becomes a dead letter.
+func (s *signers) warnOfLargeSBOMs(ctx context.Context, cfg *Config, i IdentityConfig, d service.Deps) {
+	if cfg.MaxSBOM > attest.MaxStatement && i.has(WitnessLog) && s.services.Witness(true, false).TakesWhole() {
+		d.Telemetry.Logger.WarnContext(ctx, "max_sbom is more than the identity takes: its transparency log, a Rekor v1, takes in whole statements",
+			"identity", i.Name, "takes", config.Bytes(attest.MaxStatement))
+	}
 }
 
 // checkServices finds out at the start what every signature would fail for.
@@ -132,6 +144,10 @@ func (s *signers) addKMS(ctx context.Context, cfg *Config, i IdentityConfig, log
 			"identity", i.Name, "error", err)
 	} else {
 		d.Telemetry.Logger.InfoContext(ctx, "key in the KMS found", "identity", i.Name, "key_id", key.KeyID())
+		if _, ed := key.Public().(ed25519.PublicKey); ed && cfg.MaxSBOM > attest.MaxStatement {
+			d.Telemetry.Logger.WarnContext(ctx, "max_sbom is more than the identity takes: the KMS is sent all that an Ed25519 key signs",
+				"identity", i.Name, "takes", config.Bytes(attest.MaxStatement))
+		}
 	}
 	return identity.NewKeyed(i.Name, keys, s.witness(i))
 }

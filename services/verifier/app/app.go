@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -108,16 +107,17 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	rules := &consumer.RuleBook{Store: kept, Loader: loader, Authors: authors, Log: d.Telemetry.Logger, Now: d.Now}
+	auditor := server.Auditor{Propagator: d.Telemetry.Propagator, Now: d.Now}
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
 		Store: kept, Loader: loader, Replayer: replayer, Rules: rules.Current,
-		Propagator: d.Telemetry.Propagator, Changed: hub.Notify, Now: d.Now,
+		Auditor: auditor, Changed: hub.Notify,
 	}))
-	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, d.Now))
-	if err := syncExceptions(ctx, kept, cfg.Exceptions, d.Now()); err != nil {
+	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, auditor))
+	if err := syncExceptions(ctx, kept, cfg.Exceptions, fromFiles("exceptions.files", d)); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	verifierv1.RegisterVexServiceServer(a.server, server.NewVex(kept, authors, d.Now))
-	if err := syncVex(ctx, kept, cfg, authors, d.Now()); err != nil {
+	verifierv1.RegisterVexServiceServer(a.server, server.NewVex(kept, authors, auditor))
+	if err := syncVex(ctx, kept, cfg, authors, fromFiles("vex.files", d)); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
 	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
@@ -212,22 +212,27 @@ func (a *App) watchPolicies(ctx context.Context, cfg PoliciesConfig, kept store.
 	return w, nil
 }
 
+// fromFiles says that files changed something, which the service found at its start.
+func fromFiles(action string, d service.Deps) store.Audit {
+	return store.Audit{ID: rand.Text(), Time: d.Now(), Actor: d.TLS.ID(), Action: action, Headers: "{}"}
+}
+
 // syncExceptions makes the stored exceptions of files those that are in the files
 // now.
-func syncExceptions(ctx context.Context, kept store.Store, cfg ExceptionsConfig, now time.Time) error {
+func syncExceptions(ctx context.Context, kept store.Store, cfg ExceptionsConfig, by store.Audit) error {
 	set, err := exception.Load(cfg.Dir, cfg.Files)
 	if err != nil {
 		return fmt.Errorf("load exceptions: %w", err)
 	}
-	fromFiles := make([]store.Exception, 0, len(set))
+	all := make([]store.Exception, 0, len(set))
 	for i := range set {
 		body, _, err := set[i].Encode()
 		if err != nil {
 			return err
 		}
-		fromFiles = append(fromFiles, store.Exception{Name: set[i].Name, FromFile: true, CreateTime: now, Body: body})
+		all = append(all, store.Exception{Name: set[i].Name, FromFile: true, CreateTime: by.Time, Body: body})
 	}
-	return kept.SyncExceptions(ctx, fromFiles, store.Cause{Kind: core.CauseException, Detail: "the files of exceptions have changed"})
+	return kept.SyncExceptions(ctx, all, store.Cause{Kind: core.CauseException, Detail: "the files of exceptions have changed"}, by)
 }
 
 // trust makes the source of trust roots; readiness shows whether any is known.

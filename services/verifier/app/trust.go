@@ -28,12 +28,14 @@ type IdentityConfig struct {
 	RequireLog bool `yaml:"require_log"`
 	// RequireTimestamp demands a timestamp by an authority.
 	RequireTimestamp bool `yaml:"require_timestamp"`
+	// RequireSCT demands a certificate of a certificate transparency log.
+	RequireSCT bool `yaml:"require_sct"`
 }
 
 func (c IdentityConfig) identity() attest.TrustedIdentity {
 	return attest.TrustedIdentity{
 		Issuer: c.Issuer, IssuerRegexp: c.IssuerRegexp, Subject: c.Subject, SubjectRegexp: c.SubjectRegexp,
-		RequireLog: c.RequireLog, RequireTimestamp: c.RequireTimestamp,
+		RequireLog: c.RequireLog, RequireTimestamp: c.RequireTimestamp, RequireSCT: c.RequireSCT,
 	}
 }
 
@@ -158,8 +160,8 @@ func loadVex(c VexConfig, authors vex.Authors, now time.Time) ([]store.Vex, erro
 
 // syncVex makes the stored documents of files those that are in the files now, and
 // has images judged again if other authors are trusted than before.
-func syncVex(ctx context.Context, kept store.Store, cfg Config, authors vex.Authors, now time.Time) error {
-	documents, err := loadVex(cfg.Vex, authors, now)
+func syncVex(ctx context.Context, kept store.Store, cfg Config, authors vex.Authors, by store.Audit) error {
+	documents, err := loadVex(cfg.Vex, authors, by.Time)
 	if err != nil {
 		return err
 	}
@@ -178,5 +180,5 @@ func syncVex(ctx context.Context, kept store.Store, cfg Config, authors vex.Auth
 			return fmt.Errorf("encode VEX authors: %w", err)
 		}
 	}
-	return kept.SyncVex(ctx, documents, fingerprint, store.Cause{Kind: core.CauseVex, Detail: "the files of VEX documents or their trusted authors have changed"})
+	return kept.SyncVex(ctx, documents, fingerprint, store.Cause{Kind: core.CauseVex, Detail: "the files of VEX documents or their trusted authors have changed"}, by)
 }

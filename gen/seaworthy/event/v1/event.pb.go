@@ -848,7 +848,7 @@ type AuditRecordedEvent struct {
 	Meta *EventMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
 	// Who did it, as a SPIFFE ID.
 	Actor string `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
-	// What was done: the full name of the RPC; `policies.files` for policies that came
+	// What was done: the full name of the RPC; `policies.files`, `exceptions.files` and `vex.files` for what came
 	// with changed files.
 	Action string `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	// What it was done to, for example a policy's name or an image's digest.

@@ -428,7 +428,10 @@ type TrustedIdentity struct {
 	// Whether each signature has an entry in a transparency log of the trusted root.
 	Log bool `protobuf:"varint,4,opt,name=log,proto3" json:"log,omitempty"`
 	// Whether each signature has a timestamp by an authority of the trusted root.
-	Timestamp     bool `protobuf:"varint,5,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Timestamp bool `protobuf:"varint,5,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// Whether each certificate stands in a certificate transparency log of the trusted
+	// root, as the log's signed certificate timestamp (SCT) in it proves.
+	Sct           bool `protobuf:"varint,6,opt,name=sct,proto3" json:"sct,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -494,6 +497,13 @@ func (x *TrustedIdentity) GetLog() bool {
 func (x *TrustedIdentity) GetTimestamp() bool {
 	if x != nil {
 		return x.Timestamp
+	}
+	return false
+}
+
+func (x *TrustedIdentity) GetSct() bool {
+	if x != nil {
+		return x.Sct
 	}
 	return false
 }
@@ -604,13 +614,14 @@ const file_seaworthy_signer_v1_attestation_service_proto_rawDesc = "" +
 	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12;\n" +
 	"\vrevoke_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"revokeTime\x12\x1c\n" +
-	"\talgorithm\x18\x06 \x01(\tR\talgorithm\"\x87\x01\n" +
+	"\talgorithm\x18\x06 \x01(\tR\talgorithm\"\x99\x01\n" +
 	"\x0fTrustedIdentity\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12\x18\n" +
 	"\asubject\x18\x03 \x01(\tR\asubject\x12\x10\n" +
 	"\x03log\x18\x04 \x01(\bR\x03log\x12\x1c\n" +
-	"\ttimestamp\x18\x05 \x01(\bR\ttimestamp\"\xbf\x01\n" +
+	"\ttimestamp\x18\x05 \x01(\bR\ttimestamp\x12\x10\n" +
+	"\x03sct\x18\x06 \x01(\bR\x03sct\"\xbf\x01\n" +
 	"\x16GetTrustBundleResponse\x123\n" +
 	"\x04keys\x18\x01 \x03(\v2\x1f.seaworthy.signer.v1.TrustedKeyR\x04keys\x12*\n" +
 	"\x11trusted_root_json\x18\x02 \x01(\tR\x0ftrustedRootJson\x12D\n" +

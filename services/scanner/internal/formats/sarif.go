@@ -1,9 +1,11 @@
 package formats
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -171,4 +173,15 @@ func result(f *scannerv1.Finding, ruleIndex int) sarifResult {
 		}},
 		Fingerprints: map[string]string{"seaworthy/v1": hex.EncodeToString(sum[:16])},
 	}
+}
+
+// encode is json.Marshal without HTML escapes.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 )
 
 // maxPlatforms is the limit of ImageScannedEvent.
@@ -48,11 +49,17 @@ type Attest struct {
 	Formats []core.SBOMFormat
 	// MaxSBOM is the largest bill of materials that is read, in bytes.
 	MaxSBOM int64
-	Log     *slog.Logger
+	// Slots are held by events that are worked on.
+	Slots *slots.Slots
+	Log   *slog.Logger
 }
 
 // Handle handles one event. Errors that no retry cures are Permanent.
 func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *eventbus.Delivery) error {
+	return h.Slots.Hold(ctx, func(ctx context.Context) error { return h.handle(ctx, e) })
+}
+
+func (h *Attest) handle(ctx context.Context, e *eventv1.ImageScannedEvent) error {
 	image, err := checkScanned(e)
 	if err != nil {
 		return eventbus.Permanent(ReasonInvalidEvent, err)
@@ -60,6 +67,9 @@ func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *ev
 	scan, reports, err := h.fetch(ctx, e)
 	if err != nil {
 		return fault(err)
+	}
+	for _, r := range reports {
+		slots.Carry(ctx, int64(len(r.Canonical)))
 	}
 	out := &eventv1.ImageAttestedEvent{Image: e.GetImage(), ScanId: e.GetScanId()}
 	id := []string{"attested", e.GetScanId()}
@@ -98,6 +108,8 @@ func (h *Attest) platform(ctx context.Context, ref imageref.Ref, scan core.Scan,
 		if err != nil {
 			return nil, err
 		}
+		slots.Carry(ctx, doc.Size())
+		defer slots.Carry(ctx, -doc.Size())
 		sboms = append(sboms, s)
 	}
 	claims, err := core.Evidence(scan, r, sboms...)

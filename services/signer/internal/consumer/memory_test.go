@@ -3,11 +3,6 @@ package consumer_test
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,8 +36,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -93,38 +89,15 @@ func (d *document) Recv() (*scannerv1.GetSbomResponse, error) {
 	return &scannerv1.GetSbomResponse{Chunk: b.Bytes()}, nil
 }
 
-// key is the one key of a signer.
-type key struct{ *keystore.Key }
-
-func (k key) Current(context.Context) (keystore.Identity, error) { return k.Key, nil }
-
-func (k key) Trusted(context.Context) ([]attest.TrustedKey, error) {
-	return []attest.TrustedKey{{Key: k.Public(), ID: k.KeyID()}}, nil
-}
-
 // signer handles the event of a scan with a bill of materials of a size.
 type signer struct {
 	*consumer.Attest
 	event *eventv1.ImageScannedEvent
-	key   key
+	by    identity.Identity
 }
 
-func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, algorithm keystore.Algorithm) signer {
+func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, k kind) signer {
 	tb.Helper()
-	var private crypto.Signer
-	var err error
-	if algorithm == keystore.Ed25519 {
-		_, private, err = ed25519.GenerateKey(rand.Reader)
-	} else {
-		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	k, err := keystore.New(private)
-	if err != nil {
-		tb.Fatal(err)
-	}
 	db, err := sqldb.Open(tb.Context(), sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(tb.TempDir(), "signer.db")}, store.Schema)
 	if err != nil {
 		tb.Fatal(err)
@@ -139,7 +112,8 @@ func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, algor
 		tb.Fatal(err)
 	}
 	tb.Cleanup(client.Close)
-	w, err := evidence.New(log, client, []identity.Identity{identity.NewKeyed("", key{k}, nil)}, 0, obs.Discard("signer"), time.Now)
+	by := newIdentity(tb, k)
+	w, err := evidence.New(log, client, []identity.Identity{by}, 0, obs.Discard("signer"), time.Now)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -159,13 +133,13 @@ func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, algor
 				ScanId: "scan", Image: ref, State: scannerv1.Scan_STATE_SUCCEEDED, Reports: []*scannerv1.Report{report},
 				CreateTime: timestamppb.Now(), EndTime: timestamppb.Now(),
 			}},
-			Evidence: w, Formats: []core.SBOMFormat{core.SPDXJSON}, MaxSBOM: attest.MaxDocument, Log: obs.Discard("signer").Logger,
+			Evidence: w, Slots: slots.New(1), Formats: []core.SBOMFormat{core.SPDXJSON}, MaxSBOM: attest.MaxDocument, Log: obs.Discard("signer").Logger,
 			Publish: func(context.Context, string, proto.Message) error { return nil },
 		},
 		event: &eventv1.ImageScannedEvent{Image: ref, ScanId: "scan", Platforms: []*eventv1.ImageScannedEvent_PlatformScan{
 			{Digest: image.Digest, ReportDigest: core.Digest(canonical.Bytes())},
 		}},
-		key: key{k},
+		by: by,
 	}
 }
 
@@ -202,7 +176,7 @@ func BenchmarkAttest_Memory(b *testing.B) {
 			peak := uint64(0)
 			for b.Loop() {
 				b.StopTimer()
-				s := newSigner(b, r.Host, r.PushImage("team/app"), size, keystore.ECDSAP256)
+				s := newSigner(b, r.Host, r.PushImage("team/app"), size, ecdsaKey)
 				stop := watchHeap()
 				b.StartTimer()
 				if err := s.Handle(b.Context(), s.event, nil); err != nil {
@@ -229,8 +203,8 @@ const (
 const childVariable = "SEAWORTHY_TEST_LARGE_DOCUMENT"
 
 // TestLargeDocument signs and attaches the largest document that there may be, and a
-// large one with the other kind of key, in processes of their own whose memory is
-// looked at.
+// large one with the other kind of key, each as another identity in a process of its own
+// whose memory is looked at.
 func TestLargeDocument(t *testing.T) {
 	if of := os.Getenv(childVariable); of != "" {
 		attachLarge(t, of)
@@ -244,18 +218,22 @@ func TestLargeDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for algorithm, size := range map[keystore.Algorithm]int64{keystore.ECDSAP256: largest, keystore.Ed25519: 96 << 20} {
+	kinds := map[kind]int64{ecdsaKey: largest, edKey: 96 << 20, ecdsaKey + stamped: largest, edKey + stamped: 96 << 20, noKey + stamped: largest}
+	if sigstoretest.HasReal() {
+		kinds[ecdsaKey+logged], kinds[noKey+stamped+logged] = largest, largest
+	}
+	for as, size := range kinds {
 		image := r.PushImage("team/app")
 		child := exec.CommandContext(t.Context(), program, "-test.run", "^TestLargeDocument$", "-test.v")
-		child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %s %d", childVariable, image.Registry, image.Repository, image.Digest, algorithm, size))
+		child.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %s %d", childVariable, image.Registry, image.Repository, image.Digest, as, size))
 		out, err := child.CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", algorithm, err, out)
+			t.Fatalf("%s: %v\n%s", as, err, out)
 		}
-		t.Logf("%s: %s", algorithm, regexp.MustCompile(`peak.*`).Find(out))
+		t.Logf("%s, %d MiB: %s", as, size>>20, regexp.MustCompile(`peak.*`).Find(out))
 		list, err := r.Client().Referrers(t.Context(), image)
 		if err != nil || len(list) != 2 {
-			t.Errorf("%s: %d attestations, %v; want those of the document and the report", algorithm, len(list), err)
+			t.Errorf("%s: %d attestations, %v; want those of the document and the report", as, len(list), err)
 		}
 	}
 }
@@ -268,7 +246,7 @@ func attachLarge(t *testing.T, of string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSigner(t, image.Registry, image, size, keystore.Algorithm(f[3]))
+	s := newSigner(t, image.Registry, image, size, kind(f[3]))
 	debug.SetMemoryLimit(maxRSS)
 	stop := watchHeap()
 	if err := s.Handle(t.Context(), s.event, nil); err != nil {
@@ -280,7 +258,7 @@ func attachLarge(t *testing.T, of string) {
 		t.Errorf("the heap held %d MiB", heap>>20)
 	}
 	// What is mapped of a file counts as resident and can be taken away at any time.
-	if f[3] != string(keystore.Ed25519) && rss > maxRSS {
+	if !strings.HasPrefix(f[3], string(edKey)) && rss > maxRSS {
 		t.Errorf("the process held %d MiB", rss>>20)
 	}
 }

@@ -6,11 +6,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/cosignvuln"
 )
 
 // The field names of these types are those of the in-toto predicate
-// "vulns v0.2" (in-toto/attestation spec/predicates/vulns_02.md) and of
-// cosign's COSIGN_VULN_ATTESTATION_SPEC.md.
+// "vulns v0.2" (in-toto/attestation spec/predicates/vulns_02.md).
 type (
 	vulnsV02Predicate struct {
 		Scanner  vulnsV02Scanner `json:"scanner"`
@@ -52,28 +53,6 @@ type (
 	scanMetadata struct {
 		ScanStartedOn  string `json:"scanStartedOn"`
 		ScanFinishedOn string `json:"scanFinishedOn"`
-	}
-
-	cosignVulnPredicate struct {
-		Invocation cosignInvocation `json:"invocation"`
-		Scanner    cosignScanner    `json:"scanner"`
-		Metadata   scanMetadata     `json:"metadata"`
-	}
-	cosignInvocation struct {
-		Parameters []string `json:"parameters"`
-		URI        string   `json:"uri"`
-		EventID    string   `json:"event_id"`
-		BuilderID  string   `json:"builder.id"`
-	}
-	cosignScanner struct {
-		URI     string          `json:"uri"`
-		Version string          `json:"version"`
-		DB      cosignDB        `json:"db"`
-		Result  json.RawMessage `json:"result"`
-	}
-	cosignDB struct {
-		URI     string `json:"uri"`
-		Version string `json:"version"`
 	}
 )
 
@@ -125,20 +104,10 @@ func cvssMethod(vector string) string {
 }
 
 func cosignVuln(scan Scan, r Report) (json.RawMessage, error) {
-	return marshal(cosignVulnPredicate{
-		Invocation: cosignInvocation{
-			Parameters: []string{},
-			URI:        r.ScannerURI,
-			EventID:    scan.ID,
-			BuilderID:  r.ScannerURI,
-		},
-		Scanner: cosignScanner{
-			URI: r.ScannerURI, Version: r.ScannerVersion,
-			DB:     cosignDB{Version: r.SnapshotDigest},
-			Result: r.Canonical,
-		},
-		Metadata: metadata(scan),
-	})
+	return cosignvuln.Scan{
+		ID: scan.ID, Start: scan.StartTime, End: scan.EndTime, ScannerURI: r.ScannerURI, ScannerVersion: r.ScannerVersion,
+		DatabaseVersion: r.SnapshotDigest, Report: r.Canonical,
+	}.Predicate()
 }
 
 func metadata(s Scan) scanMetadata {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -25,16 +26,20 @@ const (
 // because it was lost or is an older copy, and says whether there was any. It
 // keeps an image at one attestation in force then.
 func (w *Writer) adopt(ctx context.Context, im *image, c *claim) (bool, error) {
+	var candidates []string
+	for digest, d := range im.listed {
+		if claimed, said := d.Annotations[attest.AnnotationPredicateType]; !said || claimed == c.p.Type {
+			candidates = append(candidates, digest)
+		}
+	}
+	if len(candidates) == 0 {
+		return false, nil
+	}
 	known, err := w.store.Known(ctx, c.line)
 	if err != nil {
 		return false, err
 	}
-	news := false
-	for digest, d := range im.listed {
-		claimed, said := d.Annotations[attest.AnnotationPredicateType]
-		news = news || !known[digest] && (!said || claimed == c.p.Type)
-	}
-	if !news {
+	if !slices.ContainsFunc(candidates, func(digest string) bool { return !known[digest] }) {
 		return false, nil
 	}
 	found, err := attest.Fetch(ctx, w.registry, im.ref, attest.Limits{

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -31,6 +32,9 @@ func (w *Writer) attach(ctx context.Context, im *image, work []*claim) error {
 		return nil
 	}
 	if err := each(ctx, todo, func(ctx context.Context, c *claim) error { return w.put(ctx, im, c) }); err != nil {
+		return err
+	}
+	if err := w.list(ctx, im, todo); err != nil {
 		return err
 	}
 	listed, err := w.listed(ctx, im.ref)
@@ -103,17 +107,41 @@ func (w *Writer) put(ctx context.Context, im *image, c *claim) error {
 			return err
 		}
 	}
-	d, err := w.registry.PutReferrerManifest(ctx, im.ref, c.entry.Manifest)
+	d, listed, err := w.registry.PutReferrerManifest(ctx, im.ref, c.entry.Manifest)
 	if registry.BlobUnknown(err) {
 		// Collected as garbage at this very moment.
 		if err := w.renew(ctx, im, c); err != nil {
 			return err
 		}
-		d, err = w.registry.PutReferrerManifest(ctx, im.ref, c.entry.Manifest)
+		d, listed, err = w.registry.PutReferrerManifest(ctx, im.ref, c.entry.Manifest)
 	}
 	if err != nil {
 		return fmt.Errorf("attach attestation: %w", err)
 	}
 	c.entry.ManifestDigest = d.Digest
+	if !listed {
+		c.unlisted = &d
+	}
 	return w.attachLegacy(ctx, im.ref, c)
+}
+
+// list lists what the registry does not list by itself, all of an image at once.
+func (w *Writer) list(ctx context.Context, im *image, claims []*claim) error {
+	var unlisted []registry.Descriptor
+	for _, c := range claims {
+		if c.unlisted != nil {
+			unlisted = append(unlisted, *c.unlisted)
+		}
+	}
+	if len(unlisted) == 0 {
+		return nil
+	}
+	listing, err := w.registry.ListReferrers(ctx, im.ref, unlisted...)
+	if err != nil {
+		return fmt.Errorf("list attestations: %w", err)
+	}
+	if err := slots.Idle(ctx, func() error { return listing.Settle(ctx) }); err != nil {
+		return fmt.Errorf("list attestations: %w", err)
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
@@ -31,6 +32,8 @@ type claim struct {
 	// bundle is what was signed and put into the repository just now; nil for what
 	// was found in the log.
 	bundle *attest.Bundle
+	// unlisted is set while the manifest is in the registry and in no list of referrers.
+	unlisted *registry.Descriptor
 	// changed is set when the log refused a revised claim because it is made of
 	// something else than what is in force.
 	changed bool

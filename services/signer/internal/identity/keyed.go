@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
-
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/keystore"
 )
@@ -16,16 +14,6 @@ type Keys interface {
 	Current(ctx context.Context) (keystore.Identity, error)
 	// Trusted are all keys that this identity ever had.
 	Trusted(ctx context.Context) ([]attest.TrustedKey, error)
-}
-
-// Witness adds to a bundle what others say about its signature.
-type Witness interface {
-	// Add adds the witness's word; signerPEM is the public key or certificate.
-	Add(ctx context.Context, b *protobundle.Bundle, signerPEM []byte) error
-	// Root names the authorities by whom it can be verified.
-	Root() *attest.SigstoreRoot
-	// Promises says what Add adds.
-	Promises() (log, timestamp bool)
 }
 
 // Keyed signs with plain keys.
@@ -70,16 +58,10 @@ func (k *Keyed) Sign(ctx context.Context, p attest.Payload) (Signed, error) {
 	if k.witness == nil {
 		return Signed{Bundle: signed, KeyID: key.KeyID()}, nil
 	}
-	b, err := signed.Proto()
-	if err != nil {
-		return Signed{}, err
-	}
-	if err := k.witness.Add(ctx, b, []byte(key.PublicPEM())); err != nil {
-		return Signed{}, err
-	}
 	// The key in use is believed without a look at the clock, which may be off; what
 	// is checked here is what the witnesses said.
 	own := attest.TrustedKey{Key: key.Public(), ID: key.KeyID()}
 	own.RequireLog, own.RequireTimestamp = k.witness.Promises()
-	return Verified(b, p.Subject(), attest.TrustRoots{Keys: []attest.TrustedKey{own}, Sigstore: k.witness.Root()})
+	roots := attest.TrustRoots{Keys: []attest.TrustedKey{own}, Sigstore: k.witness.Root()}
+	return Witnessed(ctx, k.witness, signed, By{PublicPEM: []byte(key.PublicPEM())}, p.Subject(), roots)
 }

@@ -7,13 +7,9 @@ package keyless
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"time"
-
-	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
-	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
@@ -54,22 +50,18 @@ func (i *Identity) Trusted(context.Context) (attest.TrustRoots, error) {
 	return attest.TrustRoots{Identities: []attest.TrustedIdentity{i.Identity()}, Sigstore: i.client.Root()}, nil
 }
 
-// Identity is whom readers have to trust.
+// Identity is whom readers have to trust. Sigstore's own readers ask for a certificate
+// that stands in a transparency log of the trusted root unless they are told not to.
 func (i *Identity) Identity() attest.TrustedIdentity {
 	return attest.TrustedIdentity{
 		ID: i.cfg.Subject, Issuer: i.cfg.Issuer, Subject: i.cfg.Subject,
-		RequireLog: i.cfg.Log, RequireTimestamp: i.cfg.Timestamp,
+		RequireLog: i.cfg.Log, RequireTimestamp: i.cfg.Timestamp, RequireSCT: i.client.Root().HasCTLogs(),
 	}
 }
 
 // Sign implements identity.Identity.
 func (i *Identity) Sign(ctx context.Context, p attest.Payload) (identity.Signed, error) {
 	signed, err := i.sign(ctx, p)
-	if errors.Is(err, sigstore.ErrConflict) {
-		// An attempt that got no answer reached the log all the same. Another
-		// signature is another entry.
-		signed, err = i.sign(ctx, p)
-	}
 	if err != nil {
 		return identity.Signed{}, fmt.Errorf("sign as %s: %w", i.cfg.Subject, err)
 	}
@@ -92,29 +84,23 @@ func (i *Identity) sign(ctx context.Context, p attest.Payload) (identity.Signed,
 	if _, err := x509.ParseCertificate(der); err != nil {
 		return identity.Signed{}, fmt.Errorf("certificate of the certificate authority: %w", err)
 	}
-	keyed, err := attest.SignPayload(ctx, key, key.GetPublicKey(), p)
+	bare, err := attest.SignPayload(ctx, key.signer, key.GetPublicKey(), p)
 	if err != nil {
-		return identity.Signed{}, err
-	}
-	b, err := keyed.Proto()
-	if err != nil {
-		return identity.Signed{}, err
-	}
-	b.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{
-		Certificate: &protocommon.X509Certificate{RawBytes: der},
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := i.client.Witness(i.cfg.Log, i.cfg.Timestamp).Add(ctx, b, certificate); err != nil {
 		return identity.Signed{}, err
 	}
 	roots, err := i.Trusted(ctx)
 	if err != nil {
 		return identity.Signed{}, err
 	}
-	signed, err := identity.Verified(b, p.Subject(), roots)
-	if errors.Is(err, attest.ErrUntrustedIdentity) {
+	witness := i.client.Witness(i.cfg.Log, i.cfg.Timestamp)
+	signed, err := identity.Witnessed(ctx, witness, bare, identity.By{Certificate: der}, p.Subject(), roots)
+	switch {
+	case errors.Is(err, attest.ErrUntrustedIdentity):
 		err = fmt.Errorf("%w: the token must be of the issuer and the subject that are configured, "+
 			"and sigstore.trusted_root must name the certificate authority", err)
+	case errors.Is(err, attest.ErrNoSCT):
+		err = fmt.Errorf("%w: the certificate is in none of the certificate transparency logs that sigstore.trusted_root names: "+
+			"have Fulcio write to one of them (--ct-log-url), name the one it writes to, or name none if there is none", err)
 	}
 	return signed, err
 }

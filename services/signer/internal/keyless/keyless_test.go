@@ -79,7 +79,9 @@ func check(t *testing.T, s *sigstoretest.Sigstore, b *attest.Bundle, log bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	whom := attest.TrustedIdentity{Issuer: s.URL, Subject: subject, RequireLog: log, RequireTimestamp: true}
+	whom := attest.TrustedIdentity{
+		Issuer: s.URL, Subject: subject, RequireLog: log, RequireTimestamp: true, RequireSCT: trusted.HasCTLogs(),
+	}
 	roots := attest.TrustRoots{Sigstore: trusted, Identities: []attest.TrustedIdentity{whom}}
 	v, err := attest.Verify(raw, "sha256:"+sum, roots)
 	if err != nil {
@@ -119,6 +121,9 @@ func TestSignWithTokenOfTheEnvironment(t *testing.T) {
 
 func TestSignInRealSigstore(t *testing.T) {
 	s := sigstoretest.Real(t)
+	if !open(t, s, nil).Root().HasCTLogs() {
+		t.Fatal("the trusted root names no certificate transparency log")
+	}
 	cfg := settings(t, s)
 	cfg.Log = true
 	i := keyless.New(cfg, open(t, s, nil), time.Now)
@@ -184,6 +189,26 @@ func TestSignNeedsTheTrustedRoot(t *testing.T) {
 	client := open(t, s, func(c *sigstore.Config) { c.TrustedRoot = stranger.TrustedRoot })
 	if _, err := keyless.New(settings(t, s), client, time.Now).Sign(t.Context(), payload(t)); !errors.Is(err, attest.ErrUntrustedIdentity) {
 		t.Error(err)
+	}
+}
+
+// A trusted root that names certificate transparency logs has readers ask for a
+// certificate that is in one: what is in none is not signed, and the error says what to do.
+func TestSignNeedsTheCertificateLog(t *testing.T) {
+	s := sigstoretest.Small(t) // gives certificates that are in none
+	client := open(t, s, func(c *sigstore.Config) { c.TrustedRoot = s.NameStrangersCTLog(t) })
+	i := keyless.New(settings(t, s), client, time.Now)
+	if !i.Identity().RequireSCT {
+		t.Error("readers are not told")
+	}
+	signed, err := i.Sign(t.Context(), payload(t))
+	if !errors.Is(err, attest.ErrNoSCT) || signed.Bundle != nil {
+		t.Fatalf("%+v, %v", signed, err)
+	}
+	for _, want := range []string{"sigstore.trusted_root", "--ct-log-url"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in: %v", want, err)
+		}
 	}
 }
 

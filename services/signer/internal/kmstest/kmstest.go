@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -104,6 +105,21 @@ func (s *Service) Rotate(t *testing.T, curve elliptic.Curve) crypto.PublicKey {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s.hold(t, key)
+}
+
+// RotateRSA puts a new RSA key of so many bits behind the URI and returns its public half.
+func (s *Service) RotateRSA(t *testing.T, bits int) crypto.PublicKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.hold(t, key)
+}
+
+func (s *Service) hold(t *testing.T, key crypto.Signer) crypto.PublicKey {
+	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		t.Fatal(err)

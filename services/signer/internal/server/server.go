@@ -116,7 +116,7 @@ func (s *attestations) GetTrustBundle(ctx context.Context, _ *signerv1.GetTrustB
 	out := &signerv1.GetTrustBundleResponse{Keys: keys, TrustedRootJson: string(s.trust.Root)}
 	for _, i := range s.trust.Identities {
 		out.Identities = append(out.Identities, &signerv1.TrustedIdentity{
-			Name: i.ID, Issuer: i.Issuer, Subject: i.Subject, Log: i.RequireLog, Timestamp: i.RequireTimestamp,
+			Name: i.ID, Issuer: i.Issuer, Subject: i.Subject, Log: i.RequireLog, Timestamp: i.RequireTimestamp, Sct: i.RequireSCT,
 		})
 	}
 	return out, nil

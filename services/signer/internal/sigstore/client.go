@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,6 +125,16 @@ func (w *Witness) Root() *attest.SigstoreRoot { return w.client.trusted }
 
 // Promises implements identity.Witness.
 func (w *Witness) Promises() (log, timestamp bool) { return w.log, w.timestamp }
+
+// TakesWhole implements identity.Witness: Rekor v2 takes in the digest of what was
+// signed, Rekor v1 the envelope with all of it.
+func (w *Witness) TakesWhole() bool {
+	if !w.log {
+		return false
+	}
+	services, err := w.client.logServices()
+	return err == nil && slices.ContainsFunc(services, func(s root.Service) bool { return s.MajorAPIVersion == 1 })
+}
 
 // Add implements identity.Witness. The timestamp comes first: it proves that the
 // signature was there before the log took it in.

@@ -143,13 +143,6 @@ func (l *log) start(t *testing.T) *sigstore.Client {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 
-	start := time.Now().Add(-time.Hour)
-	signing, err := root.NewSigningConfig(root.SigningConfigMediaType02, nil, nil,
-		[]root.Service{{URL: server.URL, MajorAPIVersion: 1, ValidityPeriodStart: start, Operator: "test"}},
-		root.ServiceConfiguration{Selector: prototrustroot.ServiceSelector_ANY}, nil, root.ServiceConfiguration{Selector: prototrustroot.ServiceSelector_ANY})
-	if err != nil {
-		t.Fatal(err)
-	}
 	logs := l.RekorLogs()
 	for id, one := range logs {
 		if one.ID, err = hex.DecodeString(id); err != nil {
@@ -160,11 +153,21 @@ func (l *log) start(t *testing.T) *sigstore.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return open(t, server.URL, 1, trusted, guard.Limits{Timeout: 20 * time.Second, Attempts: 1, MaxFailures: 3, Cooldown: time.Hour})
+}
+
+// open opens a client of a log that is the only service.
+func open(t *testing.T, url string, version uint32, trusted *root.TrustedRoot, rekor guard.Limits) *sigstore.Client {
+	t.Helper()
+	signing, err := root.NewSigningConfig(root.SigningConfigMediaType02, nil, nil,
+		[]root.Service{{URL: url, MajorAPIVersion: version, ValidityPeriodStart: time.Now().Add(-time.Hour), Operator: "test"}},
+		root.ServiceConfiguration{Selector: prototrustroot.ServiceSelector_ANY}, nil, root.ServiceConfiguration{Selector: prototrustroot.ServiceSelector_ANY})
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
-	limits := guard.Limits{Timeout: 20 * time.Second, Attempts: 1, MaxFailures: 3, Cooldown: time.Hour}
 	cfg := sigstore.Config{
-		SigningConfig: filepath.Join(dir, "signing_config.json"), TrustedRoot: filepath.Join(dir, "trusted_root.json"),
-		Fulcio: limits, Rekor: limits, Timestamp: limits,
+		SigningConfig: filepath.Join(dir, "signing_config.json"), TrustedRoot: filepath.Join(dir, "trusted_root.json"), Rekor: rekor,
 	}
 	for file, doc := range map[string]json.Marshaler{cfg.SigningConfig: signing, cfg.TrustedRoot: trusted} {
 		raw, err := doc.MarshalJSON()

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
-	"github.com/sigstore/rekor-tiles/v2/pkg/client/write"
 	rekorv1 "github.com/sigstore/rekor/pkg/client"
 	"github.com/sigstore/rekor/pkg/generated/client/entries"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -21,10 +18,6 @@ import (
 // ErrNoService says that the signing config names no service of a kind, or none
 // that is valid now.
 var ErrNoService = errors.New("sigstore.signing_config names no such service that is valid now")
-
-// ErrConflict says that a log has the entry already and does not give it out. A
-// new signature makes a new entry.
-var ErrConflict = errors.New("the transparency log has this signature already")
 
 // Certificate asks a certificate authority for a certificate of the key, for whom
 // the identity token is of. It returns DER.
@@ -52,7 +45,10 @@ func (c *Client) stamp(ctx context.Context, b *protobundle.Bundle) error {
 	if err != nil {
 		return fmt.Errorf("timestamp authority: %w: %w", ErrNoService, err)
 	}
-	signature := b.GetDsseEnvelope().GetSignatures()[0].GetSig()
+	signature := b.GetMessageSignature().GetSignature()
+	if e := b.GetDsseEnvelope(); e != nil {
+		signature = e.GetSignatures()[0].GetSig()
+	}
 	data := &protobundle.TimestampVerificationData{}
 	for _, s := range services {
 		err := c.stamps.Do(ctx, func(ctx context.Context) error {
@@ -73,9 +69,13 @@ func (c *Client) stamp(ctx context.Context, b *protobundle.Bundle) error {
 	return nil
 }
 
+func (c *Client) logServices() ([]root.Service, error) {
+	return root.SelectServices(c.signing.RekorLogURLs(), c.signing.RekorLogURLsConfig(), sign.RekorAPIVersions, c.now())
+}
+
 // enter adds entries of the logs that the signing config asks for.
 func (c *Client) enter(ctx context.Context, b *protobundle.Bundle, signerPEM []byte) error {
-	services, err := root.SelectServices(c.signing.RekorLogURLs(), c.signing.RekorLogURLsConfig(), sign.RekorAPIVersions, c.now())
+	services, err := c.logServices()
 	if err != nil {
 		return fmt.Errorf("transparency log: %w: %w", ErrNoService, err)
 	}
@@ -85,7 +85,7 @@ func (c *Client) enter(ctx context.Context, b *protobundle.Bundle, signerPEM []b
 			return err
 		}
 		err = c.rekor.Do(ctx, func(ctx context.Context) error {
-			return judgeRekor(log.GetTransparencyLogEntry(ctx, signerPEM, b))
+			return judgeSize(judgeRekor(log.GetTransparencyLogEntry(ctx, signerPEM, b)))
 		})
 		if err != nil {
 			return err
@@ -94,7 +94,8 @@ func (c *Client) enter(ctx context.Context, b *protobundle.Bundle, signerPEM []b
 	return nil
 }
 
-// log is the client of a log. It is made once: each has connections of its own.
+// log is the client of a log. It is made once: that of Rekor v1 has connections of its
+// own.
 func (c *Client) log(s root.Service) (*sign.Rekor, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +111,7 @@ func (c *Client) log(s root.Service) (*sign.Rekor, error) {
 		}
 		options.Client = v1.Entries
 	} else {
-		v2, err := write.NewWriter(s.URL)
+		v2, err := newRekorV2(s.URL, c.transport, c.trusted.Logs())
 		if err != nil {
 			return nil, fmt.Errorf("client of the log %s: %w", s.URL, err)
 		}
@@ -120,28 +121,11 @@ func (c *Client) log(s root.Service) (*sign.Rekor, error) {
 	return c.logs[key], nil
 }
 
-// rekorStatus is how the client of Rekor v2 words an answer that is not 201.
-var rekorStatus = regexp.MustCompile(`unexpected response: ([0-9]{3}) `)
-
-// judgeRekor is judge for the clients of Rekor, which take no transport. A 409 of
-// Rekor v1 never gets here: the client fetched the entry.
+// judgeRekor is judge for the client of Rekor v1, which takes no transport; that of
+// Rekor v2 judges by itself. A 409 of Rekor v1 never gets here: the client fetched the
+// entry.
 func judgeRekor(err error) error {
-	if err == nil {
-		return nil
-	}
-	var bad *entries.CreateLogEntryBadRequest
-	if errors.As(err, &bad) {
-		return guard.Permanent(err)
-	}
-	m := rekorStatus.FindStringSubmatch(err.Error())
-	if m == nil {
-		return err
-	}
-	status, _ := strconv.Atoi(m[1]) // three digits, says the pattern
-	if status == 409 {
-		return guard.Permanent(fmt.Errorf("%w: %w", ErrConflict, err))
-	}
-	if refused(status) {
+	if bad := new(entries.CreateLogEntryBadRequest); errors.As(err, &bad) {
 		return guard.Permanent(err)
 	}
 	return err

@@ -31,7 +31,7 @@ func Small(tb testing.TB) *Sigstore {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var at services
+	at := &s.at
 	fulcio := authority{issuer: s.URL}
 	if fulcio.cert, fulcio.key, err = ca.GenerateFulcioIntermediate(rootCert, rootKey); err != nil {
 		tb.Fatal(err)

@@ -22,7 +22,10 @@ type Sigstore struct {
 	// are real ones.
 	Fulcio, Timestamp *Switch
 
-	rekorURL string
+	at    services
+	ctURL string // empty if there is no certificate transparency log
+	// rekorFiles is where the log keeps its checkpoint and tiles.
+	rekorFiles string
 }
 
 // services are those of a Sigstore; empty ones do not exist.
@@ -30,7 +33,7 @@ type services struct {
 	fulcio, rekor, timestamp string
 	// chains have the leaf first and the root last.
 	fulcioChain, timestampChain []*x509.Certificate
-	log                         *root.TransparencyLog
+	log, ctLog                  *root.TransparencyLog
 }
 
 // describe writes both files.
@@ -64,12 +67,14 @@ func (s services) describe(tb testing.TB) (signingConfig, trustedRoot string) {
 			URI: s.timestamp, Leaf: s.timestampChain[0], Intermediates: s.timestampChain[1 : n-1], Root: s.timestampChain[n-1], ValidityPeriodStart: start,
 		})
 	}
-	logs := map[string]*root.TransparencyLog{}
-	if s.log != nil {
-		s.log.ValidityPeriodStart = start
-		logs["log"] = s.log
+	logs := func(l *root.TransparencyLog) map[string]*root.TransparencyLog {
+		if l == nil {
+			return nil
+		}
+		l.ValidityPeriodStart = start
+		return map[string]*root.TransparencyLog{"log": l}
 	}
-	trusted, err := root.NewTrustedRoot(root.TrustedRootMediaType01, authorities, nil, stampers, logs)
+	trusted, err := root.NewTrustedRoot(root.TrustedRootMediaType01, authorities, logs(s.ctLog), stampers, logs(s.log))
 	if err != nil {
 		tb.Fatal(err)
 	}

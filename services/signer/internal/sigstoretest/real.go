@@ -29,32 +29,53 @@ const programs = "SEAWORTHY_SIGSTORE"
 // logName is the name of the log, which its checkpoints carry.
 const logName = "rekor.test.local"
 
-// Real starts the real Fulcio, Rekor v2 and timestamp authority. It skips the test
-// if SEAWORTHY_SIGSTORE does not say where they are.
+// HasReal says whether Real has what it needs.
+func HasReal() bool { return os.Getenv(programs) != "" }
+
+// Real starts the real Fulcio, Rekor v2, timestamp authority and certificate
+// transparency log. It skips the test if SEAWORTHY_SIGSTORE does not say where they are.
 func Real(t *testing.T) *Sigstore {
+	t.Helper()
+	return start(t, true)
+}
+
+// RealWithoutCTLog is the same without the certificate transparency log: the
+// certificates are in none.
+func RealWithoutCTLog(t *testing.T) *Sigstore {
+	t.Helper()
+	return start(t, false)
+}
+
+func start(t *testing.T, ctLog bool) *Sigstore {
 	t.Helper()
 	dir := os.Getenv(programs)
 	if dir == "" {
 		t.Skip(programs + " is not set; `make test-interop-keyless` builds the servers and sets it")
 	}
 	s := &Sigstore{Issuer: NewIssuer(t)}
-	var at services
-	at.fulcio, at.fulcioChain = startFulcio(t, dir, s.URL)
+	at := &s.at
+	if ctLog {
+		s.ctURL = "http://127.0.0.1:" + freePort(t) + "/" + ctPrefix
+	}
+	at.fulcio, at.fulcioChain = startFulcio(t, dir, s.URL, s.ctURL)
+	if ctLog {
+		at.ctLog = startCTLog(t, dir, s.ctURL, at.fulcioChain)
+	}
 	at.timestamp, at.timestampChain = startTimestamps(t, dir)
-	at.rekor, at.log, s.Rekor = startRekor(t, dir)
-	s.rekorURL = at.rekor
+	s.rekorFiles = t.TempDir()
+	at.rekor, at.log, s.Rekor = startRekor(t, dir, s.rekorFiles)
 	s.SigningConfig, s.TrustedRoot = at.describe(t)
 	return s
 }
 
-func startFulcio(t *testing.T, dir, issuer string) (url string, chain []*x509.Certificate) {
+func startFulcio(t *testing.T, dir, issuer, ctLog string) (url string, chain []*x509.Certificate) {
 	t.Helper()
 	tmp := t.TempDir()
 	config := filepath.Join(tmp, "fulcio.yaml")
 	write(t, config, fmt.Appendf(nil, "oidc-issuers:\n  %s:\n    issuer-url: %s\n    client-id: %s\n    type: email\n", issuer, issuer, audience))
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port
-	run(t, filepath.Join(dir, "fulcio"), "serve", "--ca", "ephemeralca", "--ct-log-url", "", "--config-path", config,
+	run(t, filepath.Join(dir, "fulcio"), "serve", "--ca", "ephemeralca", "--ct-log-url", ctLog, "--config-path", config,
 		"--host", "127.0.0.1", "--port", port, "--grpc-host", "127.0.0.1", "--grpc-port", freePort(t), "--metrics-port", freePort(t),
 		"--legacy-unix-domain-socket", filepath.Join(tmp, "legacy.sock"))
 	var bundle struct {
@@ -70,6 +91,7 @@ func startFulcio(t *testing.T, dir, issuer string) (url string, chain []*x509.Ce
 
 func startTimestamps(t *testing.T, dir string) (url string, chain []*x509.Certificate) {
 	t.Helper()
+	takeTurns(t, "seaworthy-timestamp-server.lock")
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port + "/api/v1/timestamp"
 	run(t, filepath.Join(dir, "timestamp-server"), "serve", "--host", "127.0.0.1", "--port", port,
@@ -77,7 +99,7 @@ func startTimestamps(t *testing.T, dir string) (url string, chain []*x509.Certif
 	return url, certificates(t, string(await(t, url+"/certchain")))
 }
 
-func startRekor(t *testing.T, dir string) (url string, log *root.TransparencyLog, p *Process) {
+func startRekor(t *testing.T, dir, files string) (url string, log *root.TransparencyLog, p *Process) {
 	t.Helper()
 	tmp := t.TempDir()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -93,7 +115,7 @@ func startRekor(t *testing.T, dir string) (url string, log *root.TransparencyLog
 	port := freePort(t)
 	url = "http://127.0.0.1:" + port
 	p = run(t, filepath.Join(dir, "posix"), "serve", "--hostname", logName, "--http-port", port, "--grpc-port", freePort(t),
-		"--http-metrics-port", freePort(t), "--storage-dir", filepath.Join(tmp, "log"), "--signer-filepath", key, "--checkpoint-interval", "1s")
+		"--http-metrics-port", freePort(t), "--storage-dir", files, "--signer-filepath", key, "--checkpoint-interval", "1s")
 	await(t, url+"/healthz")
 	_, id, err := note.KeyHash(logName, public)
 	if err != nil {

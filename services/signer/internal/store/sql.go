@@ -191,23 +191,17 @@ func (s *SQL) Finish(ctx context.Context, done []Finished, at time.Time) error {
 }
 
 func finish(ctx context.Context, tx *sql.Tx, f Finished, at time.Time) error {
-	res, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3`,
-		f.ManifestDigest, sqldb.Time(at), f.ID)
-	if err != nil {
-		return fmt.Errorf("finish signing log entry: %w", err)
-	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return fmt.Errorf("finish signing log entry: %w", err)
-	}
-	if n == 0 {
+	var l Line
+	err := tx.QueryRowContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3
+		RETURNING registry, repository, subject_digest, predicate_type, identity`, f.ManifestDigest, sqldb.Time(at), f.ID).
+		Scan(&l.Registry, &l.Repository, &l.SubjectDigest, &l.PredicateType, &l.Identity)
+	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
-	e, err := get(ctx, tx, `entry_id = $1`, f.ID)
 	if err != nil {
-		return err
+		return fmt.Errorf("finish signing log entry: %w", err)
 	}
-	return supersede(ctx, tx, e.Line, at)
+	return supersede(ctx, tx, l, at)
 }
 
 // Lose implements Store.
@@ -223,13 +217,11 @@ func (s *SQL) Lose(ctx context.Context, e Entry, at time.Time) error {
 
 // supersede marks what is older than the latest one of a line that is done.
 func supersede(ctx context.Context, tx *sql.Tx, l Line, at time.Time) error {
-	newest, err := get(ctx, tx, inLine+` AND done_time > 0 AND removal <> 'deleted' ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1`, l.args()...)
-	if err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, `UPDATE signing_log SET superseded_time = $6 WHERE `+inLine+`
-		AND superseded_time = 0 AND (claim_time, sign_time, entry_id) < ($7, $8, $9)`,
-		l.args(sqldb.Time(at), sqldb.Time(newest.ClaimTime), sqldb.Time(newest.SignTime), newest.ID)...)
+	_, err := tx.ExecContext(ctx, `UPDATE signing_log SET superseded_time = $6 WHERE `+inLine+`
+		AND superseded_time = 0 AND (claim_time, sign_time, entry_id) < (
+			SELECT claim_time, sign_time, entry_id FROM signing_log WHERE `+inLine+`
+			AND done_time > 0 AND removal <> 'deleted' ORDER BY claim_time DESC, sign_time DESC, entry_id DESC LIMIT 1)`,
+		l.args(sqldb.Time(at))...)
 	if err != nil {
 		return fmt.Errorf("supersede attestations: %w", err)
 	}

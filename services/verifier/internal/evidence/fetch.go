@@ -25,7 +25,7 @@ func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, predicateTypes 
 	usual.MaxTotal = least(full.MaxTotal, c.usual)
 	usual.MaxBundle = least(full.MaxBundle, c.usual)
 	referred, err = attest.Fetch(ctx, c.client, ref, usual)
-	if err != nil || usual.MaxTotal == full.MaxTotal || !anyTooLarge(referred) {
+	if err != nil || usual.MaxTotal == full.MaxTotal || !anyMayFit(referred, full.MaxBundle) {
 		return referred, func() {}, err
 	}
 	select {
@@ -46,9 +46,14 @@ func least(limit, usual int64) int64 {
 	return min(limit, usual)
 }
 
-func anyTooLarge(all []attest.Referred) bool {
+// anyMayFit says whether one that was too large would be read with the limit. What is
+// larger than any limit must not have an image wait and be read twice each time.
+func anyMayFit(all []attest.Referred, limit int64) bool {
+	if limit == 0 {
+		limit = attest.MaxBundle
+	}
 	for i := range all {
-		if errors.Is(all[i].Err, attest.ErrTooLarge) {
+		if errors.Is(all[i].Err, attest.ErrTooLarge) && all[i].BundleSize <= limit {
 			return true
 		}
 	}

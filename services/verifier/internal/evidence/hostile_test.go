@@ -258,6 +258,15 @@ func TestLargeEvidenceTakesTurns(t *testing.T) {
 	if len(c.large) != 0 {
 		t.Error("the turn was not given back")
 	}
+	// What is larger than may be read at all is not waited for.
+	reg.AttachLarge(key, image, attest.PredicateCycloneDX, 3<<10)
+	c.limits.MaxAttestation, c.usual = 4<<10, 3<<10
+	c.large <- struct{}{}
+	if found, err := c.Collect(t.Context(), image); err != nil || found.Platforms[0].Report == nil || len(found.Platforms[0].Rejected) != 1 {
+		t.Errorf("waits for what is too large anyhow: %+v, %v", found, err)
+	}
+	<-c.large
+	c.limits.MaxAttestation = 0
 	c.usual = usualTotal
 	c.large <- struct{}{}
 	if found, err := c.Collect(t.Context(), image); err != nil || found.Platforms[0].Report == nil {

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -31,13 +30,13 @@ const maxRequestID = 100
 type Exceptions struct {
 	verifierv1.UnimplementedExceptionServiceServer
 
-	store store.Store
-	now   func() time.Time
+	store   store.Store
+	auditor Auditor
 }
 
 // NewExceptions returns the service.
-func NewExceptions(s store.Store, now func() time.Time) *Exceptions {
-	return &Exceptions{store: s, now: now}
+func NewExceptions(s store.Store, a Auditor) *Exceptions {
+	return &Exceptions{store: s, auditor: a}
 }
 
 // CreateException implements ExceptionService.
@@ -57,7 +56,7 @@ func (s *Exceptions) CreateException(ctx context.Context, req *verifierv1.Create
 	if faults := e.Check(); len(faults) > 0 {
 		return nil, invalid(faults)
 	}
-	if !s.now().Before(e.ExpireTime) {
+	if !s.auditor.Now().Before(e.ExpireTime) {
 		return nil, apierr.InvalidField("exception.expire_time", "must be in the future")
 	}
 	body, _, err := e.Encode()
@@ -65,8 +64,9 @@ func (s *Exceptions) CreateException(ctx context.Context, req *verifierv1.Create
 		return nil, err
 	}
 	stored, err := s.store.CreateException(ctx,
-		store.Exception{Name: e.Name, RequestID: req.GetRequestId(), CreateTime: s.now(), Body: body}, exception.MaxExceptions,
-		store.Cause{Kind: core.CauseException, Detail: "exception " + e.Name + " for " + e.Target + " was created by " + e.Owner})
+		store.Exception{Name: e.Name, RequestID: req.GetRequestId(), CreateTime: s.auditor.Now(), Body: body}, exception.MaxExceptions,
+		store.Cause{Kind: core.CauseException, Detail: "exception " + e.Name + " for " + e.Target + " was created by " + e.Owner},
+		s.auditor.By(ctx, verifierv1.ExceptionService_CreateException_FullMethodName))
 	switch {
 	case errors.Is(err, store.ErrExists):
 		return nil, apierr.New(codes.AlreadyExists, ReasonExceptionExists, "there is an exception of that name").WithMetadata("name", e.Name)
@@ -145,7 +145,8 @@ func (s *Exceptions) DeleteException(ctx context.Context, req *verifierv1.Delete
 		return nil, apierr.InvalidField("name", "a name is needed")
 	}
 	err := s.store.DeleteException(ctx, req.GetName(),
-		store.Cause{Kind: core.CauseException, Detail: "exception " + core.Truncate(req.GetName()) + " was deleted"})
+		store.Cause{Kind: core.CauseException, Detail: "exception " + core.Truncate(req.GetName()) + " was deleted"},
+		s.auditor.By(ctx, verifierv1.ExceptionService_DeleteException_FullMethodName))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, noException(req.GetName())

@@ -2,13 +2,9 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"strconv"
-	"time"
 
-	"go.opentelemetry.io/otel/propagation"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -48,11 +44,10 @@ type PoliciesDeps struct {
 	Loader   *policy.Loader
 	Replayer *replay.Replayer
 	// Rules returns the rules in force.
-	Rules      func(context.Context) (replay.Rules, error)
-	Propagator propagation.TextMapPropagator
+	Rules   func(context.Context) (replay.Rules, error)
+	Auditor Auditor
 	// Changed is called after a change, so that it is told at once.
 	Changed func()
-	Now     func() time.Time
 }
 
 // NewPolicies returns the service.
@@ -142,7 +137,7 @@ func (s *Policies) CreatePolicy(ctx context.Context, req *verifierv1.CreatePolic
 	if err != nil {
 		return nil, err
 	}
-	stored, err := s.Store.CreatePolicy(ctx, p, policy.MaxPolicies, s.audit(ctx, verifierv1.PolicyService_CreatePolicy_FullMethodName))
+	stored, err := s.Store.CreatePolicy(ctx, p, policy.MaxPolicies, s.Auditor.By(ctx, verifierv1.PolicyService_CreatePolicy_FullMethodName))
 	if err != nil {
 		return nil, refused(err, p.Name)
 	}
@@ -159,7 +154,7 @@ func (s *Policies) UpdatePolicy(ctx context.Context, req *verifierv1.UpdatePolic
 	if err != nil {
 		return nil, err
 	}
-	stored, err := s.Store.UpdatePolicy(ctx, p, req.GetEtag(), s.audit(ctx, verifierv1.PolicyService_UpdatePolicy_FullMethodName))
+	stored, err := s.Store.UpdatePolicy(ctx, p, req.GetEtag(), s.Auditor.By(ctx, verifierv1.PolicyService_UpdatePolicy_FullMethodName))
 	if err != nil {
 		return nil, refused(err, p.Name)
 	}
@@ -172,8 +167,8 @@ func (s *Policies) DeletePolicy(ctx context.Context, req *verifierv1.DeletePolic
 	if req.GetName() == "" {
 		return nil, apierr.InvalidField("name", "a name is needed")
 	}
-	gone := store.Policy{Name: req.GetName(), Actor: grpcx.PeerID(ctx), CreateTime: s.Now()}
-	if err := s.Store.DeletePolicy(ctx, gone, req.GetEtag(), s.audit(ctx, verifierv1.PolicyService_DeletePolicy_FullMethodName)); err != nil {
+	gone := store.Policy{Name: req.GetName(), Actor: grpcx.PeerID(ctx), CreateTime: s.Auditor.Now()}
+	if err := s.Store.DeletePolicy(ctx, gone, req.GetEtag(), s.Auditor.By(ctx, verifierv1.PolicyService_DeletePolicy_FullMethodName)); err != nil {
 		return nil, refused(err, gone.Name)
 	}
 	s.Changed()
@@ -190,7 +185,7 @@ func (s *Policies) version(ctx context.Context, document, requestID string) (sto
 		return store.Policy{}, err
 	}
 	return store.Policy{
-		Name: p.Name, RequestID: requestID, Actor: grpcx.PeerID(ctx), CreateTime: s.Now(),
+		Name: p.Name, RequestID: requestID, Actor: grpcx.PeerID(ctx), CreateTime: s.Auditor.Now(),
 		Digest: p.Digest, Document: p.Document, Repositories: p.Repositories,
 	}, nil
 }
@@ -215,19 +210,6 @@ func (s *Policies) parse(document string) (policy.Policy, error) {
 		}
 	}
 	return policy.Policy{}, out
-}
-
-func (s *Policies) audit(ctx context.Context, action string) store.Audit {
-	carrier := propagation.MapCarrier{}
-	s.Propagator.Inject(ctx, carrier)
-	headers, err := json.Marshal(carrier)
-	if err != nil {
-		headers = []byte("{}") // a map of texts always encodes
-	}
-	actor, now := grpcx.PeerID(ctx), s.Now()
-	return store.Audit{
-		ID: rand.Text(), Time: now, Actor: actor, Action: action, Headers: string(headers),
-	}
 }
 
 // refused makes an answer of why the store did not do it.

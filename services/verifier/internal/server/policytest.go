@@ -44,7 +44,7 @@ func (s *Policies) TestPolicy(ctx context.Context, req *verifierv1.TestPolicyReq
 	if err != nil {
 		return nil, err
 	}
-	tester := whatif.Tester{Store: s.Store, Replayer: s.Replayer, Now: s.Now}
+	tester := whatif.Tester{Store: s.Store, Replayer: s.Replayer, Now: s.Auditor.Now}
 	found, err := tester.Page(ctx, rules, change, after, size)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (s *Policies) ExportEvidence(req *verifierv1.ExportEvidenceRequest, stream 
 		}
 		ref = ref.WithDigest(tags[0].Digest)
 	}
-	images, err := s.Store.Lookup(ctx, []imageref.Ref{ref}, s.Now())
+	images, err := s.Store.Lookup(ctx, []imageref.Ref{ref}, s.Auditor.Now())
 	if err != nil {
 		return err
 	}

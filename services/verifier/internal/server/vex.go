@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -36,12 +35,12 @@ type Vex struct {
 
 	store   store.Store
 	authors vex.Authors
-	now     func() time.Time
+	auditor Auditor
 }
 
 // NewVex returns the service.
-func NewVex(s store.Store, authors vex.Authors, now func() time.Time) *Vex {
-	return &Vex{store: s, authors: authors, now: now}
+func NewVex(s store.Store, authors vex.Authors, a Auditor) *Vex {
+	return &Vex{store: s, authors: authors, auditor: a}
 }
 
 // ImportVexDocument implements VexService.
@@ -54,7 +53,7 @@ func (s *Vex) ImportVexDocument(ctx context.Context, req *verifierv1.ImportVexDo
 	case len(req.GetDocument()) > vex.MaxDocument:
 		return nil, apierr.InvalidField("document", "it is larger than 8 MiB")
 	}
-	d, err := s.authors.Import(req.GetDocument(), req.GetBundle(), s.now())
+	d, err := s.authors.Import(req.GetDocument(), req.GetBundle(), s.auditor.Now())
 	switch {
 	case errors.Is(err, vex.ErrMalformed):
 		return nil, apierr.InvalidField("document", err.Error())
@@ -67,9 +66,10 @@ func (s *Vex) ImportVexDocument(ctx context.Context, req *verifierv1.ImportVexDo
 		return nil, err
 	}
 	kept, err := s.store.ImportVex(ctx,
-		store.Vex{Digest: d.Digest, Document: req.GetDocument(), Bundle: req.GetBundle(), ImportTime: s.now()},
+		store.Vex{Digest: d.Digest, Document: req.GetDocument(), Bundle: req.GetBundle(), ImportTime: s.auditor.Now()},
 		store.VexLimits{Documents: vex.MaxDocuments, Bytes: vex.MaxBytes},
-		store.Cause{Kind: core.CauseVex, Detail: "VEX document " + d.Digest + " of " + d.TrustedAuthor + " was imported"})
+		store.Cause{Kind: core.CauseVex, Detail: "VEX document " + d.Digest + " of " + d.TrustedAuthor + " was imported"},
+		s.auditor.By(ctx, verifierv1.VexService_ImportVexDocument_FullMethodName))
 	if errors.Is(err, store.ErrTooMany) {
 		return nil, apierr.Newf(codes.ResourceExhausted, ReasonTooManyVexDocuments,
 			"there may be %d documents of %d MiB together; delete some", vex.MaxDocuments, vex.MaxBytes>>20)
@@ -83,7 +83,7 @@ func (s *Vex) ImportVexDocument(ctx context.Context, req *verifierv1.ImportVexDo
 // message verifies the document anew: whether it counts is part of the answer.
 func (s *Vex) message(v store.Vex) *verifierv1.VexDocument {
 	m := &verifierv1.VexDocument{Digest: v.Digest, ImportTime: timestamppb.New(v.ImportTime)}
-	d, err := s.authors.Import(v.Document, v.Bundle, s.now())
+	d, err := s.authors.Import(v.Document, v.Bundle, s.auditor.Now())
 	if err != nil {
 		return m
 	}
@@ -124,7 +124,8 @@ func (s *Vex) DeleteVexDocument(ctx context.Context, req *verifierv1.DeleteVexDo
 	if err := imageref.CheckDigest(req.GetDigest()); err != nil {
 		return nil, apierr.InvalidField("digest", err.Error())
 	}
-	err := s.store.DeleteVex(ctx, req.GetDigest(), store.Cause{Kind: core.CauseVex, Detail: "VEX document " + req.GetDigest() + " was deleted"})
+	err := s.store.DeleteVex(ctx, req.GetDigest(), store.Cause{Kind: core.CauseVex, Detail: "VEX document " + req.GetDigest() + " was deleted"},
+		s.auditor.By(ctx, verifierv1.VexService_DeleteVexDocument_FullMethodName))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, apierr.New(codes.NotFound, ReasonVexDocumentNotFound, "there is no imported document of that digest")

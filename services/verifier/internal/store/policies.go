@@ -47,7 +47,7 @@ func (p *Policy) Etag() string {
 func (p *Policy) String() string {
 	s := fmt.Sprintf("policy %s v%d", p.Name, p.Version)
 	if p.Deleted {
-		s += " (deleted)"
+		s += deleted
 	}
 	return s
 }

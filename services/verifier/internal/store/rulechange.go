@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
@@ -20,7 +21,7 @@ type Audit struct {
 	Actor string
 	// Action is the full name of the RPC, or what else changed something.
 	Action string
-	// Resource is what it was done to; the store sets it for policies.
+	// Resource is what it was done to; the store sets it.
 	Resource string
 	// Headers carry the trace context.
 	Headers string
@@ -79,12 +80,26 @@ func (s *SQL) commitRules(ctx context.Context, change func(tx *sql.Tx) (ruleChan
 	})
 }
 
-// changeRules is commitRules for a change that concerns all images.
-func (s *SQL) changeRules(ctx context.Context, cause Cause, change func(tx *sql.Tx) (changed bool, err error)) error {
+// changeRules is commitRules for a change that concerns all images. change returns what
+// it was done to; nothing was changed if that is nothing.
+func (s *SQL) changeRules(ctx context.Context, cause Cause, by Audit, change func(tx *sql.Tx) (resources []string, err error)) error {
 	return s.commitRules(ctx, func(tx *sql.Tx) (ruleChange, error) {
-		changed, err := change(tx)
-		return ruleChange{changed: changed, cause: cause}, err
+		resources, err := change(tx)
+		return ruleChange{changed: len(resources) > 0, cause: cause, audits: by.of(resources)}, err
 	})
+}
+
+// of are the audits of one change to several resources.
+func (a Audit) of(resources []string) []Audit {
+	out := make([]Audit, len(resources))
+	for i, r := range resources {
+		out[i] = a
+		out[i].Resource = r
+		if len(resources) > 1 {
+			out[i].ID += "/" + strconv.Itoa(i)
+		}
+	}
+	return out
 }
 
 // Audits implements Store.

@@ -34,6 +34,11 @@ type Exception struct {
 	Body []byte
 }
 
+// deleted is what is said of a resource that is gone.
+const deleted = " (deleted)"
+
+func (e Exception) resource() string { return "exception " + e.Name }
+
 // Reevaluation is the work of judging images again after a change of the rules.
 type Reevaluation struct {
 	// Revision of the rules that made it necessary.
@@ -55,28 +60,28 @@ func (s *SQL) RulesRevision(ctx context.Context) (int64, error) {
 }
 
 // CreateException implements Store.
-func (s *SQL) CreateException(ctx context.Context, e Exception, limit int, cause Cause) (Exception, error) {
+func (s *SQL) CreateException(ctx context.Context, e Exception, limit int, cause Cause, by Audit) (Exception, error) {
 	out := e
-	err := s.changeRules(ctx, cause, func(tx *sql.Tx) (bool, error) {
+	err := s.changeRules(ctx, cause, by, func(tx *sql.Tx) ([]string, error) {
 		there, err := scanException(tx.QueryRowContext(ctx, selectExceptions+` WHERE name = $1`, e.Name))
 		switch {
 		case err == nil && e.RequestID != "" && there.RequestID == e.RequestID:
 			out = there
-			return false, nil
+			return nil, nil
 		case err == nil:
-			return false, ErrExists
+			return nil, ErrExists
 		case !errors.Is(err, sql.ErrNoRows):
-			return false, err
+			return nil, err
 		}
 		var n int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM exceptions`).Scan(&n); err != nil {
-			return false, err
+			return nil, err
 		}
 		if n >= limit {
-			return false, ErrTooMany
+			return nil, ErrTooMany
 		}
 		out = e
-		return true, insertException(ctx, tx, e)
+		return []string{e.resource()}, insertException(ctx, tx, e)
 	})
 	if err != nil {
 		return Exception{}, fmt.Errorf("create exception: %w", err)
@@ -96,19 +101,19 @@ func insertException(ctx context.Context, tx *sql.Tx, e Exception) error {
 }
 
 // DeleteException implements Store.
-func (s *SQL) DeleteException(ctx context.Context, name string, cause Cause) error {
-	err := s.changeRules(ctx, cause, func(tx *sql.Tx) (bool, error) {
+func (s *SQL) DeleteException(ctx context.Context, name string, cause Cause, by Audit) error {
+	err := s.changeRules(ctx, cause, by, func(tx *sql.Tx) ([]string, error) {
 		e, err := scanException(tx.QueryRowContext(ctx, selectExceptions+` WHERE name = $1`, name))
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			return false, ErrNotFound
+			return nil, ErrNotFound
 		case err != nil:
-			return false, err
+			return nil, err
 		case e.FromFile:
-			return false, ErrFromFile
+			return nil, ErrFromFile
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM exceptions WHERE name = $1`, name)
-		return true, err
+		return []string{e.resource() + deleted}, err
 	})
 	if err != nil {
 		return fmt.Errorf("delete exception: %w", err)
@@ -117,20 +122,20 @@ func (s *SQL) DeleteException(ctx context.Context, name string, cause Cause) err
 }
 
 // SyncExceptions implements Store.
-func (s *SQL) SyncExceptions(ctx context.Context, fromFiles []Exception, cause Cause) error {
-	err := s.changeRules(ctx, cause, func(tx *sql.Tx) (bool, error) {
+func (s *SQL) SyncExceptions(ctx context.Context, fromFiles []Exception, cause Cause, by Audit) error {
+	err := s.changeRules(ctx, cause, by, func(tx *sql.Tx) ([]string, error) {
 		there, err := listExceptions(ctx, tx, selectExceptions+` WHERE from_file = 1 ORDER BY name`)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		changed := false
+		var changed []string
 		for _, old := range there {
 			if slices.ContainsFunc(fromFiles, func(e Exception) bool { return e.Name == old.Name && slices.Equal(e.Body, old.Body) }) {
 				continue
 			}
-			changed = true
+			changed = append(changed, old.resource()+deleted)
 			if _, err := tx.ExecContext(ctx, `DELETE FROM exceptions WHERE name = $1`, old.Name); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
 		for _, e := range fromFiles {
@@ -139,14 +144,14 @@ func (s *SQL) SyncExceptions(ctx context.Context, fromFiles []Exception, cause C
 			}
 			var taken int
 			if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM exceptions WHERE name = $1`, e.Name).Scan(&taken); err != nil {
-				return false, err
+				return nil, err
 			}
 			if taken > 0 {
-				return false, fmt.Errorf("%w: %s was created through the API; delete it there or rename the one in the file", ErrExists, e.Name)
+				return nil, fmt.Errorf("%w: %s was created through the API; delete it there or rename the one in the file", ErrExists, e.Name)
 			}
-			changed = true
+			changed = append(changed, e.resource())
 			if err := insertException(ctx, tx, e); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
 		return changed, nil

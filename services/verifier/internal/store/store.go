@@ -82,12 +82,12 @@ type Store interface {
 	// CreateException adds an exception, of which there may be limit, and orders the
 	// images to be judged again. A repeated request returns what it created.
 	// ErrExists, ErrTooMany.
-	CreateException(ctx context.Context, e Exception, limit int, cause Cause) (Exception, error)
+	CreateException(ctx context.Context, e Exception, limit int, cause Cause, by Audit) (Exception, error)
 	// DeleteException takes an exception away. ErrNotFound, ErrFromFile.
-	DeleteException(ctx context.Context, name string, cause Cause) error
+	DeleteException(ctx context.Context, name string, cause Cause, by Audit) error
 	// SyncExceptions makes the exceptions from files those given; nothing changes if
 	// they are the same. ErrExists if the API has one of that name.
-	SyncExceptions(ctx context.Context, fromFiles []Exception, cause Cause) error
+	SyncExceptions(ctx context.Context, fromFiles []Exception, cause Cause, by Audit) error
 	// Exceptions lists exceptions after a name, ordered by name, at most limit.
 	Exceptions(ctx context.Context, after string, limit int) ([]Exception, error)
 	// Exception returns one, or ErrNotFound.
@@ -123,12 +123,12 @@ type Store interface {
 
 	// ImportVex keeps a VEX document and orders the images to be judged again; one that
 	// is there stays as it is and is returned. ErrTooMany.
-	ImportVex(ctx context.Context, v Vex, limits VexLimits, cause Cause) (Vex, error)
+	ImportVex(ctx context.Context, v Vex, limits VexLimits, cause Cause, by Audit) (Vex, error)
 	// DeleteVex takes one away. ErrNotFound, ErrFromFile.
-	DeleteVex(ctx context.Context, digest string, cause Cause) error
+	DeleteVex(ctx context.Context, digest string, cause Cause, by Audit) error
 	// SyncVex makes the documents from files those given. authors is equal as long as
 	// the same authors are trusted; nothing changes if all is the same.
-	SyncVex(ctx context.Context, fromFiles []Vex, authors []byte, cause Cause) error
+	SyncVex(ctx context.Context, fromFiles []Vex, authors []byte, cause Cause, by Audit) error
 	// VexDocuments lists documents after a digest, ordered by digest, at most limit.
 	VexDocuments(ctx context.Context, after string, limit int) ([]Vex, error)
 	// NextReevaluation returns the oldest work of judging images again, or

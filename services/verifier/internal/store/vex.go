@@ -21,6 +21,8 @@ type Vex struct {
 	ImportTime       time.Time
 }
 
+func (v Vex) resource() string { return "VEX document " + v.Digest }
+
 // VexLimits bound what is kept.
 type VexLimits struct {
 	// Documents is their number, Bytes the size of all with their bundles.
@@ -31,27 +33,27 @@ type VexLimits struct {
 const sourceVexAuthors = "vex-authors"
 
 // ImportVex implements Store.
-func (s *SQL) ImportVex(ctx context.Context, v Vex, limits VexLimits, cause Cause) (Vex, error) {
+func (s *SQL) ImportVex(ctx context.Context, v Vex, limits VexLimits, cause Cause, by Audit) (Vex, error) {
 	out := v
-	err := s.changeRules(ctx, cause, func(tx *sql.Tx) (bool, error) {
+	err := s.changeRules(ctx, cause, by, func(tx *sql.Tx) ([]string, error) {
 		there, err := scanVex(tx.QueryRowContext(ctx, selectVex+` WHERE digest = $1`, v.Digest))
 		switch {
 		case err == nil:
 			out = there
-			return false, nil
+			return nil, nil
 		case !errors.Is(err, sql.ErrNoRows):
-			return false, err
+			return nil, err
 		}
 		var count, size int64
 		err = tx.QueryRowContext(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(LENGTH(document) + LENGTH(bundle)), 0) AS BIGINT) FROM vex_documents`).Scan(&count, &size)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if count >= limits.Documents || size+int64(len(v.Document)+len(v.Bundle)) > limits.Bytes {
-			return false, ErrTooMany
+			return nil, ErrTooMany
 		}
 		out = v
-		return true, insertVex(ctx, tx, v)
+		return []string{v.resource()}, insertVex(ctx, tx, v)
 	})
 	if err != nil {
 		return Vex{}, fmt.Errorf("import VEX document: %w", err)
@@ -60,19 +62,19 @@ func (s *SQL) ImportVex(ctx context.Context, v Vex, limits VexLimits, cause Caus
 }
 
 // DeleteVex implements Store.
-func (s *SQL) DeleteVex(ctx context.Context, digest string, cause Cause) error {
-	err := s.changeRules(ctx, cause, func(tx *sql.Tx) (bool, error) {
+func (s *SQL) DeleteVex(ctx context.Context, digest string, cause Cause, by Audit) error {
+	err := s.changeRules(ctx, cause, by, func(tx *sql.Tx) ([]string, error) {
 		v, err := scanVex(tx.QueryRowContext(ctx, selectVex+` WHERE digest = $1`, digest))
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			return false, ErrNotFound
+			return nil, ErrNotFound
 		case err != nil:
-			return false, err
+			return nil, err
 		case v.FromFile:
-			return false, ErrFromFile
+			return nil, ErrFromFile
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM vex_documents WHERE digest = $1`, digest)
-		return true, err
+		return []string{v.resource() + deleted}, err
 	})
 	if err != nil {
 		return fmt.Errorf("delete VEX document: %w", err)
@@ -81,36 +83,40 @@ func (s *SQL) DeleteVex(ctx context.Context, digest string, cause Cause) error {
 }
 
 // SyncVex implements Store.
-func (s *SQL) SyncVex(ctx context.Context, fromFiles []Vex, authors []byte, cause Cause) error {
-	err := s.changeRules(ctx, cause, func(tx *sql.Tx) (bool, error) {
-		changed, err := syncVexAuthors(ctx, tx, authors)
+func (s *SQL) SyncVex(ctx context.Context, fromFiles []Vex, authors []byte, cause Cause, by Audit) error {
+	err := s.changeRules(ctx, cause, by, func(tx *sql.Tx) ([]string, error) {
+		var changed []string
+		others, err := syncVexAuthors(ctx, tx, authors)
 		if err != nil {
-			return false, err
+			return nil, err
+		}
+		if others {
+			changed = append(changed, "authors of VEX documents")
 		}
 		there, err := listVex(ctx, tx, selectVex+` WHERE from_file = 1 ORDER BY digest`)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		for _, old := range there {
 			if slices.ContainsFunc(fromFiles, func(v Vex) bool { return v.Digest == old.Digest }) {
 				continue
 			}
-			changed = true
+			changed = append(changed, old.resource()+deleted)
 			if _, err := tx.ExecContext(ctx, `DELETE FROM vex_documents WHERE digest = $1`, old.Digest); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
 		for _, v := range fromFiles {
 			var kept int
 			if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM vex_documents WHERE digest = $1`, v.Digest).Scan(&kept); err != nil {
-				return false, err
+				return nil, err
 			}
 			if kept > 0 { // from a file or imported: the content is the same
 				continue
 			}
-			changed = true
+			changed = append(changed, v.resource())
 			if err := insertVex(ctx, tx, v); err != nil {
-				return false, err
+				return nil, err
 			}
 		}
 		return changed, nil

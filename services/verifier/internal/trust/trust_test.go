@@ -219,7 +219,7 @@ func TestKeylessBundle(t *testing.T) {
 	t.Parallel()
 	own, signers := evidencetest.NewSigstore(t), evidencetest.NewSigstore(t)
 	sign := &signer{bundle: &signerv1.GetTrustBundleResponse{
-		Identities:      []*signerv1.TrustedIdentity{{Name: "signer", Issuer: "https://i.example", Subject: "signer@i.example", Timestamp: true}},
+		Identities:      []*signerv1.TrustedIdentity{{Name: "signer", Issuer: "https://i.example", Subject: "signer@i.example", Timestamp: true, Sct: true}},
 		TrustedRootJson: string(signers.Root()),
 	}}
 	s := newSource(t, Options{
@@ -234,7 +234,7 @@ func TestKeylessBundle(t *testing.T) {
 		t.Fatal("the bundle is no change")
 	}
 	roots, after, err := s.Roots()
-	if err != nil || after == version || len(roots.Identities) != 2 || !roots.Identities[1].RequireTimestamp || len(roots.Keys) != 0 {
+	if err != nil || after == version || len(roots.Identities) != 2 || !roots.Identities[1].RequireTimestamp || !roots.Identities[1].RequireSCT || len(roots.Keys) != 0 {
 		t.Errorf("with the signer's: %+v, %v", roots, err)
 	}
 	if certificate, timestamp, logs := roots.Sigstore.Authorities(); certificate != 2 || timestamp != 2 || logs != 2 {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,32 @@ import (
 )
 
 var because = store.Cause{Kind: core.CauseException, Detail: "because"}
+
+// auditor gives the audits of one test, one second after another.
+func auditor() func() store.Audit {
+	n := 0
+	return func() store.Audit {
+		n++
+		return store.Audit{ID: strconv.Itoa(n), Time: start.Add(time.Duration(n) * time.Second), Actor: "ann", Action: "act"}
+	}
+}
+
+// resources are those of the audits that were not told yet.
+func resources(t *testing.T, s store.Store) []string {
+	t.Helper()
+	all, err := s.Audits(t.Context(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, a := range all {
+		if a.Actor != "ann" || a.Action != "act" {
+			t.Errorf("audit = %+v", a)
+		}
+		out = append(out, a.Resource)
+	}
+	return out
+}
 
 func revision(t *testing.T, s store.Store) int64 {
 	t.Helper()
@@ -40,28 +67,28 @@ func names(t *testing.T, s store.Store, after string, limit int) []string {
 func testExceptions(t *testing.T, s store.Store) {
 	t.Helper()
 	ctx := t.Context()
-	before := revision(t, s)
+	by, before := auditor(), revision(t, s)
 	a := store.Exception{Name: "a", RequestID: "r1", CreateTime: start, Body: []byte("body of a")}
-	got, err := s.CreateException(ctx, a, 2, because)
+	got, err := s.CreateException(ctx, a, 2, because, by())
 	if err != nil || cmp.Diff(a, got) != "" || revision(t, s) != before+1 {
 		t.Fatalf("create: %+v, %v", got, err)
 	}
 	repeated := a
 	repeated.Body = []byte("other")
-	if got, err := s.CreateException(ctx, repeated, 2, because); err != nil || cmp.Diff(a, got) != "" || revision(t, s) != before+1 {
+	if got, err := s.CreateException(ctx, repeated, 2, because, by()); err != nil || cmp.Diff(a, got) != "" || revision(t, s) != before+1 {
 		t.Errorf("the same request again: %+v, %v", got, err)
 	}
 	repeated.RequestID = "r2"
-	if _, err := s.CreateException(ctx, repeated, 2, because); !errors.Is(err, store.ErrExists) {
+	if _, err := s.CreateException(ctx, repeated, 2, because, by()); !errors.Is(err, store.ErrExists) {
 		t.Errorf("the same name: %v", err)
 	}
 	fromFile := store.Exception{Name: "f", FromFile: true, CreateTime: start, Body: []byte("body of f")}
 	for range 2 { // the second time nothing changes
-		if err := s.SyncExceptions(ctx, []store.Exception{fromFile}, because); err != nil || revision(t, s) != before+2 {
+		if err := s.SyncExceptions(ctx, []store.Exception{fromFile}, because, by()); err != nil || revision(t, s) != before+2 {
 			t.Errorf("sync: %v, revision %d", err, revision(t, s)-before)
 		}
 	}
-	if _, err := s.CreateException(ctx, store.Exception{Name: "c"}, 2, because); !errors.Is(err, store.ErrTooMany) {
+	if _, err := s.CreateException(ctx, store.Exception{Name: "c"}, 2, because, by()); !errors.Is(err, store.ErrTooMany) {
 		t.Errorf("one too many: %v", err)
 	}
 	if d := cmp.Diff([]string{"a", "f"}, names(t, s, "", 10)); d != "" {
@@ -73,30 +100,36 @@ func testExceptions(t *testing.T, s store.Store) {
 	if got, err := s.Exception(ctx, "f"); err != nil || cmp.Diff(fromFile, got) != "" {
 		t.Errorf("one: %+v, %v", got, err)
 	}
-	if err := s.DeleteException(ctx, "f", because); !errors.Is(err, store.ErrFromFile) {
+	if err := s.DeleteException(ctx, "f", because, by()); !errors.Is(err, store.ErrFromFile) {
 		t.Errorf("delete one of a file: %v", err)
 	}
-	if err := s.SyncExceptions(ctx, []store.Exception{{Name: "a", FromFile: true, Body: []byte("x")}}, because); !errors.Is(err, store.ErrExists) {
+	if err := s.SyncExceptions(ctx, []store.Exception{{Name: "a", FromFile: true, Body: []byte("x")}}, because, by()); !errors.Is(err, store.ErrExists) {
 		t.Errorf("a file with the name of the API: %v", err)
 	}
 	if d := cmp.Diff([]string{"a", "f"}, names(t, s, "", 10)); d != "" {
 		t.Errorf("a sync that failed changed something (-want +got):\n%s", d)
 	}
 	fromFile.Body = []byte("changed")
-	if err := s.SyncExceptions(ctx, []store.Exception{fromFile}, because); err != nil || revision(t, s) != before+3 {
+	if err := s.SyncExceptions(ctx, []store.Exception{fromFile}, because, by()); err != nil || revision(t, s) != before+3 {
 		t.Errorf("a changed file: %v", err)
 	}
-	if err := s.SyncExceptions(ctx, nil, because); err != nil || revision(t, s) != before+4 {
+	if err := s.SyncExceptions(ctx, nil, because, by()); err != nil || revision(t, s) != before+4 {
 		t.Errorf("no file: %v", err)
 	}
-	if err := s.DeleteException(ctx, "a", because); err != nil || revision(t, s) != before+5 {
+	if err := s.DeleteException(ctx, "a", because, by()); err != nil || revision(t, s) != before+5 {
 		t.Errorf("delete: %v", err)
 	}
-	if err := s.DeleteException(ctx, "a", because); !errors.Is(err, store.ErrNotFound) {
+	if err := s.DeleteException(ctx, "a", because, by()); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("delete again: %v", err)
 	}
 	if _, err := s.Exception(ctx, "a"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("deleted one: %v", err)
+	}
+	want := []string{
+		"exception a", "exception f", "exception f (deleted)", "exception f", "exception f (deleted)", "exception a (deleted)",
+	}
+	if d := cmp.Diff(want, resources(t, s)); d != "" {
+		t.Errorf("audits (-want +got):\n%s", d)
 	}
 }
 
@@ -105,7 +138,7 @@ func testRules(t *testing.T, s store.Store) {
 	t.Helper()
 	v := verdict(image, core.StatePass, "one", 0)
 	v.Revision = revision(t, s)
-	if _, err := s.CreateException(t.Context(), store.Exception{Name: "a", Body: []byte("x")}, 9, because); err != nil {
+	if _, err := s.CreateException(t.Context(), store.Exception{Name: "a", Body: []byte("x")}, 9, because, auditor()()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Save(t.Context(), v); !errors.Is(err, store.ErrConflict) {
@@ -168,10 +201,11 @@ func testReevaluation(t *testing.T, s store.Store) {
 		}
 	}
 
-	if _, err := s.CreateException(ctx, store.Exception{Name: "a", Body: []byte("x")}, 9, because); err != nil {
+	by := auditor()
+	if _, err := s.CreateException(ctx, store.Exception{Name: "a", Body: []byte("x")}, 9, because, by()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteException(ctx, "a", because); err != nil {
+	if err := s.DeleteException(ctx, "a", because, by()); err != nil {
 		t.Fatal(err)
 	}
 	first, err := s.NextReevaluation(ctx)

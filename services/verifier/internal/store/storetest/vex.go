@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,7 +15,7 @@ import (
 func testVex(t *testing.T, s store.Store) {
 	t.Helper()
 	ctx := t.Context()
-	cause := store.Cause{Kind: core.CauseVex, Detail: "test"}
+	by, cause := auditor(), store.Cause{Kind: core.CauseVex, Detail: "test"}
 	limits := store.VexLimits{Documents: 2, Bytes: 100}
 	revision := func() int64 {
 		t.Helper()
@@ -26,7 +27,7 @@ func testVex(t *testing.T, s store.Store) {
 	}
 	a := store.Vex{Digest: "sha256:a", Document: []byte("doc"), Bundle: []byte("bundle"), ImportTime: start}
 	for range 2 { // the second time changes nothing
-		if got, err := s.ImportVex(ctx, a, limits, cause); err != nil || cmp.Diff(a, got) != "" {
+		if got, err := s.ImportVex(ctx, a, limits, cause, by()); err != nil || cmp.Diff(a, got) != "" {
 			t.Fatalf("import: %+v, %v", got, err)
 		}
 	}
@@ -34,11 +35,11 @@ func testVex(t *testing.T, s store.Store) {
 		t.Errorf("revision %d after one import", revision())
 	}
 	b := store.Vex{Digest: "sha256:b", Document: []byte{}, Bundle: []byte("bundle"), ImportTime: start}
-	if _, err := s.ImportVex(ctx, b, limits, cause); err != nil {
+	if _, err := s.ImportVex(ctx, b, limits, cause, by()); err != nil {
 		t.Fatal(err)
 	}
 	for name, v := range map[string]store.VexLimits{"documents": limits, "bytes": {Documents: 10, Bytes: 20}} {
-		if _, err := s.ImportVex(ctx, store.Vex{Digest: "sha256:c", Bundle: []byte("x23456")}, v, cause); !errors.Is(err, store.ErrTooMany) {
+		if _, err := s.ImportVex(ctx, store.Vex{Digest: "sha256:c", Bundle: []byte("x23456")}, v, cause, by()); !errors.Is(err, store.ErrTooMany) {
 			t.Errorf("too many %s: %v", name, err)
 		}
 	}
@@ -48,25 +49,34 @@ func testVex(t *testing.T, s store.Store) {
 	}
 	file := store.Vex{Digest: "sha256:f", FromFile: true, Document: []byte{}, Bundle: []byte("x"), ImportTime: start}
 	for range 2 {
-		if err := s.SyncVex(ctx, []store.Vex{file, a}, []byte("authors"), cause); err != nil {
+		if err := s.SyncVex(ctx, []store.Vex{file, a}, []byte("authors"), cause, by()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if revision() != 3 {
 		t.Errorf("revision %d after the files were taken over twice", revision())
 	}
-	if err := s.SyncVex(ctx, []store.Vex{file}, []byte("others"), cause); err != nil || revision() != 4 {
+	if err := s.SyncVex(ctx, []store.Vex{file}, []byte("others"), cause, by()); err != nil || revision() != 4 {
 		t.Errorf("other authors: revision %d, %v", revision(), err)
 	}
 	for digest, want := range map[string]error{"sha256:none": store.ErrNotFound, "sha256:f": store.ErrFromFile, "sha256:a": nil} {
-		if err := s.DeleteVex(ctx, digest, cause); !errors.Is(err, want) {
+		if err := s.DeleteVex(ctx, digest, cause, by()); !errors.Is(err, want) {
 			t.Errorf("delete %s: %v", digest, err)
 		}
 	}
-	if err := s.SyncVex(ctx, nil, []byte("others"), cause); err != nil {
+	if err := s.SyncVex(ctx, nil, []byte("others"), cause, by()); err != nil {
 		t.Fatal(err)
 	}
 	if list, err = s.VexDocuments(ctx, "", 10); err != nil || len(list) != 1 || list[0].Digest != "sha256:b" {
 		t.Errorf("what is left: %+v, %v", list, err)
+	}
+	told := resources(t, s)
+	for _, want := range []string{"VEX document sha256:a", "VEX document sha256:f", "authors of VEX documents", "VEX document sha256:a (deleted)", "VEX document sha256:f (deleted)"} {
+		if !slices.Contains(told, want) {
+			t.Errorf("no audit of %s: %q", want, told)
+		}
+	}
+	if len(told) != 7 { // and b, and the authors once more
+		t.Errorf("audits = %q", told)
 	}
 }
