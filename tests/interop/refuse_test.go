@@ -1,35 +1,32 @@
 package interop
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
-	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
-	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/registry"
-	"github.com/seaworthy-dev/seaworthy/tests/internal/distribution"
-	"github.com/seaworthy-dev/seaworthy/tests/internal/images"
 )
 
-const reviewType = "https://example.com/review/v1"
+const (
+	reviewType = "https://example.com/review/v1"
 
-// TestInterop_BothRefuse attaches bundles that are wrong in one way each: cosign and
-// our verification refuse the same ones.
-func TestInterop_BothRefuse(t *testing.T) {
+	bundleV01 = "application/vnd.dev.sigstore.bundle+json;version=0.1"
+	bundleV02 = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+	bundleV03 = "application/vnd.dev.sigstore.bundle+json;version=0.3"
+)
+
+// TestInterop_AllRefuse attaches bundles by a key that are wrong in one way each:
+// cosign, sigstore-go and our verification refuse the same ones.
+func TestInterop_AllRefuse(t *testing.T) {
 	c := newCosign(t, emptyRoot)
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	private := newECDSA(t)
 	signer, err := signature.LoadDefaultSigner(private)
 	if err != nil {
 		t.Fatal(err)
@@ -38,69 +35,75 @@ func TestInterop_BothRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := write(t, c.home, "key.pub", pem)
-	host := distribution.Start(t)
-	client, err := registry.New(registry.Config{Registries: []registry.Host{{Host: host, Insecure: true}}}, obs.Discard("test"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
+	key, otherKey := write(t, c.home, "key.pub", pem), write(t, c.home, "other.pub", otherKey(t))
+	shelf := newShelf(t)
 	const elsewhere = "sha256:eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
 	tests := []struct {
 		name    string
 		subject string // empty: the image
 		change  func(t *testing.T, bundle map[string]any)
+		strange bool  // the readers trust another key
 		want    error // nil: it is good
-		// onlyWe is set for what the bundle's specification has readers accept and
+		// notCosign is set for what the bundle's specification has readers accept and
 		// cosign v3 does not: bundles of the versions before its own.
-		onlyWe bool
+		notCosign bool
 	}{
 		{name: "as it was signed"},
-		{name: "bundle v0.2", change: mediaType("application/vnd.dev.sigstore.bundle+json;version=0.2"), onlyWe: true},
-		{name: "bundle v0.1", change: mediaType("application/vnd.dev.sigstore.bundle+json;version=0.1"), onlyWe: true},
+		{name: "another key", strange: true, want: attest.ErrUntrustedKey},
+		{name: "bundle v0.3 by its old name", change: mediaType(bundleV03)},
+		{name: "bundle v0.2", change: mediaType(bundleV02), notCosign: true},
+		{name: "bundle v0.1", change: mediaType(bundleV01), notCosign: true},
 		{name: "bundle of a version to come", change: mediaType("application/vnd.dev.sigstore.bundle+json;version=9.9"), want: attest.ErrMalformed},
 		{name: "another subject", subject: elsewhere, want: attest.ErrWrongSubject},
 		{name: "changed payload", change: changePayload, want: attest.ErrBadSignature},
 		{name: "two signatures", change: twoSignatures, want: attest.ErrMalformed},
 		{name: "no signature", change: noSignature, want: attest.ErrMalformed},
 	}
-	for i, tt := range tests {
+	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			digest := images.Push(t, images.Clean(t, tt.name), host+"/refuse/app:"+string(rune('a'+i)))
-			image := imageref.Ref{Registry: host, Repository: "refuse/app", Digest: digest}
-			about := digest
+			image := shelf.push(t, tt.name)
+			about := image.Digest
 			if tt.subject != "" {
 				about = tt.subject
 			}
-			raw, err := attest.Sign(t.Context(), signer, private.Public(), attest.Statement{
-				Subject:       []attest.Subject{{Name: "app", SHA256: strings.TrimPrefix(about, "sha256:")}},
-				PredicateType: reviewType, Predicate: json.RawMessage(`{"approved":false}`),
-			})
+			raw, err := attest.Sign(t.Context(), signer, private.Public(), review(about))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if tt.change != nil {
 				raw = changed(t, raw, tt.change)
 			}
-			subject, err := client.Resolve(t.Context(), image)
+			shelf.attach(t, image, raw)
+			trusted, file := private.Public(), key
+			if tt.strange {
+				trusted, file = newECDSA(t).Public(), otherKey
+			}
+			_, ours := attest.Verify(raw, image.Digest, attest.TrustRoots{Keys: []attest.TrustedKey{{Key: trusted}}})
+			verifier, err := verify.NewVerifier(withKey{TrustedMaterial: &root.BaseTrustedMaterial{}, key: trusted}, verify.WithNoObserverTimestamps())
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = client.PutReferrer(t.Context(), image, subject, registry.Artifact{
-				ArtifactType: attest.BundleMediaType, Content: raw,
-				Annotations: map[string]string{attest.AnnotationContent: "dsse-envelope", attest.AnnotationPredicateType: reviewType},
-			})
-			if err != nil {
-				t.Fatal(err)
+			library := sigstoreGo(t, verifier, raw, image.Digest, verify.WithKey())
+			_, program := c.verify(t.Context(), file, reviewType, image.String())
+			t.Logf("cosign %s, sigstore-go %s, ours %s (%v)", said(program), said(library), said(ours), ours)
+			if !errors.Is(ours, tt.want) {
+				t.Errorf("we say %v, want %v", ours, tt.want)
 			}
-			roots := attest.TrustRoots{Keys: []attest.TrustedKey{{Key: private.Public()}}}
-			if _, err := attest.Verify(raw, digest, roots); !errors.Is(err, tt.want) {
-				t.Errorf("we say %v, want %v", err, tt.want)
+			if (library == nil) != (tt.want == nil) {
+				t.Errorf("sigstore-go says %v, want %v", library, tt.want)
 			}
-			if _, err := c.verify(t.Context(), key, reviewType, image.String()); (err == nil) != (tt.want == nil && !tt.onlyWe) {
-				t.Errorf("cosign says %v, want %v", err, tt.want)
+			if (program == nil) != (tt.want == nil && !tt.notCosign) {
+				t.Errorf("cosign says %v, want %v", program, tt.want)
 			}
 		})
+	}
+}
+
+// review is a statement that the tests change to its opposite.
+func review(digest string) attest.Statement {
+	return attest.Statement{
+		Subject:       []attest.Subject{{Name: "app", SHA256: strings.TrimPrefix(digest, "sha256:")}},
+		PredicateType: reviewType, Predicate: json.RawMessage(`{"approved":false}`),
 	}
 }
 

@@ -199,20 +199,10 @@ func TestSigner_StartNeedsItsFiles(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	large := filepath.Join(dir, "large.json")
-	if err := os.WriteFile(large, make([]byte, 2<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for name, tc := range map[string]struct {
 		change func(*app.Config)
 		says   []string
 	}{
-		"no trusted root":        {func(c *app.Config) { c.Sigstore.TrustedRoot = filepath.Join(dir, "none.json") }, []string{"sigstore.trusted_root", "none.json", "cosign trusted-root create"}},
-		"bad trusted root":       {func(c *app.Config) { c.Sigstore.TrustedRoot = bad }, []string{"sigstore.trusted_root", "bad.json"}},
-		"large trusted root":     {func(c *app.Config) { c.Sigstore.TrustedRoot = large }, []string{"sigstore.trusted_root", "large.json"}},
-		"directory":              {func(c *app.Config) { c.Sigstore.TrustedRoot = dir }, []string{"sigstore.trusted_root", "directory"}},
-		"no signing config":      {func(c *app.Config) { c.Sigstore.SigningConfig = filepath.Join(dir, "none.json") }, []string{"sigstore.signing_config", "none.json", "cosign signing-config create"}},
-		"bad signing config":     {func(c *app.Config) { c.Sigstore.SigningConfig = bad }, []string{"sigstore.signing_config", "bad.json"}},
 		"no log in the config":   {func(c *app.Config) { c.Identities[1].Witnesses = []string{app.WitnessLog} }, []string{"identity ci", "transparency log"}},
 		"wrong key password":     {func(c *app.Config) { c.Keystore.Password = config.Secret{Value: "wrong"} }, []string{"cosign.key", "keystore.password"}},
 		"key store not given":    {func(c *app.Config) { c.Keystore.Dir = filepath.Join(dir, "keys") }, []string{"keys/cosign.key", "keystore.generate"}},

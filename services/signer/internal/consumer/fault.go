@@ -70,7 +70,8 @@ func fault(err error) error {
 	case errors.Is(err, registry.ErrInvalidReference):
 		return eventbus.Permanent(ReasonInvalidEvent, err)
 	case errors.Is(err, registry.ErrRejected):
-		return eventbus.Permanent(ReasonRegistryRejected, err)
+		return eventbus.Permanent(ReasonRegistryRejected,
+			fmt.Errorf("%w: have the registry take pushes to the repository, then replay this message", err))
 	case errors.Is(err, attest.ErrTooLarge), errors.Is(err, registry.ErrTooLarge):
 		return eventbus.Permanent(ReasonTooLarge, err)
 	}

@@ -93,6 +93,9 @@ func (s *Sweeper) remove(ctx context.Context, e store.Entry) (store.Removal, err
 		s.Log.InfoContext(ctx, "the registry does not delete: a superseded attestation stays; "+
 			"name it in lifetime.keep_registries to say so", slog.String("registry", e.Registry), slog.String("manifest", e.ManifestDigest))
 		return store.Kept, nil
+	case errors.Is(err, registry.ErrUnauthorized):
+		return store.Pending, fmt.Errorf("delete superseded attestation %s: %w: give the signer credentials that may delete, "+
+			"or name the registry in lifetime.keep_registries", e.ManifestDigest, err)
 	case err != nil:
 		return store.Pending, fmt.Errorf("delete superseded attestation %s: %w", e.ManifestDigest, err)
 	}

@@ -40,6 +40,12 @@ func (c Config) IsZero() bool { return c.SigningConfig == "" && c.TrustedRoot ==
 // maxFile bounds the two files, in bytes.
 const maxFile = attest.MaxSigstoreRoot
 
+// What to do about a file that cannot be used.
+const (
+	giveSigningConfig = "give the signing_config.json of your Sigstore; `cosign signing-config create` makes one"
+	giveTrustedRoot   = "give the trusted_root.json of your Sigstore; `cosign trusted-root create` makes one"
+)
+
 // Client is safe for concurrent use.
 type Client struct {
 	signing *root.SigningConfig
@@ -58,20 +64,18 @@ type Client struct {
 func Open(c Config, now func() time.Time) (*Client, error) {
 	raw, err := readFile(c.SigningConfig)
 	if err != nil {
-		return nil, fmt.Errorf("sigstore.signing_config: %w: give the signing_config.json of your Sigstore; "+
-			"`cosign signing-config create` makes one", err)
+		return nil, fmt.Errorf("sigstore.signing_config: %w: %s", err, giveSigningConfig)
 	}
 	signing, err := root.NewSigningConfigFromJSON(raw)
 	if err != nil {
-		return nil, fmt.Errorf("sigstore.signing_config: %s is not a signing config of version 0.2: %w", c.SigningConfig, err)
+		return nil, fmt.Errorf("sigstore.signing_config: %s is not a signing config of version 0.2: %w: %s", c.SigningConfig, err, giveSigningConfig)
 	}
 	if raw, err = readFile(c.TrustedRoot); err != nil {
-		return nil, fmt.Errorf("sigstore.trusted_root: %w: give the trusted_root.json of your Sigstore; "+
-			"`cosign trusted-root create` makes one", err)
+		return nil, fmt.Errorf("sigstore.trusted_root: %w: %s", err, giveTrustedRoot)
 	}
 	trusted, err := attest.ParseSigstoreRoot(raw)
 	if err != nil {
-		return nil, fmt.Errorf("sigstore.trusted_root: %s: %w", c.TrustedRoot, err)
+		return nil, fmt.Errorf("sigstore.trusted_root: %s: %w: %s", c.TrustedRoot, err, giveTrustedRoot)
 	}
 	// A transport of its own: Close ends its connections and nobody else's.
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one in every program that has not replaced it
