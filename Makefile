@@ -108,7 +108,7 @@ test-interop-large: $(BIN)/cosign ## Have cosign verify documents of up to 255 M
 
 .PHONY: test-interop-kms
 test-interop-kms: $(BIN)/cosign $(BIN)/kms/vault ## Sign with keys that the real Vault holds (builds it: minutes the first time)
-	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_VAULT=$(BIN)/kms go test -count=1 -run Interop_KMS -timeout 15m -v ./services/signer/app
+	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_VAULT=$(BIN)/kms go test -count=1 -p 1 -run Interop_KMS -timeout 15m -v ./services/signer/app ./services/signer/internal/kmskey
 
 .PHONY: test-interop-admission
 test-interop-admission: $(BIN)/policycontroller/tester ## Have Sigstore's policy-controller admit what we sign (builds it: minutes the first time)

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -67,6 +68,7 @@ type fleet struct {
 	attested chan *eventv1.ImageAttestedEvent
 	stop     func()
 	operator *eventbus.Bus
+	logger   *slog.Logger // of the signer; nil for none
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -211,6 +213,9 @@ func (f *fleet) dial(id string) *grpc.ClientConn {
 // roots are what the signer itself says is to be trusted.
 func (f *fleet) deps(listener net.Listener) service.Deps {
 	telemetry := obs.Discard(events.Signer)
+	if f.logger != nil {
+		telemetry.Logger = f.logger
+	}
 	return service.Deps{
 		Config: f.cfg.Config, Name: events.Signer, Telemetry: telemetry,
 		TLS: f.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Signer)), Bus: f.BusWith(events.Signer, telemetry),

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/vaulttest"
@@ -24,7 +25,12 @@ func TestInterop_KMSOfVault(t *testing.T) {
 			f := newFleet(t)
 			f.cfg.Identities = []app.IdentityConfig{{Name: "hardware", Type: app.TypeKMS, Key: vault.NewKey(t, kind, kind)}}
 			f.cfg.Keystore = app.KeystoreConfig{}
+			f.cfg.MaxSBOM = attest.MaxDocument
+			logged := f.listen()
 			f.start()
+			if got := strings.Contains(logged.String(), "max_sbom is more than the identity takes"); got != (kind == "ed25519") {
+				t.Errorf("warned that an Ed25519 key takes less than max_sbom: %v", got)
+			}
 			root := filepath.Join(cosign.home, "trusted_root.json")
 			if err := os.WriteFile(root, []byte(f.trustBundle().GetTrustedRootJson()), 0o600); err != nil {
 				t.Fatal(err)

@@ -40,6 +40,10 @@ var (
 // rotate what is behind it.
 const fresh = 5 * time.Minute
 
+// large is a message that may be too large for a KMS, in bytes: no plugin says which
+// errors are about that. AWS documents 4 KiB as its limit.
+const large = 4 << 10
+
 // minRSA is the smallest RSA key that is taken, in bits.
 const minRSA = 2048
 
@@ -207,6 +211,10 @@ func (h *held) sign(ctx context.Context, hash crypto.Hash, message []byte, opts 
 		sig, err = sv.SignMessage(bytes.NewReader(message), append(opts, options.WithContext(ctx))...)
 		return err
 	})
+	if err != nil && len(message) > large {
+		err = fmt.Errorf("%w (the KMS was sent all %d bytes that an Ed25519 key signs: raise what it takes in one request, "+
+			"or use an ECDSA P-256 or RSA key, of which it is sent the digest)", err, len(message))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sign with %s: %w", h.keys.uri, err)
 	}
