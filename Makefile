@@ -110,6 +110,10 @@ test-interop-large: $(BIN)/cosign ## Have cosign verify documents of up to 255 M
 test-interop-kms: $(BIN)/cosign $(BIN)/kms/vault ## Sign with keys that the real Vault holds (builds it: minutes the first time)
 	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_VAULT=$(BIN)/kms go test -count=1 -p 1 -run Interop_KMS -timeout 15m -v ./services/signer/app ./services/signer/internal/kmskey
 
+.PHONY: test-interop-admission
+test-interop-admission: $(BIN)/policycontroller/tester ## Have Sigstore's policy-controller admit what we sign (builds it: minutes the first time)
+	@SEAWORTHY_POLICY_TESTER=$(BIN)/policycontroller/tester go test -count=1 -run Interop_PolicyController -timeout 5m -v ./services/signer/app
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@tools/scripts/fuzz $(FUZZTIME)
@@ -167,6 +171,9 @@ $(BIN)/regctl: tools/regclient/go.mod
 	@touch $@
 $(BIN)/cosign: tools/cosign/go.mod
 	@GOWORK=off GOBIN=$(BIN) go -C tools/cosign install tool
+	@touch $@
+$(BIN)/policycontroller/tester: tools/policycontroller/go.mod
+	@GOWORK=off GOBIN=$(BIN)/policycontroller go -C tools/policycontroller install tool
 	@touch $@
 # Not tidied: a module of a test of a dependency cannot be had from the proxy.
 $(BIN)/sigstore/fulcio: tools/sigstore/go.mod
