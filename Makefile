@@ -100,7 +100,7 @@ test-interop-all: build demo-images $(BIN)/cosign $(BIN)/oras $(BIN)/regctl ## T
 
 .PHONY: test-interop-keyless
 test-interop-keyless: $(BIN)/cosign $(BIN)/sigstore/fulcio $(BIN)/sigstore/ctlog ## Sign keyless with the real Fulcio, Rekor v2, timestamp authority and CT log (builds them: minutes the first time)
-	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -p 1 -run 'Interop_(Keyless|FrozenRekor|LostAnswers)|RealSigstore' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless
+	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_SIGSTORE=$(BIN)/sigstore go test -count=1 -p 1 -run 'Interop_(Keyless|FrozenRekor|LostAnswers)|RealSigstore|LargeDocument$$' -timeout 15m -v ./services/signer/app ./services/signer/internal/keyless ./services/signer/internal/consumer
 
 .PHONY: test-interop-large
 test-interop-large: $(BIN)/cosign ## Have cosign verify documents of up to 255 MiB: ten minutes, and GiB of memory

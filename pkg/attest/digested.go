@@ -3,6 +3,7 @@ package attest
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // A signature in an envelope is one of the bytes that DSSE makes of type and payload.
@@ -63,13 +65,27 @@ func (b *Bundle) With(m *protobundle.VerificationMaterial) (*Bundle, error) {
 	if b.whole != nil {
 		return nil, errWritten
 	}
-	head, err := marshalHead(&protobundle.Bundle{MediaType: BundleMediaType, VerificationMaterial: m})
+	head, err := marshalHead(m)
 	if err != nil {
 		return nil, err
 	}
 	out := *b
 	out.head = append(bytes.TrimSuffix(head, []byte("}")), openEnvelope[1:]...)
 	return &out, nil
+}
+
+// marshalHead is the JSON of a bundle without its envelope, and without the random spaces
+// that protojson puts in.
+func marshalHead(m *protobundle.VerificationMaterial) ([]byte, error) {
+	raw, err := protojson.Marshal(&protobundle.Bundle{MediaType: BundleMediaType, VerificationMaterial: m})
+	if err != nil {
+		return nil, fmt.Errorf("marshal bundle: %w", err)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return nil, fmt.Errorf("marshal bundle: %w", err)
+	}
+	return compact.Bytes(), nil
 }
 
 // Verify verifies the bundle as the function Verify does its JSON, with the same errors.

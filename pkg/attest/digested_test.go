@@ -14,6 +14,7 @@ import (
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/testing/protocmp"
 )
 
 func fromJSON(tb testing.TB, raw []byte) *protobundle.Bundle {
@@ -71,6 +72,44 @@ func (s *sigstore) stamp(tb testing.TB, signed *Bundle) *Bundle {
 		tb.Fatal(err)
 	}
 	return b
+}
+
+// TestWith_AsProtojsonReads: whatever verification material is put into a bundle, protojson
+// reads from its JSON what went in.
+func TestWith_AsProtojsonReads(t *testing.T) {
+	k := newKey(t, "p256")
+	signed, err := SignPayload(t.Context(), k.Signer, k.pub, payloads(t, testStatement())["document"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSigstore(t)
+	keyed := func(hint string) *protobundle.VerificationMaterial {
+		return &protobundle.VerificationMaterial{
+			Content: &protobundle.VerificationMaterial_PublicKey{PublicKey: &protocommon.PublicKeyIdentifier{Hint: hint}},
+		}
+	}
+	for name, m := range map[string]*protobundle.VerificationMaterial{
+		"key": keyed("aGludA=="), "no hint": keyed(""), "strange hint": keyed(`"<\}`),
+		"certificate, Rekor v2, timestamp": s.attested(t, testStatement(), true, time.Now()).GetVerificationMaterial(),
+		"certificate, Rekor v1":            s.attested(t, testStatement(), false, time.Now()).GetVerificationMaterial(),
+	} {
+		want, err := signed.Proto()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.VerificationMaterial = m
+		b, err := signed.With(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := b.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, fromJSON(t, raw), protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-in +read):\n%s", name, diff)
+		}
+	}
 }
 
 // TestDigested_EveryKey: with every kind of key and either kind of payload a witness can

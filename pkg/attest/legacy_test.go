@@ -31,10 +31,7 @@ func TestEnvelope(t *testing.T) {
 	if err != nil || string(again) != string(raw) {
 		t.Error("the same bundle gave another envelope")
 	}
-	certified, err := Marshal(newSigstore(t).attested(t, testStatement(), true, time.Now()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	certified := toJSON(t, newSigstore(t).attested(t, testStatement(), true, time.Now()))
 	if _, keyed, err := Envelope(certified); err != nil || keyed {
 		t.Errorf("a certificate in an envelope: %v, %v", keyed, err)
 	}

@@ -43,10 +43,11 @@ const (
 
 // Limits of the formats. Over them is ErrTooLarge.
 const (
-	// MaxBundle is the largest bundle that is read or written. A bundle carries
-	// its statement in base64.
+	// MaxBundle is the largest bundle that is read, or written in one piece. A bundle
+	// carries its statement in base64.
 	MaxBundle = 96 << 20
-	// MaxStatement is the largest statement: an SBOM or a report of a very large image.
+	// MaxStatement is the largest statement that is in memory: an SBOM or a report of a
+	// very large image. That of a document may be larger, see MaxDocument.
 	MaxStatement = 64 << 20
 	// MaxSubjects is the largest number of subjects of one statement.
 	MaxSubjects = 1024

@@ -16,6 +16,7 @@ import (
 	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
@@ -48,7 +49,7 @@ func draft(t *testing.T, private crypto.Signer) (b *protobundle.Bundle, publicPE
 // logIndex is that of a bundle which a reader believes.
 func logIndex(t *testing.T, b *protobundle.Bundle, key crypto.PublicKey, w *sigstore.Witness) int64 {
 	t.Helper()
-	raw, err := attest.Marshal(b)
+	raw, err := protojson.Marshal(b)
 	if err != nil {
 		t.Fatal(err)
 	}

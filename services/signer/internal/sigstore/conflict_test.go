@@ -20,6 +20,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/guard"
@@ -84,7 +85,7 @@ func add(t *testing.T, c *sigstore.Client) (int64, error) {
 		}
 		return 0, err
 	}
-	raw, err := attest.Marshal(b)
+	raw, err := protojson.Marshal(b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/testing/ca"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore/pkg/signature"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/guard"
@@ -228,7 +229,7 @@ func TestConflictOfRekorV1(t *testing.T) {
 			if err := c.Witness(true, false).Add(t.Context(), b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: l.leaf.der})); err != nil {
 				t.Fatal(err)
 			}
-			raw, err := attest.Marshal(b)
+			raw, err := protojson.Marshal(b)
 			if err != nil {
 				t.Fatal(err)
 			}
