@@ -111,8 +111,8 @@ test-interop-kms: $(BIN)/cosign $(BIN)/kms/vault ## Sign with keys that the real
 	@SEAWORTHY_COSIGN=$(BIN)/cosign SEAWORTHY_VAULT=$(BIN)/kms go test -count=1 -p 1 -run Interop_KMS -timeout 15m -v ./services/signer/app ./services/signer/internal/kmskey
 
 .PHONY: test-interop-admission
-test-interop-admission: $(BIN)/policycontroller/tester ## Have Sigstore's policy-controller admit what we sign (builds it: minutes the first time)
-	@SEAWORTHY_POLICY_TESTER=$(BIN)/policycontroller/tester go test -count=1 -run Interop_PolicyController -timeout 5m -v ./services/signer/app
+test-interop-admission: $(BIN)/policycontroller/tester $(BIN)/kubectl-kyverno ## Have Sigstore's policy-controller and Kyverno admit what we sign (builds them: many minutes the first time)
+	@SEAWORTHY_POLICY_TESTER=$(BIN)/policycontroller/tester SEAWORTHY_KYVERNO=$(BIN)/kubectl-kyverno go test -count=1 -run 'Interop_(PolicyController|Kyverno)' -timeout 5m -v ./services/signer/app
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
@@ -174,6 +174,9 @@ $(BIN)/cosign: tools/cosign/go.mod
 	@touch $@
 $(BIN)/policycontroller/tester: tools/policycontroller/go.mod
 	@GOWORK=off GOBIN=$(BIN)/policycontroller go -C tools/policycontroller install tool
+	@touch $@
+$(BIN)/kubectl-kyverno: tools/kyverno/go.mod
+	@GOWORK=off GOBIN=$(BIN) go -C tools/kyverno install tool
 	@touch $@
 # Not tidied: a module of a test of a dependency cannot be had from the proxy.
 $(BIN)/sigstore/fulcio: tools/sigstore/go.mod
