@@ -20,6 +20,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
@@ -101,7 +102,7 @@ func newFixture(t *testing.T) *fixture {
 	f.cfg = testConfig{Config: DefaultConfig("scanner"), Color: "grey"}
 	f.cfg.TLS = f.issue("scanner")
 	f.cfg.Database = sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(f.dir, "scanner.db")}
-	f.cfg.NATS.URL = "nats://127.0.0.1:" + strconv.Itoa(freePort(t))
+	f.cfg.NATS.URL = "nats://127.0.0.1:" + strconv.Itoa(porttest.Free(t))
 	f.cfg.StopTimeout = 10 * time.Second
 	return f
 }
@@ -219,16 +220,6 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // logBuffer is a log that can be read while it is written.

@@ -14,6 +14,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
 )
 
@@ -38,8 +39,8 @@ func Start(t *testing.T, configure func(*fleet.Config)) *AllInOne {
 	cfg := fleet.Default()
 	cfg.DataDir = t.TempDir()
 	cfg.Ports = fleet.Ports{
-		Gateway: repo.FreePort(t), Registry: repo.FreePort(t), NATS: repo.FreePort(t), Scanner: repo.FreePort(t),
-		Signer: repo.FreePort(t), Verifier: repo.FreePort(t), Notifier: repo.FreePort(t),
+		Gateway: porttest.Free(t), Registry: porttest.Free(t), NATS: porttest.Free(t), Scanner: porttest.Free(t),
+		Signer: porttest.Free(t), Verifier: porttest.Free(t), Notifier: porttest.Free(t),
 	}
 	cfg.Scanner.Advisories.Seed = []string{filepath.Join(repo.Root(t), "deploy", "advisories")}
 	if configure != nil {

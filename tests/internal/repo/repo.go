@@ -1,8 +1,7 @@
-// Package repo tells where things are and which ports are free.
+// Package repo tells where things are.
 package repo
 
 import (
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,15 +22,4 @@ func Root(t *testing.T) string {
 	}
 	t.Fatal("no go.work above the test")
 	return ""
-}
-
-// FreePort is a loopback port that nobody listens on just now.
-func FreePort(t *testing.T) int {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -10,8 +10,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +19,8 @@ import (
 
 	"github.com/sigstore/rekor-tiles/v2/pkg/note"
 	"github.com/sigstore/sigstore-go/pkg/root"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 )
 
 // programs names the directory of the servers' programs.
@@ -144,20 +144,9 @@ func certificates(t *testing.T, text string) []*x509.Certificate {
 	}
 }
 
-// freePort is a port that nobody listens on, below those that the system gives to
-// outgoing connections: one of these may take it before the server does.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		port := strconv.Itoa(20000 + mathrand.N(12000)) //nolint:gosec // any will do
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:"+port)
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	return strconv.Itoa(porttest.Free(t))
 }
 
 func get(url string) ([]byte, error) {
