@@ -1,7 +1,6 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -20,6 +19,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
@@ -83,7 +83,7 @@ type fixture struct {
 	ca     *tlsx.CA
 	cfg    testConfig
 	admin  net.Listener
-	logs   *logBuffer
+	logs   *outputtest.Buffer
 	cancel context.CancelFunc
 	ready  chan struct{}
 	result chan error
@@ -91,7 +91,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dir: t.TempDir(), logs: &logBuffer{}, ready: make(chan struct{}), result: make(chan error, 1)}
+	f := &fixture{t: t, dir: t.TempDir(), logs: &outputtest.Buffer{}, ready: make(chan struct{}), result: make(chan error, 1)}
 	var err error
 	if f.ca, err = tlsx.LoadOrCreateCA(filepath.Join(f.dir, "ca")); err != nil {
 		t.Fatal(err)
@@ -220,24 +220,6 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // proxy forwards connections to addr, from a port that was refused before. The

@@ -1,7 +1,6 @@
 package app_test
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,31 +17,14 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
 )
 
-// said is what a signer logs.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
 // listen has the fleet's next signer log for the test.
-func (f *fleet) listen() *said {
-	s := &said{}
+func (f *fleet) listen() *outputtest.Buffer {
+	s := &outputtest.Buffer{}
 	f.logger = slog.New(slog.NewTextHandler(s, nil))
 	return s
 }

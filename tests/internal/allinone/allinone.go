@@ -2,10 +2,8 @@
 package allinone
 
 import (
-	"bytes"
 	"context"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
 )
@@ -46,7 +45,7 @@ func Start(t *testing.T, configure func(*fleet.Config)) *AllInOne {
 	if configure != nil {
 		configure(&cfg)
 	}
-	logs := &buffer{}
+	logs := &outputtest.Buffer{}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan *fleet.Fleet, 1), make(chan error, 1)
 	go func() { ended <- fleet.Run(ctx, cfg, logs, func(f *fleet.Fleet) { ready <- f }) }()
@@ -107,22 +106,4 @@ func (a *AllInOne) Verdict(t *testing.T, digest string) *verifierv1.Verdict {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// buffer is a bytes.Buffer for several writers.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

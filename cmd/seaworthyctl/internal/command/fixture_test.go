@@ -1,7 +1,6 @@
 package command_test
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +26,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
@@ -180,26 +179,8 @@ type result struct {
 	out, err string
 }
 
-// lockedBuffer is an output that a test may read during the run.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func runWith(ctx context.Context, places fleetcontext.Places, args ...string) result {
-	var out, errOut lockedBuffer
+	var out, errOut outputtest.Buffer
 	env := command.Env{
 		Out: &out, Err: &errOut, Now: func() time.Time { return now },
 		Places: func(flag string) fleetcontext.Places { places.Flag = flag; return places },

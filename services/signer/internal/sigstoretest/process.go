@@ -1,13 +1,13 @@
 package sigstoretest
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 )
 
 // startup is how long a server may take on a busy machine.
@@ -33,22 +33,10 @@ func (p *Process) signal(s os.Signal) {
 	}
 }
 
-// output keeps what a server says for when the test fails.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
 func run(tb testing.TB, program string, args ...string) *Process {
 	tb.Helper()
 	cmd := exec.Command(program, args...) //nolint:gosec,noctx // ended below
-	said := &output{}
+	said := &outputtest.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -57,9 +45,8 @@ func run(tb testing.TB, program string, args ...string) *Process {
 		_ = cmd.Process.Kill() // a frozen one too
 		_ = cmd.Wait()
 		if tb.Failed() {
-			said.mu.Lock()
-			defer said.mu.Unlock()
-			tb.Logf("%s said:\n%s", program, said.text.Bytes()[max(0, said.text.Len()-4096):])
+			text := said.String()
+			tb.Logf("%s said:\n%s", program, text[max(0, len(text)-4096):])
 		}
 	})
 	return &Process{tb: tb, cmd: cmd}
