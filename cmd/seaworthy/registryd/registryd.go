@@ -1,6 +1,6 @@
 // Package registryd embeds the CNCF Distribution registry in the all-in-one: the
-// real program with its own storage and its own push notifications, so that what
-// starts the pipeline is what starts it in production.
+// real program with its own storage. It reports manifests to the gateway by the same
+// webhook as any other Distribution registry, but before it acknowledges them.
 package registryd
 
 import (
@@ -25,7 +25,8 @@ type Config struct {
 	Dir string
 	// Listener is where it serves plain HTTP. Run closes it.
 	Listener net.Listener
-	// NotifyURL receives the push notifications; empty sends none.
+	// NotifyURL receives an event about each manifest that is pushed or deleted, before
+	// the client gets its answer; empty sends none.
 	NotifyURL string
 	// NotifySecret is sent to NotifyURL as a bearer token.
 	NotifySecret string
@@ -34,11 +35,8 @@ type Config struct {
 }
 
 const (
-	notifyTimeout   = 5 * time.Second
-	notifyThreshold = 3
-	notifyBackoff   = time.Second
-	stopTimeout     = 5 * time.Second
-	headerTimeout   = 10 * time.Second
+	stopTimeout   = 5 * time.Second
+	headerTimeout = 10 * time.Second
 )
 
 // Registry is an embedded registry.
@@ -58,9 +56,13 @@ func New(ctx context.Context, cfg Config) (r *Registry, err error) {
 	}()
 	redirectLogs(cfg.Logs)
 	app := handlers.NewApp(ctx, distributionConfig(cfg))
+	var handler http.Handler = app
+	if cfg.NotifyURL != "" {
+		handler = newNotifying(app, cfg.NotifyURL, cfg.NotifySecret)
+	}
 	return &Registry{
 		app:      app,
-		server:   &http.Server{Handler: app, ReadHeaderTimeout: headerTimeout},
+		server:   &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout},
 		listener: cfg.Listener,
 	}, nil
 }
@@ -89,7 +91,7 @@ func (r *Registry) Run(ctx context.Context) error {
 }
 
 func distributionConfig(cfg Config) *configuration.Configuration {
-	c := &configuration.Configuration{
+	return &configuration.Configuration{
 		Storage: configuration.Storage{
 			"filesystem": configuration.Parameters{"rootdirectory": cfg.Dir},
 			"delete":     configuration.Parameters{"enabled": true},
@@ -98,21 +100,6 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 			},
 		},
 	}
-	if cfg.NotifyURL != "" {
-		// With the references the gateway sees that what was pushed is an
-		// attestation, not an image.
-		c.Notifications.EventConfig.IncludeReferences = true
-		c.Notifications.Endpoints = []configuration.Endpoint{{
-			Name:      "seaworthy",
-			URL:       cfg.NotifyURL,
-			Headers:   http.Header{"Authorization": {"Bearer " + cfg.NotifySecret}},
-			Timeout:   notifyTimeout,
-			Threshold: notifyThreshold,
-			Backoff:   notifyBackoff,
-			Ignore:    configuration.Ignore{Actions: []string{"pull", "mount"}},
-		}}
-	}
-	return c
 }
 
 // logSink is where the registry of this process logs. Distribution has one logger
