@@ -28,6 +28,9 @@ type Config struct {
 	// NotifyURL receives an event about each manifest that is pushed or deleted, before
 	// the client gets its answer; empty sends none.
 	NotifyURL string
+	// Queued leaves the events to Distribution's own queue, which answers clients first
+	// and forgets when the process ends. It is how other registries behave, for tests.
+	Queued bool
 	// NotifySecret is sent to NotifyURL as a bearer token.
 	NotifySecret string
 	// Logs receives the registry's own warnings and errors.
@@ -35,8 +38,11 @@ type Config struct {
 }
 
 const (
-	stopTimeout   = 5 * time.Second
-	headerTimeout = 10 * time.Second
+	stopTimeout    = 5 * time.Second
+	headerTimeout  = 10 * time.Second
+	queueTimeout   = 5 * time.Second
+	queueThreshold = 3
+	queueBackoff   = time.Second
 )
 
 // Registry is an embedded registry.
@@ -57,7 +63,7 @@ func New(ctx context.Context, cfg Config) (r *Registry, err error) {
 	redirectLogs(cfg.Logs)
 	app := handlers.NewApp(ctx, distributionConfig(cfg))
 	var handler http.Handler = app
-	if cfg.NotifyURL != "" {
+	if cfg.NotifyURL != "" && !cfg.Queued {
 		handler = newNotifying(app, cfg.NotifyURL, cfg.NotifySecret)
 	}
 	return &Registry{
@@ -91,7 +97,7 @@ func (r *Registry) Run(ctx context.Context) error {
 }
 
 func distributionConfig(cfg Config) *configuration.Configuration {
-	return &configuration.Configuration{
+	c := &configuration.Configuration{
 		Storage: configuration.Storage{
 			"filesystem": configuration.Parameters{"rootdirectory": cfg.Dir},
 			"delete":     configuration.Parameters{"enabled": true},
@@ -100,6 +106,20 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 			},
 		},
 	}
+	if cfg.Queued {
+		// With the references the gateway sees that what was pushed is an
+		// attestation, not an image.
+		c.Notifications.EventConfig.IncludeReferences = true
+		c.Notifications.Endpoints = []configuration.Endpoint{{
+			Name: "seaworthy", URL: cfg.NotifyURL,
+			Headers: http.Header{"Authorization": {"Bearer " + cfg.NotifySecret}},
+			Timeout: queueTimeout, Threshold: queueThreshold, Backoff: queueBackoff,
+			Ignore: configuration.Ignore{
+				Actions: []string{"pull", "mount"}, MediaTypes: []string{"application/octet-stream"},
+			},
+		}}
+	}
+	return c
 }
 
 // logSink is where the registry of this process logs. Distribution has one logger
