@@ -96,6 +96,9 @@ func (all Authors) Import(document, bundle []byte, now time.Time) (Imported, err
 	if err != nil {
 		return Imported{}, err
 	}
+	if err := d.unmatchable(); err != nil {
+		return Imported{}, err
+	}
 	return Imported{Document: d, Digest: Digest(document), TrustedAuthor: author, KeyID: v.KeyID}, nil
 }
 
