@@ -38,8 +38,12 @@ type TrustedIdentity struct {
 	// without it the time at which a log took in the signature is enough.
 	RequireTimestamp bool
 	// RequireSCT demands that the certificate was logged in a certificate
-	// transparency log of the SigstoreRoot.
+	// transparency log of the SigstoreRoot. It is demanded without it too if the
+	// trusted root that names the certificate's authority names such a log.
 	RequireSCT bool
+	// States are the predicate types that the identity may state; nil is any. They
+	// are no part of the ID, see TrustRoots.Believes.
+	States []string
 }
 
 // Validate says what is wrong with the identity, all at once.
