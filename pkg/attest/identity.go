@@ -93,6 +93,17 @@ func (i TrustedIdentity) covers(issuer, subject string) bool {
 	return i.Validate() == nil && matches(i.Issuer, i.IssuerRegexp, issuer) && matches(i.Subject, i.SubjectRegexp, subject)
 }
 
+// Rule is an ID that is made of the rule, without its States, and of the authorities by
+// whom its certificates are.
+func (i TrustedIdentity) Rule(authorities *SigstoreRoot) string {
+	i.ID = ""
+	if authorities == nil {
+		return i.id()
+	}
+	sum := sha256.Sum256([]byte(i.id() + " " + authorities.Digest()))
+	return "identity-" + hex.EncodeToString(sum[:])
+}
+
 func (i TrustedIdentity) id() string {
 	if i.ID != "" {
 		return i.ID

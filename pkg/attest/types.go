@@ -150,6 +150,8 @@ type Verified struct {
 	// SignTime is when the signature existed at the latest, as a trusted timestamp
 	// authority or log says. It is zero for a key of which nothing proves it.
 	SignTime time.Time
+	// StatedTime is that of the statement.
+	StatedTime time.Time
 	// Time is what statements of one signer are ordered by: the time that the
 	// statement states, but never later than SignTime; SignTime if it states none.
 	Time time.Time

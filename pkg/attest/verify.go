@@ -73,7 +73,7 @@ func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err
 	if err := o.times.check(v.SignTime, roots.At); err != nil {
 		return nil, err
 	}
-	v.Time = o.times.order(v.SignTime)
+	v.StatedTime, v.Time = o.times.stated, o.times.order(v.SignTime)
 	v.Statement = o.st
 	return v, nil
 }

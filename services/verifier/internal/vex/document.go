@@ -129,6 +129,31 @@ func Parse(raw []byte) (Document, error) {
 	return out, nil
 }
 
+// NotAfter brings times that are later than the proven time of the signature down to it.
+// It is zero if nothing is proven.
+func (d *Document) NotAfter(signed time.Time) {
+	if signed.IsZero() {
+		return
+	}
+	if d.Time.After(signed) {
+		d.Time = signed
+	}
+	for i := range d.Statements {
+		if d.Statements[i].Time.After(signed) {
+			d.Statements[i].Time = signed
+		}
+	}
+}
+
+// latest is the latest time in it.
+func (d *Document) latest() time.Time {
+	out := d.Time
+	for i := range d.Statements {
+		out = later(out, d.Statements[i].Time)
+	}
+	return out
+}
+
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		a = b

@@ -157,8 +157,47 @@ func TestImport(t *testing.T) {
 	if err != nil || again.Digest != d.Digest || len(again.Statements) != len(d.Statements) {
 		t.Errorf("recorded: %+v, %v", again, err)
 	}
-	if !trusted.Believes("vendor", got.KeyID, time.Time{}, evidencetest.Now) || trusted.Believes("other", got.KeyID, time.Time{}, evidencetest.Now) {
+	attached := core.VexDocument{Author: "vendor", KeyID: got.KeyID, Statements: got.Statements}
+	other := attached
+	other.Author = "other"
+	if !trusted.Believes(attached, evidencetest.Now) || trusted.Believes(other, evidencetest.Now) {
 		t.Error("whose key it is was mixed up")
+	}
+	dated := attached
+	dated.DocumentTime = evidencetest.Now.Add(attest.ClockSkew + 1)
+	late := attached
+	late.Statements = []core.VexStatement{{Time: evidencetest.Now.Add(time.Hour)}}
+	if trusted.Believes(dated, evidencetest.Now) || trusted.Believes(late, evidencetest.Now) || !trusted.Believes(late, evidencetest.Now.Add(time.Hour)) {
+		t.Error("a document of the future is believed, or is not when its time has come")
+	}
+}
+
+// TestImportOfTheFuture: neither the document, nor one of its statements, nor the file
+// beside the bundle may be of later than now.
+func TestImportOfTheFuture(t *testing.T) {
+	t.Parallel()
+	vendor := evidencetest.NewKey(t)
+	trusted := authors(map[string]*evidencetest.Key{"vendor": vendor})
+	future := evidencetest.Now.Add(time.Hour).Format(time.RFC3339)
+	past := evidencetest.Now.Add(-time.Hour).Format(time.RFC3339)
+	statement := func(at string) string {
+		return `{"vulnerability":{"name":"CVE-2022-32149"},"products":[{"@id":"pkg:golang/golang.org/x/text@0.3.7"}],"status":"fixed","timestamp":"` + at + `"}`
+	}
+	for name, doc := range map[string]string{
+		"document":  `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + future + `","statements":[` + statement(past) + `]}`,
+		"updated":   `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + past + `","last_updated":"` + future + `","statements":[` + statement(past) + `]}`,
+		"statement": `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + past + `","statements":[` + statement(past) + `,` + statement(future) + `]}`,
+	} {
+		inside := vendor.Sign("sha256:"+strings.Repeat("a", 64), attest.PredicateOpenVEX, json.RawMessage(doc))
+		beside := vendor.Sign(Digest([]byte(doc)), attest.PredicateOpenVEX, json.RawMessage(`{}`))
+		for how, in := range map[string]struct{ document, bundle []byte }{"inside": {nil, inside}, "beside": {[]byte(doc), beside}} {
+			if _, err := trusted.Import(in.document, in.bundle, evidencetest.Now); !errors.Is(err, attest.ErrFuture) {
+				t.Errorf("%s, %s: %v", name, how, err)
+			}
+			if _, err := trusted.Import(in.document, in.bundle, evidencetest.Now.Add(time.Hour)); err != nil {
+				t.Errorf("%s, %s, when its time has come: %v", name, how, err)
+			}
+		}
 	}
 }
 
