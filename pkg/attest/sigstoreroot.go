@@ -15,6 +15,8 @@ import (
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Limits of a SigstoreRoot.
@@ -55,6 +57,9 @@ func ParseSigstoreRoot(documents ...[]byte) (*SigstoreRoot, error) {
 		roots = append(roots, one...)
 	}
 	for _, raw := range roots {
+		if err := strictjson.CheckMessage(raw, new(prototrustroot.TrustedRoot)); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)
+		}
 		message, err := root.NewTrustedRootProtobuf(raw)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)

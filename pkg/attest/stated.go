@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // ClockSkew is how far the clocks of the fleet and of those it trusts may be apart.
@@ -156,7 +158,7 @@ func timesOf(st Statement) (statementTimes, error) {
 		return t.time
 	}
 	parsed := func() error {
-		if err := json.Unmarshal(st.Predicate, &p); err != nil && statesTime(st.PredicateType) {
+		if err := strictjson.Unmarshal(st.Predicate, &p); err != nil && statesTime(st.PredicateType) {
 			return malformed("predicate", err)
 		}
 		return nil

@@ -24,6 +24,8 @@ const (
 	SubjectImagePushed       = "seaworthy.evt.image.pushed.v1"
 	SubjectImageScanned      = "seaworthy.evt.image.scanned.v1"
 	SubjectImageAttested     = "seaworthy.evt.image.attested.v1"
+	SubjectImageReferrer     = "seaworthy.evt.image.referrer.v1"
+	SubjectImageDeleted      = "seaworthy.evt.image.deleted.v1"
 	SubjectVerdictReached    = "seaworthy.evt.verdict.reached.v1"
 	SubjectAdvisoriesUpdated = "seaworthy.evt.advisories.updated.v1"
 	SubjectAuditRecorded     = "seaworthy.evt.audit.recorded.v1"
@@ -34,6 +36,7 @@ const (
 	StreamPushed     = "PUSHED"
 	StreamScanned    = "SCANNED"
 	StreamAttested   = "ATTESTED"
+	StreamHints      = "HINTS"
 	StreamVerdicts   = "VERDICTS"
 	StreamAdvisories = "ADVISORIES"
 	StreamDeadLetter = "DEADLETTER"
@@ -57,6 +60,8 @@ const (
 	ConsumerVerifierPushes      = "verifier-pushes"
 	ConsumerSignerAttest        = "signer-attest"
 	ConsumerVerifierEvaluate    = "verifier-evaluate"
+	ConsumerVerifierReferrers   = "verifier-referrers"
+	ConsumerVerifierDeletions   = "verifier-deletions"
 	ConsumerSignerVSA           = "signer-vsa"
 	ConsumerNotifierDeliver     = "notifier-deliver"
 	ConsumerVerifierDeadLetters = "verifier-deadletters"
@@ -103,6 +108,7 @@ var Topology = eventbus.Topology{
 			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
 		interest(StreamAttested, Signer, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
+		hints(),
 		interest(StreamVerdicts, Verifier, SubjectVerdictReached,
 			consumer(ConsumerSignerVSA, Signer, SubjectVerdictReached),
 			consumer(ConsumerNotifierDeliver, Notifier, SubjectVerdictReached)),
@@ -137,6 +143,8 @@ func publishers() map[string][]string {
 		SubjectImagePushed:       {Gateway, Scanner, eventbus.Operator},
 		SubjectImageScanned:      {Scanner, eventbus.Operator},
 		SubjectImageAttested:     {Signer, eventbus.Operator},
+		SubjectImageReferrer:     {Gateway, Scanner, eventbus.Operator},
+		SubjectImageDeleted:      {Gateway, Scanner, eventbus.Operator},
 		SubjectVerdictReached:    {Verifier, eventbus.Operator},
 		SubjectAdvisoriesUpdated: {Scanner},
 		SubjectAuditRecorded:     {Scanner, Signer, Verifier, Notifier},
@@ -162,6 +170,20 @@ func interest(name, owner, subject string, consumers ...eventbus.Consumer) event
 	}
 }
 
+// hints is the stream of what makes the verifier read the registry again. It is
+// apart from PUSHED so that many pushed referrers cannot fill the stream of the
+// pushes.
+func hints() eventbus.Stream {
+	return eventbus.Stream{
+		Name: StreamHints, Owner: Gateway, Subjects: []string{SubjectImageReferrer, SubjectImageDeleted},
+		Retention: eventbus.Interest, MaxBytes: streamBytes, MaxMsgSize: maxEvent,
+		Consumers: []eventbus.Consumer{
+			consumer(ConsumerVerifierReferrers, Verifier, SubjectImageReferrer),
+			consumer(ConsumerVerifierDeletions, Verifier, SubjectImageDeleted),
+		},
+	}
+}
+
 func consumer(durable, service string, subjects ...string) eventbus.Consumer {
 	return eventbus.Consumer{
 		Durable: durable, Service: service, Subjects: subjects, AckWait: defaultAckWait,
@@ -181,6 +203,8 @@ var messageOf = map[string]proto.Message{
 	SubjectImagePushed:       (*eventv1.ImagePushedEvent)(nil),
 	SubjectImageScanned:      (*eventv1.ImageScannedEvent)(nil),
 	SubjectImageAttested:     (*eventv1.ImageAttestedEvent)(nil),
+	SubjectImageReferrer:     (*eventv1.ImageReferrerEvent)(nil),
+	SubjectImageDeleted:      (*eventv1.ImageDeletedEvent)(nil),
 	SubjectVerdictReached:    (*eventv1.VerdictReachedEvent)(nil),
 	SubjectAdvisoriesUpdated: (*eventv1.AdvisoriesUpdatedEvent)(nil),
 	SubjectAuditRecorded:     (*eventv1.AuditRecordedEvent)(nil),
