@@ -44,13 +44,15 @@ func TestEnsure_CreatesWhatTheTopologySays(t *testing.T) {
 
 func TestEnsure_ChangesAnExistingStream(t *testing.T) {
 	e := newEnv(t)
-	producer, worker, _ := e.buses()
+	old := e.provision()
+	producer, worker := e.bus("producer"), e.bus("worker")
 	e.publish(producer, "a")
-	e.top.Streams[0].MaxBytes *= 2
-	e.cfg.AckWait = 2 * ackWait
-	if err := e.bus("producer").Ensure(e.ctx()); err != nil {
+	if err := old.Close(e.ctx()); err != nil { // it would change everything back
 		t.Fatal(err)
 	}
+	e.top.Streams[0].MaxBytes *= 2
+	e.cfg.AckWait = 2 * ackWait
+	e.provision()
 	root := e.root()
 	s, err := root.Stream(e.ctx(), "JOBS")
 	if err != nil {
@@ -72,8 +74,8 @@ func TestEnsure_ChangesAnExistingStream(t *testing.T) {
 }
 
 // What is published after the stream was created and before its consumer was
-// must not be acknowledged and dropped for want of interest. The owner gets stuck
-// between the two here because it lacks a permission.
+// must not be acknowledged and dropped for want of interest. The provisioner gets
+// stuck between the two here because it lacks a permission.
 func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	e := newEnv(t)
 	all := e.users
@@ -85,10 +87,10 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 			}
 		}
 	}))
-	producer, worker, observer := e.bus("producer"), e.bus("worker"), e.bus("observer")
+	provisioner, producer, worker := e.bus(eventbus.Provisioner), e.bus("producer"), e.bus("worker")
 	stuck, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := producer.Ensure(stuck); err == nil {
+	if err := provisioner.Ensure(stuck); err == nil {
 		t.Fatal("the consumer was created without the permission")
 	}
 	e.publish(producer, "a")
@@ -97,10 +99,8 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	}
 
 	e.restartWith(all)
-	for _, b := range []*eventbus.Bus{producer, observer} {
-		if err := b.Ensure(e.ctx()); err != nil {
-			t.Fatal(err)
-		}
+	if err := provisioner.Ensure(e.ctx()); err != nil {
+		t.Fatal(err)
 	}
 	var seen recorder
 	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
@@ -109,8 +109,8 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	eventually(t, "and leaves the stream, whose retention is by interest now", func() bool { return e.stored(root, "JOBS") == 0 })
 }
 
-// Any order of starts: a service waits, visibly not ready, for streams of others.
-func TestEnsure_WaitsForOwners(t *testing.T) {
+// Any order of starts: a service waits, visibly not ready, for its streams.
+func TestEnsure_WaitsForTheProvisioner(t *testing.T) {
 	e := newEnv(t)
 	worker := e.bus("worker")
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -125,12 +125,8 @@ func TestEnsure_WaitsForOwners(t *testing.T) {
 	go func() { ensured <- worker.Ensure(e.ctx()) }()
 	var seen recorder
 	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
-	producer, observer := e.bus("producer"), e.bus("observer")
-	for _, b := range []*eventbus.Bus{observer, producer} {
-		if err := b.Ensure(e.ctx()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	producer := e.bus("producer")
+	e.provision()
 	if err := receive(t, ensured, "ensure"); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +162,7 @@ func TestEnsure_NewStoreAfterRestart(t *testing.T) {
 	e.srv.Wipe()
 	e.srv.Start()
 	root := e.root()
-	eventually(t, "the owner created its stream again without being asked", func() bool {
+	eventually(t, "the provisioner made the stream again without being asked", func() bool {
 		_, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
 		return err == nil
 	})
@@ -177,7 +173,7 @@ func TestConnect_ServerComesLater(t *testing.T) {
 	e := newEnv(t)
 	e.srv.Stop()
 	began := time.Now()
-	producer, observer := e.bus("producer"), e.bus("observer")
+	producer, provisioner := e.bus("producer"), e.bus(eventbus.Provisioner)
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Connect took %v without a server", took)
 	}
@@ -185,7 +181,7 @@ func TestConnect_ServerComesLater(t *testing.T) {
 		t.Error("ready without a server")
 	}
 	e.srv.Start()
-	for _, b := range []*eventbus.Bus{producer, observer} {
+	for _, b := range []*eventbus.Bus{provisioner, producer} {
 		if err := b.Ensure(e.ctx()); err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +232,7 @@ func TestConnect_Refuses(t *testing.T) {
 		"no TLS":       func(o *eventbus.Options) { o.TLS = nil },
 		"no telemetry": func(o *eventbus.Options) { o.Telemetry = nil },
 		"no service":   func(o *eventbus.Options) { o.Service = "" },
-		"bad topology": func(o *eventbus.Options) { o.Topology.Streams[0].Owner = "" },
+		"bad topology": func(o *eventbus.Options) { o.Topology.Streams[0].Subjects = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e.top = topology()

@@ -50,6 +50,9 @@ func (b *Bus) publish(ctx context.Context, m Message) error {
 		return fmt.Errorf("%w: %d bytes, %s takes %d", ErrTooLarge, size, stream.Name, stream.MaxMsgSize)
 	}
 
+	if err := b.drifted(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	bounded, cancel := context.WithTimeout(ctx, b.cfg.PublishTimeout)
 	defer cancel()
 	err := b.store(bounded, msg, stream.Name)
@@ -74,7 +77,7 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg, stream string) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
-			b.kick() // the stream is gone; if it is ours it will be back
+			b.kick() // the stream is gone; the provisioner makes it again
 		case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting):
 		default:
 			return err
