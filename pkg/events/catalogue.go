@@ -27,6 +27,8 @@ const (
 	SubjectImagePushed       = "seaworthy.evt.image.pushed.v1"
 	SubjectImageScanned      = "seaworthy.evt.image.scanned.v1"
 	SubjectImageAttested     = "seaworthy.evt.image.attested.v1"
+	SubjectImageReferrer     = "seaworthy.evt.image.referrer.v1"
+	SubjectImageDeleted      = "seaworthy.evt.image.deleted.v1"
 	SubjectVerdictReached    = "seaworthy.evt.verdict.reached.v1"
 	SubjectAdvisoriesUpdated = "seaworthy.evt.advisories.updated.v1"
 	SubjectAuditRecorded     = "seaworthy.evt.audit.recorded.v1"
@@ -37,6 +39,7 @@ const (
 	StreamPushed     = "PUSHED"
 	StreamScanned    = "SCANNED"
 	StreamAttested   = "ATTESTED"
+	StreamHints      = "HINTS"
 	StreamVerdicts   = "VERDICTS"
 	StreamAdvisories = "ADVISORIES"
 	StreamDeadLetter = "DEADLETTER"
@@ -60,6 +63,8 @@ const (
 	ConsumerVerifierPushes      = "verifier-pushes"
 	ConsumerSignerAttest        = "signer-attest"
 	ConsumerVerifierEvaluate    = "verifier-evaluate"
+	ConsumerVerifierReferrers   = "verifier-referrers"
+	ConsumerVerifierDeletions   = "verifier-deletions"
 	ConsumerSignerVSA           = "signer-vsa"
 	ConsumerNotifierDeliver     = "notifier-deliver"
 	ConsumerVerifierDeadLetters = "verifier-deadletters"
@@ -106,6 +111,7 @@ var Topology = eventbus.Topology{
 			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
 		interest(StreamAttested, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
+		hints(),
 		interest(StreamVerdicts, SubjectVerdictReached,
 			consumer(ConsumerSignerVSA, Signer, SubjectVerdictReached),
 			consumer(ConsumerNotifierDeliver, Notifier, SubjectVerdictReached)),
@@ -142,6 +148,8 @@ func publishers() map[string][]string {
 		SubjectImagePushed:       {Gateway, Scanner, eventbus.Operator},
 		SubjectImageScanned:      {Scanner, eventbus.Operator},
 		SubjectImageAttested:     {Signer, eventbus.Operator},
+		SubjectImageReferrer:     {Gateway, Scanner, eventbus.Operator},
+		SubjectImageDeleted:      {Gateway, Scanner, eventbus.Operator},
 		SubjectVerdictReached:    {Verifier, eventbus.Operator},
 		SubjectAdvisoriesUpdated: {Scanner},
 		SubjectAuditRecorded:     {Scanner, Signer, Verifier, Notifier},
@@ -167,6 +175,20 @@ func interest(name, subject string, consumers ...eventbus.Consumer) eventbus.Str
 	}
 }
 
+// hints is the stream of what makes the verifier read the registry again. It is
+// apart from PUSHED so that many pushed referrers cannot fill the stream of the
+// pushes.
+func hints() eventbus.Stream {
+	return eventbus.Stream{
+		Name: StreamHints, Subjects: []string{SubjectImageReferrer, SubjectImageDeleted},
+		Retention: eventbus.Interest, MaxBytes: streamBytes, MaxMsgSize: maxEvent,
+		Consumers: []eventbus.Consumer{
+			consumer(ConsumerVerifierReferrers, Verifier, SubjectImageReferrer),
+			consumer(ConsumerVerifierDeletions, Verifier, SubjectImageDeleted),
+		},
+	}
+}
+
 func consumer(durable, service string, subjects ...string) eventbus.Consumer {
 	return eventbus.Consumer{
 		Durable: durable, Service: service, Subjects: subjects, AckWait: defaultAckWait,
@@ -186,6 +208,8 @@ var messageOf = map[string]proto.Message{
 	SubjectImagePushed:       (*eventv1.ImagePushedEvent)(nil),
 	SubjectImageScanned:      (*eventv1.ImageScannedEvent)(nil),
 	SubjectImageAttested:     (*eventv1.ImageAttestedEvent)(nil),
+	SubjectImageReferrer:     (*eventv1.ImageReferrerEvent)(nil),
+	SubjectImageDeleted:      (*eventv1.ImageDeletedEvent)(nil),
 	SubjectVerdictReached:    (*eventv1.VerdictReachedEvent)(nil),
 	SubjectAdvisoriesUpdated: (*eventv1.AdvisoriesUpdatedEvent)(nil),
 	SubjectAuditRecorded:     (*eventv1.AuditRecordedEvent)(nil),

@@ -43,9 +43,9 @@ func identities() map[string]string {
 // rights is what each identity may say, written by hand: events by the last words of
 // their subject, consumers by name. Nobody else may anything of it.
 var rights = map[string]struct{ events, consumers, locks, objects []string }{
-	events.Gateway: {events: []string{"image.pushed"}},
+	events.Gateway: {events: []string{"image.pushed", "image.referrer", "image.deleted"}},
 	events.Scanner: {
-		events:    []string{"image.pushed", "image.scanned", "advisories.updated", "audit.recorded", "deadletter.scanner"},
+		events:    []string{"image.pushed", "image.referrer", "image.deleted", "image.scanned", "advisories.updated", "audit.recorded", "deadletter.scanner"},
 		consumers: []string{"PUSHED.scanner-scan"},
 		locks:     []string{"SCANNER_LOCKS"}, objects: []string{"ADVISORY_SNAPSHOTS"},
 	},
@@ -56,13 +56,16 @@ var rights = map[string]struct{ events, consumers, locks, objects []string }{
 	},
 	events.Verifier: {
 		events:    []string{"verdict.reached", "audit.recorded", "deadletter.verifier"},
-		consumers: []string{"PUSHED.verifier-pushes", "ATTESTED.verifier-evaluate", "DEADLETTER.verifier-deadletters"},
+		consumers: []string{
+			"PUSHED.verifier-pushes", "ATTESTED.verifier-evaluate", "DEADLETTER.verifier-deadletters",
+			"HINTS.verifier-referrers", "HINTS.verifier-deletions",
+		},
 	},
 	events.Notifier: {
 		events:    []string{"audit.recorded", "deadletter.notifier"},
 		consumers: []string{"VERDICTS.notifier-deliver"},
 	},
-	eventbus.Operator:    {events: []string{"image.pushed", "image.scanned", "image.attested", "verdict.reached"}},
+	eventbus.Operator:    {events: []string{"image.pushed", "image.referrer", "image.deleted", "image.scanned", "image.attested", "verdict.reached"}},
 	eventbus.Provisioner: {},
 	"observer":           {},
 }
@@ -84,7 +87,7 @@ func eachShape(t *testing.T, test func(t *testing.T, s natsServer)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 		defer cancel()
 		if _, err := bus.Apply(ctx); err != nil {
 			t.Fatal(err)
