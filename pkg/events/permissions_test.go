@@ -3,6 +3,7 @@ package events_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,7 +56,7 @@ var rights = map[string]struct{ events, consumers, locks, objects []string }{
 		locks:     []string{"SIGNER_LOCKS"},
 	},
 	events.Verifier: {
-		events:    []string{"verdict.reached", "audit.recorded", "deadletter.verifier"},
+		events: []string{"verdict.reached", "audit.recorded", "deadletter.verifier"},
 		consumers: []string{
 			"PUSHED.verifier-pushes", "ATTESTED.verifier-evaluate", "DEADLETTER.verifier-deadletters",
 			"HINTS.verifier-referrers", "HINTS.verifier-deletions",
@@ -561,19 +562,28 @@ func mayConsume(name, stream string) bool {
 	return slices.ContainsFunc(rights[name].consumers, func(c string) bool { return strings.HasPrefix(c, stream+".") })
 }
 
-// settled waits until the server has stored all it was sent, and returns what is stored.
+// settled returns what is stored when the server has stored all it was sent: a stream
+// takes messages in their order, so it answers the refused one of root last.
 func settled(t *testing.T, root *probe) map[string]map[string]uint64 {
 	t.Helper()
-	_, last := state(t, root)
-	for quiet := 0; quiet < 3; {
-		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // an absence cannot be waited for
-		_, now := state(t, root)
-		if cmp.Equal(last, now) {
-			quiet++
-		} else {
-			quiet = 0
-		}
-		last = now
+	js, err := jetstream.New(root.nc)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return last
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, stored := state(t, root)
+	for name := range stored {
+		st, err := js.Stream(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		subject := strings.NewReplacer("*", "fence", ">", "fence").Replace(st.CachedInfo().Config.Subjects[0])
+		var refused *jetstream.APIError
+		if _, err := js.Publish(ctx, subject, nil, jetstream.WithExpectLastSequence(1<<40)); !errors.As(err, &refused) {
+			t.Fatalf("fence of %s: %v", name, err)
+		}
+	}
+	_, stored = state(t, root)
+	return stored
 }

@@ -115,15 +115,11 @@ func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.
 	})
 }
 
-<<<<<<< HEAD
-// components are the registry, the provisioner of the streams and the five services. The services start at once
-// and wait for what they need, as they would on five machines.
-=======
-// components are the registry and the five services. The services start at once
-// and wait for what they need, as they would on five machines. They stop in the
-// opposite order: while the signer finishes what it began, the registry takes its
-// attestations; while clients finish their pushes, the gateway stores the events.
->>>>>>> main
+// components are the provisioner of the streams, the registry and the five services.
+// The services start at once and wait for what they need, as they would on five
+// machines. They stop in the opposite order: while the signer finishes what it began,
+// the registry takes its attestations; while clients finish their pushes, the gateway
+// stores the events.
 func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
 	var waiting atomic.Int32
 	waiting.Store(serviceCount)
@@ -133,6 +129,7 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 		}
 	}
 	all := []lifecycle.Component{
+		{Name: eventbus.Provisioner, Run: f.provision(logs)},
 		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
 	}
 	if !f.cfg.Registry.Disabled {
@@ -146,7 +143,6 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 		all = append(all, lifecycle.Component{Name: "registry", Run: registry.Run})
 	}
 	return append(all,
-		lifecycle.Component{Name: eventbus.Provisioner, Run: f.provision(logs)},
 		component(notifier.Definition, f.cfg.Notifier, s.of(notifier.Definition.Name), logs, ready),
 		component(verifier.Definition, f.cfg.Verifier, s.of(verifier.Definition.Name), logs, ready),
 		component(signer.Definition, f.cfg.Signer, s.of(signer.Definition.Name), logs, ready),
