@@ -278,3 +278,150 @@ func TestClose_EndsConsumersAndPublishers(t *testing.T) {
 		t.Error("a closed bus is ready")
 	}
 }
+
+// A service does not work with a stream or a consumer that somebody changed: it is not
+// ready, publishes nothing there and takes nothing from there. The provisioner puts it
+// right.
+func TestEnsure_RefusesDrift(t *testing.T) {
+	for name, change := range map[string]func(*jetstream.StreamConfig){
+		"republish": func(c *jetstream.StreamConfig) {
+			c.RePublish = &jetstream.RePublish{Source: subjectJobs, Destination: "test.copy"}
+		},
+		"sources": func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "AUDIT"}} },
+		"transform": func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "test.other", Destination: "test.evt.other.v1"}
+		},
+		"another subject": func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "test.any.>") },
+		"another place":   func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, subjectAudit) },
+		"subject gone":    func(c *jetstream.StreamConfig) { c.Subjects = []string{"test.evt.else.v1"} },
+		"retention":       func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy },
+		"roll-ups":        func(c *jetstream.StreamConfig) { c.AllowRollup = true },
+		"no answer":       func(c *jetstream.StreamConfig) { c.NoAck = true },
+		"old ones out":    func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.cfg.PublishTimeout = 300 * time.Millisecond
+			provisioner := e.provision()
+			if err := provisioner.Close(e.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			root := e.root()
+			if name == "another place" {
+				if err := root.DeleteStream(e.ctx(), "AUDIT"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := root.Stream(e.ctx(), "JOBS")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := s.CachedInfo().Config
+			change(&c)
+			if _, err := root.UpdateStream(e.ctx(), c); err != nil {
+				t.Fatal(err)
+			}
+			producer := e.bus("producer")
+			short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if err := producer.Ensure(short); !errors.Is(err, eventbus.ErrDrift) {
+				t.Fatalf("ensure: %v, want ErrDrift", err)
+			}
+			if err := producer.Ready(); !errors.Is(err, eventbus.ErrDrift) {
+				t.Errorf("ready: %v", err)
+			}
+			if err := producer.Publish(e.ctx(), job("a")); !errors.Is(err, eventbus.ErrUnavailable) {
+				t.Errorf("publish: %v", err)
+			}
+			changes, err := e.bus(eventbus.Provisioner).Apply(e.ctx())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(changes) == 0 || changes[0].Name != "JOBS" || changes[0].Action != eventbus.Updated || len(changes[0].Fields) == 0 {
+				t.Errorf("changes are %+v", changes)
+			}
+			if err := producer.Ensure(e.ctx()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A consumer that somebody changed, for example to deliver to a subject of his choice.
+func TestEnsure_RefusesDriftOfConsumers(t *testing.T) {
+	e := newEnv(t)
+	if err := e.provision().Close(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	root := e.root()
+	replace := func(c jetstream.ConsumerConfig) {
+		t.Helper()
+		if err := root.DeleteConsumer(e.ctx(), "JOBS", "worker-jobs"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := root.CreateConsumer(e.ctx(), "JOBS", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := k.CachedInfo().Config
+	worker := e.bus("worker")
+	for name, change := range map[string]func(*jetstream.ConsumerConfig){
+		"attempts": func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 },
+		"acks":     func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckAllPolicy },
+		"new only": func(c *jetstream.ConsumerConfig) { c.DeliverPolicy = jetstream.DeliverNewPolicy },
+		"headers":  func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true },
+	} {
+		c := good
+		change(&c)
+		replace(c)
+		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := worker.Ensure(short); !errors.Is(err, eventbus.ErrDrift) {
+			t.Errorf("%s: %v, want ErrDrift", name, err)
+		}
+		cancel()
+	}
+	if _, err := e.bus(eventbus.Provisioner).Apply(e.ctx()); err == nil {
+		// The last change may be one that cannot be updated; then Apply says so.
+		if err := worker.Ensure(e.ctx()); err != nil {
+			t.Error(err)
+		}
+	} else if !strings.Contains(err.Error(), "worker-jobs") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// The provisioner names what it does not know and deletes what it knows to be old.
+func TestApply_UnknownAndRetired(t *testing.T) {
+	e := newEnv(t)
+	root := e.root()
+	for name, subject := range map[string]string{"STRANGE": "test.strange", "OBJ_OLD": "test.old"} {
+		if _, err := root.CreateStream(e.ctx(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := e.bus(eventbus.Provisioner)
+	if _, err := b.Apply(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.CreateConsumer(e.ctx(), "AUDIT", jetstream.ConsumerConfig{Durable: "strange"}); err != nil {
+		t.Fatal(err)
+	}
+	changes, err := b.Apply(e.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []eventbus.Change{{Kind: "stream", Name: "STRANGE", Action: eventbus.Unknown}, {Kind: "consumer", Name: "AUDIT/strange", Action: eventbus.Unknown}}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("second run (-want +got):\n%s", diff)
+	}
+	if _, err := root.Stream(e.ctx(), "OBJ_OLD"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the old stream: %v", err)
+	}
+	if _, err := e.bus("worker").Apply(e.ctx()); !errors.Is(err, eventbus.ErrNotAllowed) {
+		t.Errorf("a service applies: %v", err)
+	}
+}

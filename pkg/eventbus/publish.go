@@ -50,9 +50,6 @@ func (b *Bus) publish(ctx context.Context, m Message) error {
 		return fmt.Errorf("%w: %d bytes, %s takes %d", ErrTooLarge, size, stream.Name, stream.MaxMsgSize)
 	}
 
-	if err := b.drifted(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	bounded, cancel := context.WithTimeout(ctx, b.cfg.PublishTimeout)
 	defer cancel()
 	err := b.store(bounded, msg, stream.Name)
@@ -71,6 +68,12 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg, stream string) error {
 	for {
 		if err := b.waitUp(ctx); err != nil {
 			return err
+		}
+		if err := b.drifted(); err != nil {
+			if !sleep(ctx, publishRetryWait) {
+				return err
+			}
+			continue // the provisioner may be putting it right
 		}
 		_, err := b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
 		switch {
