@@ -138,9 +138,12 @@ func (p *provisioning) stream(ctx context.Context, s Stream) error {
 	if first.Retention == want.Retention {
 		return nil
 	}
+	missing := err != nil
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	_, err = p.bus.js.UpdateStream(ctx, want)
+	if _, err = p.bus.js.UpdateStream(ctx, want); err == nil && !missing {
+		p.note(ctx, Change{Kind: "stream", Name: s.Name, Action: Updated, Fields: []string{"Retention"}})
+	}
 	return err
 }
 
