@@ -49,7 +49,7 @@ func TestParseRefuses(t *testing.T) {
 	replace := func(old, with string) string { return strings.Replace(sample, old, with, 1) }
 	many := func(n int, s string) string { return strings.TrimSuffix(strings.Repeat(s+",", n), ",") }
 	for name, tc := range map[string]struct{ doc, want string }{
-		"no JSON":               {"{", "unexpected end"},
+		"no JSON":               {"{", "ends early"},
 		"another format":        {replace("https://openvex.dev/ns/v0.2.0", "https://x.example"), "@context"},
 		"status":                {replace("not_affected", "harmless"), `no status "harmless"`},
 		"justification":         {replace("component_not_present", "trust_me"), `no justification "trust_me"`},
@@ -57,6 +57,10 @@ func TestParseRefuses(t *testing.T) {
 		"no time":               {replace(`"timestamp":"2026-02-01T00:00:00Z",`, ""), "usable timestamp"},
 		"time out of reach":     {replace(`"timestamp":"2026-02-01`, `"timestamp":"0001-02-01`), "usable timestamp"},
 		"product without name":  {replace(`"pkg:npm/b@2"`, `{}`), "without an identifier"},
+		"a status twice":        {replace(`"status":`, `"status":"fixed","status":`), "is there twice"},
+		"a status in capitals":  {replace(`"status":`, `"Status":"fixed","status":`), `is not "status"`},
+		"a product with an ID":  {replace(`"pkg:npm/b@2"`, `{"@id":"pkg:npm/b@2","@ID":"pkg:npm/c"}`), `is not "@id"`},
+		"a name with a long s":  {replace(`"status":`, "\"@\u212aontext\":1,\"ſtatus\":\"fixed\",\"status\":"), `is not "status"`},
 		"too large":             {strings.Repeat(" ", MaxDocument+1), "the limit is"},
 		"too many statements":   {`{"@context":"https://openvex.dev/ns","statements":[` + many(MaxStatements+1, "{}") + `]}`, "statements, the limit is"},
 		"too many products":     {replace(`["pkg:npm/b@2"]`, "["+many(MaxProducts+1, `"a"`)+"]"), "products, the limit is"},
@@ -157,8 +161,47 @@ func TestImport(t *testing.T) {
 	if err != nil || again.Digest != d.Digest || len(again.Statements) != len(d.Statements) {
 		t.Errorf("recorded: %+v, %v", again, err)
 	}
-	if !trusted.Believes("vendor", got.KeyID, time.Time{}, evidencetest.Now) || trusted.Believes("other", got.KeyID, time.Time{}, evidencetest.Now) {
+	attached := core.VexDocument{Author: "vendor", KeyID: got.KeyID, Statements: got.Statements}
+	other := attached
+	other.Author = "other"
+	if !trusted.Believes(attached, evidencetest.Now) || trusted.Believes(other, evidencetest.Now) {
 		t.Error("whose key it is was mixed up")
+	}
+	dated := attached
+	dated.DocumentTime = evidencetest.Now.Add(attest.ClockSkew + 1)
+	late := attached
+	late.Statements = []core.VexStatement{{Time: evidencetest.Now.Add(time.Hour)}}
+	if trusted.Believes(dated, evidencetest.Now) || trusted.Believes(late, evidencetest.Now) || !trusted.Believes(late, evidencetest.Now.Add(time.Hour)) {
+		t.Error("a document of the future is believed, or is not when its time has come")
+	}
+}
+
+// TestImportOfTheFuture: neither the document, nor one of its statements, nor the file
+// beside the bundle may be of later than now.
+func TestImportOfTheFuture(t *testing.T) {
+	t.Parallel()
+	vendor := evidencetest.NewKey(t)
+	trusted := authors(map[string]*evidencetest.Key{"vendor": vendor})
+	future := evidencetest.Now.Add(time.Hour).Format(time.RFC3339)
+	past := evidencetest.Now.Add(-time.Hour).Format(time.RFC3339)
+	statement := func(at string) string {
+		return `{"vulnerability":{"name":"CVE-2022-32149"},"products":[{"@id":"pkg:golang/golang.org/x/text@0.3.7"}],"status":"fixed","timestamp":"` + at + `"}`
+	}
+	for name, doc := range map[string]string{
+		"document":  `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + future + `","statements":[` + statement(past) + `]}`,
+		"updated":   `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + past + `","last_updated":"` + future + `","statements":[` + statement(past) + `]}`,
+		"statement": `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + past + `","statements":[` + statement(past) + `,` + statement(future) + `]}`,
+	} {
+		inside := vendor.Sign("sha256:"+strings.Repeat("a", 64), attest.PredicateOpenVEX, json.RawMessage(doc))
+		beside := vendor.Sign(Digest([]byte(doc)), attest.PredicateOpenVEX, json.RawMessage(`{}`))
+		for how, in := range map[string]struct{ document, bundle []byte }{"inside": {nil, inside}, "beside": {[]byte(doc), beside}} {
+			if _, err := trusted.Import(in.document, in.bundle, evidencetest.Now); !errors.Is(err, attest.ErrFuture) {
+				t.Errorf("%s, %s: %v", name, how, err)
+			}
+			if _, err := trusted.Import(in.document, in.bundle, evidencetest.Now.Add(time.Hour)); err != nil {
+				t.Errorf("%s, %s, when its time has come: %v", name, how, err)
+			}
+		}
 	}
 }
 
