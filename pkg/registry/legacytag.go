@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // MediaTypeOCIConfig is the type of the configuration of an image.
@@ -107,7 +108,7 @@ func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyMa
 	}
 	m := empty
 	head, err := peek(doc.raw)
-	if err == nil && (head.MediaType != MediaTypeOCIManifest || json.Unmarshal(doc.raw, &m) != nil || m.layersBroken()) {
+	if err == nil && (head.MediaType != MediaTypeOCIManifest || strictjson.Unmarshal(doc.raw, &m) != nil || m.layersBroken()) {
 		err = fmt.Errorf("it is no image with attestations but %q", clean(head.MediaType))
 	}
 	if err != nil {

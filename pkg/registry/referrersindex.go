@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 const (
@@ -128,7 +129,7 @@ func (x *referrersIndex) readEntries(raw json.RawMessage, limit int) error {
 		if err := d.Decode(&e.raw); err != nil {
 			return notJSON(err)
 		}
-		if json.Unmarshal(e.raw, &e.Descriptor) != nil || e.Digest == "" {
+		if strictjson.Unmarshal(e.raw, &e.Descriptor) != nil || e.Digest == "" {
 			x.garbage++
 			continue
 		}
