@@ -49,7 +49,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 	root := s.root() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	root.SetOut(env.Out)
-	root.SetErr(env.Err)
+	root.SetErr(output.Plain(env.Err))
 	err := root.ExecuteContext(ctx)
 	return s.end(err)
 }
@@ -162,7 +162,7 @@ func (s *session) json() bool { return s.format == formatJSON }
 
 // notef tells the user something that is not the result.
 func (s *session) notef(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.env.Err, format+"\n", args...) // nothing to do about a closed terminal
+	_, _ = fmt.Fprintf(output.Plain(s.env.Err), format+"\n", args...) // nothing to do about a closed terminal
 }
 
 // group is a command that only has commands below it.
