@@ -424,3 +424,28 @@ subscriptions:
 		t.Errorf("%+v", c.Delivery)
 	}
 }
+
+// An event that the verifier knows nothing of reaches no subscriber, whoever sent it.
+func TestNotifier_forgedVerdict(t *testing.T) {
+	fleet, sub := eventstest.Start(t), newSubscriber(t)
+	verifier, operator := fleet.Bus("verifier"), fleet.Bus(eventbus.Operator)
+	start(t, fleet, sqldbtest.SQLite(t), func(c *app.Config) { c.Subscriptions = []app.SubscriptionConfig{subscription(sub.URL)} })
+	err := events.Publish(t.Context(), verifier, "forged", &eventv1.VerdictReachedEvent{
+		Image:         &typev1.ImageRef{Registry: "registry.example", Repository: "team/forged", Digest: digest},
+		VerdictDigest: "sha256:" + strings.Repeat("c", 64), State: eventv1.VerdictReachedEvent_STATE_PASS,
+		PreviousState: eventv1.VerdictReachedEvent_STATE_FAIL, Sequence: 1 << 40,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var letters []events.DeadLetter
+	for deadline := time.Now().Add(20 * time.Second); len(letters) == 0; {
+		if letters, err = events.ListDeadLetters(t.Context(), operator, 1, 10); err != nil || time.Now().After(deadline) {
+			t.Fatalf("no dead letter: %v", err)
+		}
+	}
+	if r := letters[0].Event.GetReason(); r != "VERDICT_NOT_CONFIRMED" {
+		t.Errorf("reason %s", r)
+	}
+	sub.none(t, 100*time.Millisecond)
+}
