@@ -107,6 +107,9 @@ func (all Authors) Import(document, bundle []byte, now time.Time) (Imported, err
 	if err != nil {
 		return Imported{}, err
 	}
+	if err := d.unmatchable(); err != nil {
+		return Imported{}, err
+	}
 	if !v.SignTime.IsZero() && d.latest().After(v.SignTime.Add(attest.ClockSkew)) {
 		return Imported{}, fmt.Errorf("%w: the document is of after its signature", attest.ErrFuture)
 	}
