@@ -154,7 +154,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			return err == nil && evidence.Believed(keys, a)
 		},
 	}
-	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Log: log, Now: d.Now}
+	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Pauses: consumer.AskAgain, Log: log, Now: d.Now}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
 	drain := &outbox.Drain{
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,

@@ -22,14 +22,25 @@ type Pushes struct {
 	// Resolve asks the registry what a tag means; it is Client.Resolve of package
 	// registry.
 	Resolve func(context.Context, imageref.Ref) (registry.Descriptor, error)
-	Log     *slog.Logger
-	Now     func() time.Time
+	// Pauses are the waits before the registry is asked again within one attempt,
+	// because it does not say yet what the event says.
+	Pauses []time.Duration
+	Log    *slog.Logger
+	Now    func() time.Time
 }
+
+// AskAgain are the usual Pauses.
+var AskAgain = []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond}
+
+// settledAttempts is how often an event is tried again because the registry does not
+// say of the tag what the event says: registries tell of a push before the tag has
+// moved. After that the registry is right.
+const settledAttempts = 4
 
 // Handle notes a push. An event can say that an image is on its way, which makes no
 // verdict better. What a tag means it cannot say: that is asked of the registry, with
 // the verifier's own credentials, and the order of the answers is that of our clock.
-func (p *Pushes) Handle(ctx context.Context, ev *eventv1.ImagePushedEvent, _ *eventbus.Delivery) error {
+func (p *Pushes) Handle(ctx context.Context, ev *eventv1.ImagePushedEvent, d *eventbus.Delivery) error {
 	image := verdictpb.Ref(ev.GetImage())
 	if err := checkImage(image, false); err != nil {
 		return eventbus.Permanent(reasonMalformedEvent, err)
@@ -47,31 +58,47 @@ func (p *Pushes) Handle(ctx context.Context, ev *eventv1.ImagePushedEvent, _ *ev
 	if image.Tag == "" {
 		return nil
 	}
-	return p.confirm(ctx, image)
+	for i := 0; ; i++ {
+		same, err := p.confirm(ctx, image)
+		if err != nil || same {
+			return err
+		}
+		if i == len(p.Pauses) {
+			break
+		}
+		select {
+		case <-time.After(p.Pauses[i]):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if d.Attempt < settledAttempts {
+		return errors.New("the registry does not say yet what was pushed under the tag")
+	}
+	p.Log.InfoContext(ctx, "tag does not mean what was pushed", "image", image.String())
+	return nil
 }
 
-func (p *Pushes) confirm(ctx context.Context, image imageref.Ref) error {
+// confirm records what the registry says of a tag, and tells whether that is what was
+// pushed.
+func (p *Pushes) confirm(ctx context.Context, image imageref.Ref) (same bool, err error) {
 	asked := p.Now()
 	d, err := p.Resolve(ctx, image.WithDigest(""))
 	switch {
 	case err == nil:
 	case errors.Is(err, registry.ErrNotFound):
-		p.Log.InfoContext(ctx, "pushed tag is not in the registry", "image", image.String())
-		return nil
+		return false, nil
 	case errors.Is(err, registry.ErrNotAllowed), errors.Is(err, registry.ErrUnauthorized), errors.Is(err, registry.ErrInvalidReference):
-		return eventbus.Permanent(reasonRegistryRefused, err)
+		return false, eventbus.Permanent(reasonRegistryRefused, err)
 	default:
-		return err
+		return false, err
 	}
 	if err := imageref.CheckDigest(d.Digest); err != nil {
-		return err
-	}
-	if image.Digest != "" && d.Digest != image.Digest {
-		p.Log.InfoContext(ctx, "tag means another image than was pushed", "image", image.String(), "digest", d.Digest)
+		return false, err
 	}
 	if err := p.Store.RecordTag(ctx, image.WithDigest(d.Digest), asked); err != nil {
-		return err
+		return false, err
 	}
 	p.Hub.Notify()
-	return nil
+	return image.Digest == "" || d.Digest == image.Digest, nil
 }

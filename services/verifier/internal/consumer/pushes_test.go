@@ -80,7 +80,7 @@ func TestPushes_TagsAreAskedOfTheRegistry(t *testing.T) {
 					return registry.Descriptor{Digest: c.says}, c.err
 				},
 			}
-			err := p.Handle(t.Context(), c.event, nil)
+			err := p.Handle(t.Context(), c.event, &eventbus.Delivery{Attempt: settledAttempts})
 			switch {
 			case c.reason == "" && err != nil,
 				c.reason == "retry" && (err == nil || eventbus.IsPermanent(err)),
@@ -107,5 +107,39 @@ func TestPushes_TagsAreAskedOfTheRegistry(t *testing.T) {
 				t.Errorf("pushes %v, tags %v", s.pushes, s.tags)
 			}
 		})
+	}
+}
+
+// Registries tell of a push before its tag has moved: the tag is looked at again.
+func TestPushes_TagThatMovesAfterItsEvent(t *testing.T) {
+	t.Parallel()
+	before, after := "sha256:"+strings.Repeat("b", 64), "sha256:"+strings.Repeat("a", 64)
+	now := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
+	for _, first := range []struct {
+		digest string
+		err    error
+	}{{before, nil}, {"", registry.ErrNotFound}} {
+		s := &noted{pushes: map[string]time.Time{}, tags: map[string]time.Time{}}
+		asked, moved := 0, 4
+		p := &Pushes{
+			Store: s, Hub: new(wake.Hub), Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
+			Pauses: []time.Duration{time.Microsecond, time.Microsecond},
+			Resolve: func(context.Context, imageref.Ref) (registry.Descriptor, error) {
+				if asked++; asked < moved {
+					return registry.Descriptor{Digest: first.digest}, first.err
+				}
+				return registry.Descriptor{Digest: after}, nil
+			},
+		}
+		e := &eventv1.ImagePushedEvent{
+			Meta:  &eventv1.EventMeta{EventTime: timestamppb.New(now)},
+			Image: &typev1.ImageRef{Registry: "registry.example", Repository: "team/app", Tag: "latest", Digest: after},
+		}
+		if err := p.Handle(t.Context(), e, &eventbus.Delivery{Attempt: 1}); err == nil || eventbus.IsPermanent(err) || asked != 3 {
+			t.Errorf("first attempt: %v, asked %d times", err, asked)
+		}
+		if err := p.Handle(t.Context(), e, &eventbus.Delivery{Attempt: 2}); err != nil || s.tags["latest "+after].IsZero() {
+			t.Errorf("second attempt: %v, %v", err, s.tags)
+		}
 	}
 }
