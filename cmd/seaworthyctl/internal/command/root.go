@@ -71,8 +71,9 @@ func (s *session) root() *cobra.Command {
 what was signed about them, and whether they may run.
 
 It finds the fleet by a context file: --context, $` + fleetcontext.EnvFile + `,
-./.seaworthy/context.yaml, then seaworthy/context.yaml in your configuration
-directory. An IMAGE without a registry is of the fleet's own registry, if the
+seaworthy/context.yaml in your configuration directory, then
+./.seaworthy/context.yaml, if you started that fleet yourself with seaworthy run.
+Which one it was is said on stderr. An IMAGE without a registry is of the fleet's own registry, if the
 context names one.
 
 ` + exitCodes,
@@ -130,11 +131,15 @@ func (s *session) open() (*fleet.Fleet, error) {
 	if s.fleet != nil {
 		return s.fleet, nil
 	}
-	file, err := fleetcontext.Find(s.env.Places(s.file))
+	found, err := fleetcontext.Find(s.env.Places(s.file))
 	if err != nil {
 		return nil, err
 	}
-	s.fleet, err = fleet.Open(file)
+	if s.file == "" {
+		// It was found, not named in the command: a wrong one would answer for another fleet.
+		s.notef("context: %s (%s)", output.Clean(found.File), found.By)
+	}
+	s.fleet, err = fleet.Open(found.File)
 	return s.fleet, err
 }
 
