@@ -21,6 +21,7 @@ func authzTable() authz.Table {
 		verifierv1.VerdictService_ExplainVerdict_FullMethodName:   people,
 
 		verifierv1.VerdictService_GetVerdictHistory_FullMethodName: read,
+		verifierv1.VerdictService_RefreshVerdict_FullMethodName:    people,
 
 		verifierv1.PolicyService_GetPolicy_FullMethodName:    people,
 		verifierv1.PolicyService_ListPolicies_FullMethodName: people,

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
 // Media types of manifests that are understood.
@@ -136,7 +137,7 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	}
 	if len(m.Platforms) == 0 {
 		f := NewFault(ReasonNotAnImage, "the index has no platform image")
-		f.Evidence = j.isEvidenceIndex()
+		f.Evidence, f.Subject = j.isEvidenceIndex(), j.subject()
 		return nil, f
 	}
 	// A runtime would look for its platform in there too, where nothing was scanned.
@@ -189,6 +190,14 @@ func (j *jsonManifest) isEvidence() bool {
 	return j.Config != nil && artifact.IsEvidence(j.Config.MediaType, "", "")
 }
 
+// subject is the digest that a manifest refers to, empty if it names none.
+func (j *jsonManifest) subject() string {
+	if j.Subject == nil || imageref.CheckDigest(j.Subject.Digest) != nil {
+		return ""
+	}
+	return j.Subject.Digest
+}
+
 // isEvidenceIndex recognises an index of evidence, such as the one under the
 // fallback tag of the referrers API. It is asked only of an index that has no
 // platform image.
@@ -211,7 +220,7 @@ func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
 	}
 	if j.isEvidence() {
 		f := NewFault(ReasonNotAnImage, "the manifest is evidence about an image, not an image")
-		f.Evidence, f.Artifact = true, true
+		f.Evidence, f.Artifact, f.Subject = true, true, j.subject()
 		return nil, f
 	}
 	if j.Config == nil {

@@ -68,6 +68,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
+	start := e.Now()
 	found, err := e.Evidence.Collect(ctx, image)
 	if err != nil {
 		return permanent(err)
@@ -99,7 +100,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
-	return e.Recorder.save(ctx, change{Judged: judged, before: latest, reports: reportTimes(found), revision: rules.Revision})
+	return e.Recorder.save(ctx, change{Judged: judged, before: latest, reports: reportTimes(found), revision: rules.Revision, read: start})
 }
 
 // permanent marks what no retry will cure.

@@ -271,14 +271,18 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) e
 	if s.fault != nil {
 		return s.fault
 	}
-	if latest == nil || !wasJudged(recorded) {
+	if latest == nil || !wasJudged(recorded) || isGone(recorded) {
 		return nil
 	}
 	// The tag that the image was called by is part of what rules see.
 	image := verdictpb.Ref(recorded.GetImage())
 	platforms, fresh, err := r.evidence(ctx, image, s)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
-		// What it rested on is gone for good, so nothing speaks for it any more.
+		// Nothing speaks for it any more. Whether the image is gone, or only cannot be
+		// read, is for looks of their own to find out.
+		if err := r.Evaluator.Recorder.Store.RequestLook(ctx, image, r.Evaluator.Now(), r.Evaluator.Now()); err != nil {
+			return err
+		}
 		return r.Evaluator.Recorder.save(ctx, change{
 			Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceMissing, "the evidence cannot be read again: "+err.Error(), r.Evaluator.Now())},
 			before: latest, cause: cause, revision: store.AnyRevision, keepPending: true,
@@ -321,7 +325,7 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 	if err != nil {
 		return nil, false, err
 	}
-	if len(missing) == 0 && r.trusted(platforms) {
+	if len(missing) == 0 && len(platforms) > 0 && r.trusted(platforms) {
 		return platforms, false, nil
 	}
 	found, err := r.Evaluator.Evidence.Collect(ctx, image)

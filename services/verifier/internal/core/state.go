@@ -111,6 +111,8 @@ const (
 	CodeScanIncomplete  Code = "SCAN_INCOMPLETE"
 	CodeNoPolicy        Code = "NO_POLICY"
 	CodeExpired         Code = "EXPIRED"
+	// CodeImageGone: the registry no longer has the image.
+	CodeImageGone Code = "IMAGE_GONE"
 )
 
 // importance orders reasons: what refuses the image comes first, what makes the

@@ -54,6 +54,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if err := saveReportTimes(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
+	if err := planLook(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
 	if current.sequence > 0 && current.changeKey == v.ChangeKey {
 		// The time moves although the verdict stays: a push from before it that is
 		// heard of only now has its answer and must not wait for another.
@@ -65,6 +68,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
 	}
 	if err := saveDocuments(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
+	if err := savePlatforms(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
 	next := last + 1
