@@ -489,6 +489,8 @@ func TestParseSigstoreRoot(t *testing.T) {
 		"empty chain":            {changed("timestampAuthorities", `[{"certChain":{"certificates":[]}}]`)},
 		"nothing in the chain":   {changed("certificateAuthorities", `[{"certChain":{"certificates":[{}]}}]`)},
 		"second is bad":          {rawA, []byte("{}")},
+		"a name twice":           {append([]byte(`{"tlogs":[],`), rawA[1:]...)},
+		"both names of a field":  {append([]byte(`{"certificate_authorities":null,`), rawA[1:]...)},
 		"too large":              {make([]byte, MaxSigstoreRoot+1)},
 		"too many":               many,
 	} {

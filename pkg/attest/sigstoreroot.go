@@ -8,6 +8,8 @@ import (
 
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Limits of a SigstoreRoot.
@@ -35,6 +37,9 @@ func ParseSigstoreRoot(documents ...[]byte) (*SigstoreRoot, error) {
 	for _, raw := range documents {
 		if len(raw) > MaxSigstoreRoot {
 			return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadTrustedRoot, len(raw), MaxSigstoreRoot)
+		}
+		if err := strictjson.CheckMessage(raw, new(prototrustroot.TrustedRoot)); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)
 		}
 		message, err := root.NewTrustedRootProtobuf(raw)
 		if err != nil {

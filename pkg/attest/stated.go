@@ -1,8 +1,9 @@
 package attest
 
 import (
-	"encoding/json"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // StatedTime is when the content of a statement was found to be true, as the
@@ -24,7 +25,7 @@ func StatedTime(st Statement) time.Time {
 	if !statesTime(st.PredicateType) {
 		return time.Time{}
 	}
-	if err := json.Unmarshal(st.Predicate, &stated); err != nil {
+	if err := strictjson.Unmarshal(st.Predicate, &stated); err != nil {
 		return time.Time{}
 	}
 	switch st.PredicateType {

@@ -9,6 +9,8 @@ import (
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Verify checks that a trusted key or identity signed the bundle's statement and
@@ -79,7 +81,7 @@ func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
 		return nil, Statement{}, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxBundle)
 	}
 	entity := &bundle.Bundle{Bundle: new(protobundle.Bundle)}
-	if err := entity.UnmarshalJSON(raw); err != nil {
+	if err := unmarshalBundle(raw, entity); err != nil {
 		return nil, Statement{}, malformed("not a Sigstore bundle", err)
 	}
 	envelope := entity.GetDsseEnvelope()
@@ -91,6 +93,14 @@ func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
 		return nil, Statement{}, err
 	}
 	return entity, st, nil
+}
+
+// unmarshalBundle reads a bundle that every reader understands alike.
+func unmarshalBundle(raw []byte, into *bundle.Bundle) error {
+	if err := strictjson.CheckMessage(raw, into.Bundle); err != nil {
+		return err
+	}
+	return into.UnmarshalJSON(raw)
 }
 
 func checkEnvelope(e *protodsse.Envelope) error {

@@ -118,7 +118,9 @@ func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.
 }
 
 // components are the registry and the five services. The services start at once
-// and wait for what they need, as they would on five machines.
+// and wait for what they need, as they would on five machines. They stop in the
+// opposite order: while the signer finishes what it began, the registry takes its
+// attestations; while clients finish their pushes, the gateway stores the events.
 func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
 	var waiting atomic.Int32
 	waiting.Store(serviceCount)
@@ -127,7 +129,9 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 			go onReady(f)
 		}
 	}
-	var all []lifecycle.Component
+	all := []lifecycle.Component{
+		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
+	}
 	if !f.cfg.Registry.Disabled {
 		registry, err := registryd.New(ctx, registryd.Config{
 			Dir: f.cfg.path("registry"), Listener: s.registry, Logs: logs,
@@ -143,7 +147,6 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 		component(verifier.Definition, f.cfg.Verifier, s.of(verifier.Definition.Name), logs, ready),
 		component(signer.Definition, f.cfg.Signer, s.of(signer.Definition.Name), logs, ready),
 		component(scanner.Definition, f.cfg.Scanner, s.of(scanner.Definition.Name), logs, ready),
-		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
 	), nil
 }
 

@@ -158,7 +158,8 @@ func (f *Fleet) run(what, binary string, args ...string) {
 	}
 }
 
-// startRegistry serves the real registry behind a gate. It notifies the gateway.
+// startRegistry serves the real registry behind a gate. It notifies the gateway as
+// registries do that know nothing of us: later, from a queue.
 func (f *Fleet) startRegistry() {
 	l, err := new(net.ListenConfig).Listen(f.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -167,7 +168,7 @@ func (f *Fleet) startRegistry() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
 	registry, err := registryd.New(ctx, registryd.Config{
 		Dir: f.path("registry"), Listener: l,
-		NotifyURL: f.GatewayURL + "/webhooks/v1/distribution/tests", NotifySecret: webhookSecret,
+		NotifyURL: f.GatewayURL + "/webhooks/v1/distribution/tests", NotifySecret: webhookSecret, Queued: true,
 	})
 	if err != nil {
 		f.t.Fatal(err)

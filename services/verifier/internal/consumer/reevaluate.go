@@ -274,7 +274,6 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) e
 	if latest == nil || !wasJudged(recorded) || isGone(recorded) {
 		return nil
 	}
-	// The tag that the image was called by is part of what rules see.
 	image := verdictpb.Ref(recorded.GetImage())
 	platforms, fresh, err := r.evidence(ctx, image, s)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {

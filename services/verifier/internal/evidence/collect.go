@@ -117,6 +117,9 @@ func (c *Collector) Collect(ctx context.Context, image imageref.Ref) (Evidence, 
 	if err != nil {
 		return Evidence{}, err
 	}
+	if all, err = c.images(ctx, image, all); err != nil {
+		return Evidence{}, err
+	}
 	out, unknown, err := c.platforms(ctx, image, all)
 	if err == nil && unknown && c.roots.Refresh(ctx) {
 		// The signer has a key that we had not heard of.

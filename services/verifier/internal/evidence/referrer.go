@@ -2,12 +2,12 @@ package evidence
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Referrer is what the manifest of a referrer says, unverified.
@@ -30,7 +30,7 @@ func (c *Collector) Referrer(ctx context.Context, ref imageref.Ref) (Referrer, e
 		Subject     *registry.Descriptor `json:"subject"`
 		Annotations map[string]string    `json:"annotations"`
 	}
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := strictjson.Unmarshal(raw, &m); err != nil {
 		return Referrer{}, fmt.Errorf("%w: %w", ErrNotAnImage, err)
 	}
 	if m.Subject == nil || imageref.CheckDigest(m.Subject.Digest) != nil {

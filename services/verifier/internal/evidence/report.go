@@ -9,11 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 )
@@ -37,7 +36,7 @@ func signedTime(predicateType string, predicate json.RawMessage) time.Time {
 			} `json:"metadata"`
 		} `json:"runDetails"`
 	}
-	if err := json.Unmarshal(predicate, &stated); err != nil {
+	if err := strictjson.Unmarshal(predicate, &stated); err != nil {
 		return time.Time{}
 	}
 	switch predicateType {
@@ -71,7 +70,7 @@ func decoded(predicateType string, predicate json.RawMessage) map[string]any {
 		return nil
 	}
 	var out map[string]any
-	if err := json.Unmarshal(predicate, &out); err != nil {
+	if err := strictjson.Unmarshal(predicate, &out); err != nil {
 		return nil
 	}
 	return out
@@ -84,12 +83,12 @@ func DecodeReport(predicate json.RawMessage, digest string) (*core.Report, error
 			Result json.RawMessage `json:"result"`
 		} `json:"scanner"`
 	}
-	if err := json.Unmarshal(predicate, &p); err != nil {
+	if err := strictjson.Unmarshal(predicate, &p); err != nil {
 		return nil, fmt.Errorf("predicate: %w", err)
 	}
 	var m scannerv1.Report
 	// A newer scanner may say more than this release knows.
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(p.Scanner.Result, &m); err != nil {
+	if err := strictjson.UnmarshalMessage(p.Scanner.Result, &m); err != nil {
 		return nil, fmt.Errorf("scanner.result is no report: %w", err)
 	}
 	if m.GetImageDigest() != digest {

@@ -83,6 +83,7 @@ func (r *Refresher) Refresh(ctx context.Context, image imageref.Ref) error {
 		return apierr.New(codes.FailedPrecondition, ReasonRegistryRefused,
 			"the verifier may not read this image: see registry.registries of its configuration").WithCause(err)
 	default:
+		r.forget(image) // it may be tried again
 		return apierr.New(codes.Unavailable, ReasonRegistryUnavailable, "the evidence cannot be read now; the verdict stays").WithCause(err)
 	}
 }
@@ -102,6 +103,12 @@ func (r *Refresher) admit(image imageref.Ref) time.Duration {
 	}
 	r.last[image] = now
 	return 0
+}
+
+func (r *Refresher) forget(image imageref.Ref) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.last, image)
 }
 
 // RefreshVerdict implements VerdictService.

@@ -3,13 +3,13 @@ package vex
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
 )
@@ -58,7 +58,7 @@ type statementJSON struct {
 	Timestamp       time.Time         `json:"timestamp"`
 	LastUpdated     time.Time         `json:"last_updated"`
 	Products        []productJSON     `json:"products"`
-	Subcomponents   []productJSON     `json:"subcomponents"`
+	Subcomponents   []componentJSON   `json:"subcomponents"`
 	Status          string            `json:"status"`
 	Justification   string            `json:"justification"`
 	ImpactStatement string            `json:"impact_statement"`
@@ -73,29 +73,45 @@ type vulnerabilityJSON struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (v *vulnerabilityJSON) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &v.Name)
+		return strictjson.Unmarshal(b, &v.Name)
 	}
 	type plain vulnerabilityJSON
-	return json.Unmarshal(b, (*plain)(v))
+	return strictjson.Unmarshal(b, (*plain)(v))
 }
 
-// productJSON is an object, or in old documents an identifier.
-type productJSON struct {
+type componentFields struct {
 	ID          string `json:"@id"`
 	Identifiers struct {
 		Purl string `json:"purl"`
 	} `json:"identifiers"`
-	Hashes        map[string]string `json:"hashes"`
-	Subcomponents []productJSON     `json:"subcomponents"`
+	Hashes map[string]string `json:"hashes"`
+}
+
+// componentJSON is an object, or in old documents an identifier.
+type componentJSON struct{ componentFields }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *componentJSON) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return strictjson.Unmarshal(b, &c.ID)
+	}
+	return strictjson.Unmarshal(b, &c.componentFields)
+}
+
+// productJSON is a component with others in it, which have none: each level with an
+// UnmarshalJSON of its own reads all that is below it once more.
+type productJSON struct {
+	componentFields
+	Subcomponents []componentJSON `json:"subcomponents"`
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *productJSON) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &p.ID)
+		return strictjson.Unmarshal(b, &p.ID)
 	}
 	type plain productJSON
-	return json.Unmarshal(b, (*plain)(p))
+	return strictjson.Unmarshal(b, (*plain)(p))
 }
 
 // Parse reads a document. Errors wrap ErrMalformed; of a faulty document nothing is
@@ -105,7 +121,7 @@ func Parse(raw []byte) (Document, error) {
 		return Document{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrMalformed, len(raw), MaxDocument)
 	}
 	var d documentJSON
-	if err := json.Unmarshal(raw, &d); err != nil {
+	if err := strictjson.Unmarshal(raw, &d); err != nil {
 		return Document{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if !strings.HasPrefix(d.Context, "https://openvex.dev/ns") {
@@ -195,7 +211,7 @@ func (s *statementJSON) read(document time.Time, left *int) (core.VexStatement, 
 	return out, nil
 }
 
-func (p *productJSON) component(left *int) (core.VexComponent, error) {
+func (p *componentFields) component(left *int) (core.VexComponent, error) {
 	if *left--; *left < 0 {
 		return core.VexComponent{}, fmt.Errorf("%w: more than %d products and subcomponents", ErrMalformed, maxTotal)
 	}

@@ -49,7 +49,7 @@ func TestParseRefuses(t *testing.T) {
 	replace := func(old, with string) string { return strings.Replace(sample, old, with, 1) }
 	many := func(n int, s string) string { return strings.TrimSuffix(strings.Repeat(s+",", n), ",") }
 	for name, tc := range map[string]struct{ doc, want string }{
-		"no JSON":               {"{", "unexpected end"},
+		"no JSON":               {"{", "ends early"},
 		"another format":        {replace("https://openvex.dev/ns/v0.2.0", "https://x.example"), "@context"},
 		"status":                {replace("not_affected", "harmless"), `no status "harmless"`},
 		"justification":         {replace("component_not_present", "trust_me"), `no justification "trust_me"`},
@@ -57,6 +57,10 @@ func TestParseRefuses(t *testing.T) {
 		"no time":               {replace(`"timestamp":"2026-02-01T00:00:00Z",`, ""), "usable timestamp"},
 		"time out of reach":     {replace(`"timestamp":"2026-02-01`, `"timestamp":"0001-02-01`), "usable timestamp"},
 		"product without name":  {replace(`"pkg:npm/b@2"`, `{}`), "without an identifier"},
+		"a status twice":        {replace(`"status":`, `"status":"fixed","status":`), "is there twice"},
+		"a status in capitals":  {replace(`"status":`, `"Status":"fixed","status":`), `is not "status"`},
+		"a product with an ID":  {replace(`"pkg:npm/b@2"`, `{"@id":"pkg:npm/b@2","@ID":"pkg:npm/c"}`), `is not "@id"`},
+		"a name with a long s":  {replace(`"status":`, "\"@\u212aontext\":1,\"ſtatus\":\"fixed\",\"status\":"), `is not "status"`},
 		"too large":             {strings.Repeat(" ", MaxDocument+1), "the limit is"},
 		"too many statements":   {`{"@context":"https://openvex.dev/ns","statements":[` + many(MaxStatements+1, "{}") + `]}`, "statements, the limit is"},
 		"too many products":     {replace(`["pkg:npm/b@2"]`, "["+many(MaxProducts+1, `"a"`)+"]"), "products, the limit is"},
