@@ -554,7 +554,7 @@ type Reason struct {
 	// Code in UPPER_SNAKE_CASE: `RULE_DENIED`, `RULE_WARNED`, `RULE_ERROR`, `RULE_EXCEPTED`,
 	// `NEVER_SEEN`, `PENDING`, `PIPELINE_FAILED`, `EVIDENCE_MISSING`,
 	// `EVIDENCE_INVALID`, `EVIDENCE_STALE`, `ADVISORIES_STALE`,
-	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `INTERNAL`.
+	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `IMAGE_GONE`, `INTERNAL`.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What it means here, for people. At most 500 bytes.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`

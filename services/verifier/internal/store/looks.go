@@ -89,15 +89,19 @@ func (s *SQL) NextLooks(ctx context.Context, now time.Time, limit int) ([]Look, 
 
 // FinishLook implements Store.
 func (s *SQL) FinishLook(ctx context.Context, l Look, at, next time.Time) error {
+	// A hint from after the look began is not settled by it.
+	again := at.Add(LookInterval)
+	if !next.IsZero() && next.Before(again) {
+		again = next
+	}
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
-		// A hint from after the look began is not settled by it.
 		_, err := tx.ExecContext(ctx, `
 			UPDATE looks SET look_time = $4, gone_time = $5, missing_time = $6, attempt = $7,
-				due_time = CASE WHEN hint_time > $8 AND ($9 = 0 OR $9 > $4 + $10) THEN $4 + $10 ELSE $9 END,
+				due_time = CASE WHEN hint_time > $8 THEN CAST($10 AS BIGINT) ELSE CAST($9 AS BIGINT) END,
 				hint_time = CASE WHEN hint_time > $8 OR $11 = 1 THEN hint_time ELSE 0 END
 			WHERE registry = $1 AND repository = $2 AND digest = $3`,
 			l.Image.Registry, l.Image.Repository, l.Image.Digest, sqldb.Time(at), sqldb.Time(l.GoneTime), sqldb.Time(l.MissingTime),
-			l.Attempt, sqldb.Time(l.HintTime), sqldb.Time(next), int64(LookInterval), flag(!next.IsZero() && !l.HintTime.IsZero()))
+			l.Attempt, sqldb.Time(l.HintTime), sqldb.Time(next), sqldb.Time(again), flag(!next.IsZero() && !l.HintTime.IsZero()))
 		if err != nil {
 			return err
 		}
