@@ -348,7 +348,7 @@ func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {
 			}
 		}
 		for _, d := range p.VEX {
-			if !r.Evaluator.Authors.Believes(d.Author, d.KeyID, d.DocumentTime, r.Evaluator.Now()) {
+			if !r.Evaluator.Authors.Believes(d, r.Evaluator.Now()) {
 				return false
 			}
 		}
