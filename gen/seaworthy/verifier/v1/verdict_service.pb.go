@@ -106,20 +106,24 @@ const (
 	VerdictChange_CAUSE_PIPELINE VerdictChange_Cause = 7
 	// A VEX document that was imported or deleted, or other trusted authors.
 	VerdictChange_CAUSE_VEX VerdictChange_Cause = 8
+	// A change of trust: a key that was added, revoked or has ended, another identity,
+	// trusted root or author, or what one of them may state.
+	VerdictChange_CAUSE_TRUST VerdictChange_Cause = 12
 )
 
 // Enum value maps for VerdictChange_Cause.
 var (
 	VerdictChange_Cause_name = map[int32]string{
-		0: "CAUSE_UNSPECIFIED",
-		1: "CAUSE_FIRST",
-		2: "CAUSE_EVIDENCE",
-		3: "CAUSE_ADVISORIES",
-		4: "CAUSE_POLICY",
-		5: "CAUSE_EXCEPTION",
-		6: "CAUSE_EXPIRY",
-		7: "CAUSE_PIPELINE",
-		8: "CAUSE_VEX",
+		0:  "CAUSE_UNSPECIFIED",
+		1:  "CAUSE_FIRST",
+		2:  "CAUSE_EVIDENCE",
+		3:  "CAUSE_ADVISORIES",
+		4:  "CAUSE_POLICY",
+		5:  "CAUSE_EXCEPTION",
+		6:  "CAUSE_EXPIRY",
+		7:  "CAUSE_PIPELINE",
+		8:  "CAUSE_VEX",
+		12: "CAUSE_TRUST",
 	}
 	VerdictChange_Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED": 0,
@@ -131,6 +135,7 @@ var (
 		"CAUSE_EXPIRY":      6,
 		"CAUSE_PIPELINE":    7,
 		"CAUSE_VEX":         8,
+		"CAUSE_TRUST":       12,
 	}
 )
 
@@ -158,7 +163,7 @@ func (x VerdictChange_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerdictChange_Cause.Descriptor instead.
 func (VerdictChange_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13, 0}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // GetVerdictRequest chooses an image.
@@ -844,8 +849,12 @@ type ExplainVerdictResponse struct {
 	// VEX statements about vulnerabilities that were found which had no effect, and
 	// why. At most 200.
 	VexMismatches []*VexMismatch `protobuf:"bytes,5,rep,name=vex_mismatches,json=vexMismatches,proto3" json:"vex_mismatches,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Evidence that the verdict rests on and that is not trusted any more. The replay
+	// shows that the verdict followed from its inputs; with one of these it would not be
+	// reached today.
+	WithdrawnInputs []*WithdrawnInput `protobuf:"bytes,6,rep,name=withdrawn_inputs,json=withdrawnInputs,proto3" json:"withdrawn_inputs,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ExplainVerdictResponse) Reset() {
@@ -913,6 +922,87 @@ func (x *ExplainVerdictResponse) GetVexMismatches() []*VexMismatch {
 	return nil
 }
 
+func (x *ExplainVerdictResponse) GetWithdrawnInputs() []*WithdrawnInput {
+	if x != nil {
+		return x.WithdrawnInputs
+	}
+	return nil
+}
+
+// WithdrawnInput is evidence that was trusted when the verdict was reached and is not
+// trusted now.
+type WithdrawnInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest of the attestation's manifest.
+	ManifestDigest string `protobuf:"bytes,1,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
+	// Predicate type of the attestation.
+	PredicateType string `protobuf:"bytes,2,opt,name=predicate_type,json=predicateType,proto3" json:"predicate_type,omitempty"`
+	// Id of the key or identity that signed it, as it was recorded.
+	KeyId string `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Platform manifest that it is about.
+	PlatformDigest string `protobuf:"bytes,4,opt,name=platform_digest,json=platformDigest,proto3" json:"platform_digest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *WithdrawnInput) Reset() {
+	*x = WithdrawnInput{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawnInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawnInput) ProtoMessage() {}
+
+func (x *WithdrawnInput) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawnInput.ProtoReflect.Descriptor instead.
+func (*WithdrawnInput) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *WithdrawnInput) GetManifestDigest() string {
+	if x != nil {
+		return x.ManifestDigest
+	}
+	return ""
+}
+
+func (x *WithdrawnInput) GetPredicateType() string {
+	if x != nil {
+		return x.PredicateType
+	}
+	return ""
+}
+
+func (x *WithdrawnInput) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *WithdrawnInput) GetPlatformDigest() string {
+	if x != nil {
+		return x.PlatformDigest
+	}
+	return ""
+}
+
 // VexMismatch is a VEX statement about a vulnerability that was found which had no
 // effect on the finding.
 type VexMismatch struct {
@@ -940,7 +1030,7 @@ type VexMismatch struct {
 
 func (x *VexMismatch) Reset() {
 	*x = VexMismatch{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1042,7 @@ func (x *VexMismatch) String() string {
 func (*VexMismatch) ProtoMessage() {}
 
 func (x *VexMismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1055,7 @@ func (x *VexMismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VexMismatch.ProtoReflect.Descriptor instead.
 func (*VexMismatch) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VexMismatch) GetVulnerability() string {
@@ -1041,7 +1131,7 @@ type VerdictChange struct {
 
 func (x *VerdictChange) Reset() {
 	*x = VerdictChange{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1143,7 @@ func (x *VerdictChange) String() string {
 func (*VerdictChange) ProtoMessage() {}
 
 func (x *VerdictChange) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1156,7 @@ func (x *VerdictChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictChange.ProtoReflect.Descriptor instead.
 func (*VerdictChange) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VerdictChange) GetVerdict() *Verdict {
@@ -1113,7 +1203,7 @@ type GetVerdictHistoryRequest struct {
 
 func (x *GetVerdictHistoryRequest) Reset() {
 	*x = GetVerdictHistoryRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1215,7 @@ func (x *GetVerdictHistoryRequest) String() string {
 func (*GetVerdictHistoryRequest) ProtoMessage() {}
 
 func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1228,7 @@ func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetVerdictHistoryRequest) GetImage() *v1.ImageRef {
@@ -1175,7 +1265,7 @@ type GetVerdictHistoryResponse struct {
 
 func (x *GetVerdictHistoryResponse) Reset() {
 	*x = GetVerdictHistoryResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[15]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1277,7 @@ func (x *GetVerdictHistoryResponse) String() string {
 func (*GetVerdictHistoryResponse) ProtoMessage() {}
 
 func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[15]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1290,7 @@ func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{15}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetVerdictHistoryResponse) GetChanges() []*VerdictChange {
@@ -1263,13 +1353,19 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06cursor\x18\x03 \x01(\x03R\x06cursor\x127\n" +
 	"\tsend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\">\n" +
 	"\x15ExplainVerdictRequest\x12%\n" +
-	"\x0everdict_digest\x18\x01 \x01(\tR\rverdictDigest\"\x98\x02\n" +
+	"\x0everdict_digest\x18\x01 \x01(\tR\rverdictDigest\"\xea\x02\n" +
 	"\x16ExplainVerdictResponse\x12:\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\brecorded\x12:\n" +
 	"\breplayed\x18\x02 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\breplayed\x12\x14\n" +
 	"\x05equal\x18\x03 \x01(\bR\x05equal\x12%\n" +
 	"\x0emissing_inputs\x18\x04 \x03(\tR\rmissingInputs\x12I\n" +
-	"\x0evex_mismatches\x18\x05 \x03(\v2\".seaworthy.verifier.v1.VexMismatchR\rvexMismatches\"\x9e\x02\n" +
+	"\x0evex_mismatches\x18\x05 \x03(\v2\".seaworthy.verifier.v1.VexMismatchR\rvexMismatches\x12P\n" +
+	"\x10withdrawn_inputs\x18\x06 \x03(\v2%.seaworthy.verifier.v1.WithdrawnInputR\x0fwithdrawnInputs\"\xa0\x01\n" +
+	"\x0eWithdrawnInput\x12'\n" +
+	"\x0fmanifest_digest\x18\x01 \x01(\tR\x0emanifestDigest\x12%\n" +
+	"\x0epredicate_type\x18\x02 \x01(\tR\rpredicateType\x12\x15\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\x12'\n" +
+	"\x0fplatform_digest\x18\x04 \x01(\tR\x0eplatformDigest\"\x9e\x02\n" +
 	"\vVexMismatch\x12$\n" +
 	"\rvulnerability\x18\x01 \x01(\tR\rvulnerability\x12\x12\n" +
 	"\x04purl\x18\x02 \x01(\tR\x04purl\x12'\n" +
@@ -1278,12 +1374,12 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12'\n" +
 	"\x0fdocument_digest\x18\x06 \x01(\tR\x0edocumentDigest\x12A\n" +
 	"\x0estatement_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rstatementTime\x12\x10\n" +
-	"\x03why\x18\b \x01(\tR\x03why\"\xa8\x03\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xb9\x03\n" +
 	"\rVerdictChange\x128\n" +
 	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\x12K\n" +
 	"\x0eprevious_state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\rpreviousState\x12@\n" +
 	"\x05cause\x18\x03 \x01(\x0e2*.seaworthy.verifier.v1.VerdictChange.CauseR\x05cause\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xb5\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xc6\x01\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCAUSE_FIRST\x10\x01\x12\x12\n" +
@@ -1293,7 +1389,8 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x0fCAUSE_EXCEPTION\x10\x05\x12\x10\n" +
 	"\fCAUSE_EXPIRY\x10\x06\x12\x12\n" +
 	"\x0eCAUSE_PIPELINE\x10\a\x12\r\n" +
-	"\tCAUSE_VEX\x10\b\"\x89\x01\n" +
+	"\tCAUSE_VEX\x10\b\x12\x0f\n" +
+	"\vCAUSE_TRUST\x10\f\"\x89\x01\n" +
 	"\x18GetVerdictHistoryRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1330,7 +1427,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(VerdictView)(0),                  // 0: seaworthy.verifier.v1.VerdictView
 	(VerdictChange_Cause)(0),          // 1: seaworthy.verifier.v1.VerdictChange.Cause
@@ -1346,57 +1443,59 @@ var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(*WatchVerdictsResponse)(nil),     // 11: seaworthy.verifier.v1.WatchVerdictsResponse
 	(*ExplainVerdictRequest)(nil),     // 12: seaworthy.verifier.v1.ExplainVerdictRequest
 	(*ExplainVerdictResponse)(nil),    // 13: seaworthy.verifier.v1.ExplainVerdictResponse
-	(*VexMismatch)(nil),               // 14: seaworthy.verifier.v1.VexMismatch
-	(*VerdictChange)(nil),             // 15: seaworthy.verifier.v1.VerdictChange
-	(*GetVerdictHistoryRequest)(nil),  // 16: seaworthy.verifier.v1.GetVerdictHistoryRequest
-	(*GetVerdictHistoryResponse)(nil), // 17: seaworthy.verifier.v1.GetVerdictHistoryResponse
-	(*v1.ImageRef)(nil),               // 18: seaworthy.type.v1.ImageRef
-	(*Verdict)(nil),                   // 19: seaworthy.verifier.v1.Verdict
-	(Verdict_State)(0),                // 20: seaworthy.verifier.v1.Verdict.State
-	(*timestamppb.Timestamp)(nil),     // 21: google.protobuf.Timestamp
+	(*WithdrawnInput)(nil),            // 14: seaworthy.verifier.v1.WithdrawnInput
+	(*VexMismatch)(nil),               // 15: seaworthy.verifier.v1.VexMismatch
+	(*VerdictChange)(nil),             // 16: seaworthy.verifier.v1.VerdictChange
+	(*GetVerdictHistoryRequest)(nil),  // 17: seaworthy.verifier.v1.GetVerdictHistoryRequest
+	(*GetVerdictHistoryResponse)(nil), // 18: seaworthy.verifier.v1.GetVerdictHistoryResponse
+	(*v1.ImageRef)(nil),               // 19: seaworthy.type.v1.ImageRef
+	(*Verdict)(nil),                   // 20: seaworthy.verifier.v1.Verdict
+	(Verdict_State)(0),                // 21: seaworthy.verifier.v1.Verdict.State
+	(*timestamppb.Timestamp)(nil),     // 22: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_verdict_service_proto_depIdxs = []int32{
-	18, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	19, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 1: seaworthy.verifier.v1.GetVerdictRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	19, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 3: seaworthy.verifier.v1.RefreshVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	19, // 4: seaworthy.verifier.v1.RefreshVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 5: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
+	20, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 3: seaworthy.verifier.v1.RefreshVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	20, // 4: seaworthy.verifier.v1.RefreshVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 5: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 6: seaworthy.verifier.v1.BatchGetVerdictsRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	19, // 7: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	20, // 8: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	19, // 9: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	19, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	20, // 11: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	21, // 12: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
-	19, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
-	19, // 14: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
-	14, // 15: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
-	21, // 16: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
-	19, // 17: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	20, // 18: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	1,  // 19: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
-	18, // 20: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	15, // 21: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
-	2,  // 22: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
-	6,  // 23: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
-	8,  // 24: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
-	10, // 25: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
-	12, // 26: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
-	16, // 27: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
-	4,  // 28: seaworthy.verifier.v1.VerdictService.RefreshVerdict:input_type -> seaworthy.verifier.v1.RefreshVerdictRequest
-	3,  // 29: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
-	7,  // 30: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
-	9,  // 31: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
-	11, // 32: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
-	13, // 33: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
-	17, // 34: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
-	5,  // 35: seaworthy.verifier.v1.VerdictService.RefreshVerdict:output_type -> seaworthy.verifier.v1.RefreshVerdictResponse
-	29, // [29:36] is the sub-list for method output_type
-	22, // [22:29] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 7: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	21, // 8: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	20, // 9: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	20, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	21, // 11: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	22, // 12: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
+	20, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
+	20, // 14: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
+	15, // 15: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
+	14, // 16: seaworthy.verifier.v1.ExplainVerdictResponse.withdrawn_inputs:type_name -> seaworthy.verifier.v1.WithdrawnInput
+	22, // 17: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
+	20, // 18: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	21, // 19: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	1,  // 20: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
+	19, // 21: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	16, // 22: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
+	2,  // 23: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
+	6,  // 24: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
+	8,  // 25: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
+	10, // 26: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
+	12, // 27: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
+	17, // 28: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
+	4,  // 29: seaworthy.verifier.v1.VerdictService.RefreshVerdict:input_type -> seaworthy.verifier.v1.RefreshVerdictRequest
+	3,  // 30: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
+	7,  // 31: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
+	9,  // 32: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
+	11, // 33: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
+	13, // 34: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
+	18, // 35: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
+	5,  // 36: seaworthy.verifier.v1.VerdictService.RefreshVerdict:output_type -> seaworthy.verifier.v1.RefreshVerdictResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_service_proto_init() }
@@ -1411,7 +1510,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

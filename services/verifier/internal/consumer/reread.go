@@ -69,6 +69,10 @@ func (e *Evaluator) reread(ctx context.Context, image imageref.Ref, certain bool
 	if err != nil {
 		return false, err
 	}
+	if rules.Trust != "" && found.Trust != rules.Trust {
+		e.Evidence.RefreshTrust(ctx)
+		return false, errTrustDiffers
+	}
 	now := e.Now()
 	if err := e.firstSeen(ctx, latest, found, now); err != nil {
 		return false, err
