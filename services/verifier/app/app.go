@@ -192,7 +192,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 				store.Cause{Kind: core.CauseTrust, Detail: "the trust roots have changed"}, fromFiles("trust.roots", d))
 		},
 	}
-	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
+	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Pauses: consumer.AskAgain, Log: log, Now: d.Now}
 	hints := &consumer.Hints{Store: recorder.Store, Now: d.Now}
 	looker := &consumer.Looker{
 		Evaluator: evaluator, Patience: cfg.Evidence.Patience, Concurrency: cfg.Evidence.LookConcurrency,
