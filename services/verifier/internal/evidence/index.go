@@ -48,6 +48,10 @@ func (c *Collector) index(ctx context.Context, image imageref.Ref, all []target,
 	}
 	for i := range referred {
 		r := &referred[i]
+		if errors.Is(r.Err, attest.ErrIncomplete) {
+			out.unreadable = r.Err
+			continue
+		}
 		f, err := c.verify(ctx, r, image.Digest, roots, version)
 		if err != nil {
 			return ofIndex{}, err
