@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// listPageSize is how many names a page is asked to have.
-	listPageSize = 1000
+	// listPageSize is how many names a page is asked to have. Registries answer with an
+	// error to more than they allow.
+	listPageSize = 100
 	// maxListPages bounds how far a registry can lead us on.
 	maxListPages = 1000
 )
@@ -53,7 +54,9 @@ func (c *Client) Repositories(ctx context.Context, registry string) iter.Seq2[[]
 			err := json.Unmarshal(raw, &page)
 			return page.Repositories, err
 		},
-		func(name string) imageref.Ref { return imageref.Ref{Registry: registry, Repository: name, Tag: "latest"} })
+		func(name string) imageref.Ref {
+			return imageref.Ref{Registry: registry, Repository: name, Tag: "latest"}
+		})
 }
 
 func (c *Client) list(ctx context.Context, where imageref.Ref, r request,
