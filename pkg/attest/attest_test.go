@@ -322,8 +322,8 @@ func TestVerifyWithSeveralKeys(t *testing.T) {
 		return st
 	}
 	sbom := testStatement()
-	sbom.PredicateType, sbom.Predicate = PredicateSPDX, json.RawMessage(`{"creationInfo":{"created":"2027-01-01T00:00:00Z"}}`)
-	byOld, byCurrent := old.sign(t, stating(change)), current.sign(t, stating(change.Add(-time.Hour)))
+	sbom.PredicateType, sbom.Predicate = PredicateSPDX, json.RawMessage(`{"creationInfo":{"created":"2026-06-02T23:00:00Z"}}`)
+	byOld, byCurrent := old.sign(t, stating(change.Add(-time.Hour))), current.sign(t, stating(change.Add(-time.Hour)))
 	tooLate, undated := old.sign(t, stating(change.Add(25*time.Hour))), old.sign(t, sbom)
 	for name, tc := range map[string]struct {
 		raw  []byte

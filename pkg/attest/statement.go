@@ -75,7 +75,9 @@ func ParseStatement(raw []byte) (Statement, error) {
 	if len(doc.Subject) > MaxSubjects {
 		return Statement{}, fmt.Errorf("%w: %d subjects", ErrTooLarge, len(doc.Subject))
 	}
-	if !isObject(doc.Predicate) {
+	// A statement may do without a predicate (in-toto Statement v1), as the image
+	// signatures of cosign do.
+	if doc.Predicate != nil && !isObject(doc.Predicate) {
 		return Statement{}, malformed("predicate is not a JSON object", nil)
 	}
 	st := Statement{PredicateType: doc.PredicateType, Predicate: doc.Predicate}

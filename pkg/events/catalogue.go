@@ -19,6 +19,9 @@ const (
 	Notifier = "notifier"
 )
 
+// subjectPrefix is that of all events.
+const subjectPrefix = "seaworthy.evt."
+
 // Subjects. Each carries one message type.
 const (
 	SubjectImagePushed       = "seaworthy.evt.image.pushed.v1"
@@ -89,40 +92,40 @@ var defaultBackoff = []time.Duration{
 
 // DeadLetterSubject returns the subject of a service's dead letters.
 func DeadLetterSubject(service string) string {
-	return "seaworthy.evt.deadletter." + service + ".v1"
+	return subjectPrefix + "deadletter." + service + ".v1"
 }
 
 // givesUp are the services with consumers, which therefore write dead letters.
 // The gateway has none: it answers the sender of a bad webhook.
 var givesUp = []string{Scanner, Signer, Verifier, Notifier}
 
-// Topology is all streams of the fleet. A stream has one owner, which creates it
-// together with its consumers, so that no fact is lost to a service that has not
-// started yet. Where somebody consumes, messages stay until all have.
+// Topology is all streams of the fleet. Streams are made together with their
+// consumers, so that no fact is lost to a service that has not started yet. Where
+// somebody consumes, messages stay until all have.
 var Topology = eventbus.Topology{
 	Streams: []eventbus.Stream{
-		interest(StreamPushed, Gateway, SubjectImagePushed,
+		interest(StreamPushed, SubjectImagePushed,
 			consumer(ConsumerScannerScan, Scanner, SubjectImagePushed),
 			consumer(ConsumerVerifierPushes, Verifier, SubjectImagePushed)),
-		interest(StreamScanned, Scanner, SubjectImageScanned,
+		interest(StreamScanned, SubjectImageScanned,
 			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
-		interest(StreamAttested, Signer, SubjectImageAttested,
+		interest(StreamAttested, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
 		hints(),
-		interest(StreamVerdicts, Verifier, SubjectVerdictReached,
+		interest(StreamVerdicts, SubjectVerdictReached,
 			consumer(ConsumerSignerVSA, Signer, SubjectVerdictReached),
 			consumer(ConsumerNotifierDeliver, Notifier, SubjectVerdictReached)),
 		{
-			Name: StreamAdvisories, Owner: Scanner, Subjects: []string{SubjectAdvisoriesUpdated},
+			Name: StreamAdvisories, Subjects: []string{SubjectAdvisoriesUpdated},
 			Retention: eventbus.Limits, MaxBytes: 16 * mib, MaxAge: 7 * day, MaxMsgSize: maxEvent,
 		},
 		{
-			Name: StreamDeadLetter, Owner: Verifier, Subjects: deadLetterSubjects(),
+			Name: StreamDeadLetter, Subjects: deadLetterSubjects(),
 			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 30 * day, MaxMsgSize: maxDeadLetter,
 			Consumers: []eventbus.Consumer{deadLetterConsumer()},
 		},
 		{
-			Name: StreamAudit, Owner: Verifier, Subjects: []string{SubjectAuditRecorded},
+			Name: StreamAudit, Subjects: []string{SubjectAuditRecorded},
 			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 365 * day, MaxMsgSize: maxEvent,
 		},
 	},
@@ -132,8 +135,10 @@ var Topology = eventbus.Topology{
 		{Name: LocksScanner, Owner: Scanner, Prefix: "seaworthy.lock.scanner", Lease: 30 * time.Second},
 	},
 	Objects: []eventbus.Objects{
-		{Name: ObjectsAdvisories, Owner: Scanner, MaxBytes: 1024 * mib},
+		{Name: ObjectsAdvisories, Owner: Scanner, Prefix: "seaworthy.obj.scanner", MaxBytes: 1024 * mib},
 	},
+	// The bucket that earlier releases shared advisory snapshots in.
+	Retired: []string{"OBJ_ADVISORY_SNAPSHOTS"},
 }
 
 // publishers says who may publish what. Operators may publish what the services
@@ -163,9 +168,9 @@ func deadLetterSubjects() []string {
 	return subjects
 }
 
-func interest(name, owner, subject string, consumers ...eventbus.Consumer) eventbus.Stream {
+func interest(name, subject string, consumers ...eventbus.Consumer) eventbus.Stream {
 	return eventbus.Stream{
-		Name: name, Owner: owner, Subjects: []string{subject}, Retention: eventbus.Interest,
+		Name: name, Subjects: []string{subject}, Retention: eventbus.Interest,
 		MaxBytes: streamBytes, MaxMsgSize: maxEvent, Consumers: consumers,
 	}
 }
@@ -175,7 +180,7 @@ func interest(name, owner, subject string, consumers ...eventbus.Consumer) event
 // pushes.
 func hints() eventbus.Stream {
 	return eventbus.Stream{
-		Name: StreamHints, Owner: Gateway, Subjects: []string{SubjectImageReferrer, SubjectImageDeleted},
+		Name: StreamHints, Subjects: []string{SubjectImageReferrer, SubjectImageDeleted},
 		Retention: eventbus.Interest, MaxBytes: streamBytes, MaxMsgSize: maxEvent,
 		Consumers: []eventbus.Consumer{
 			consumer(ConsumerVerifierReferrers, Verifier, SubjectImageReferrer),

@@ -410,17 +410,23 @@ func readSBOM(t *testing.T, c scannerv1.ScannerServiceClient, ref *typev1.ImageR
 	}
 }
 
-// TestIndex scans two platforms and an image that calls itself an artifact, and passes
-// over what is no image.
+// TestIndex scans two platforms, an image that the index calls an artifact and one whose
+// platform it calls unknown, and passes over what is no image.
 func TestIndex(t *testing.T) {
 	f := start(t)
 	a, b := vulnerable(t, "amd64"), vulnerable(t, "arm64")
-	attestation := image(t, "", layertest.File("att.json", "{}"))
+	attestation, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
+		static.NewLayer([]byte("{}"), "application/vnd.in-toto+json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := vulnerable(t, "s390x")
 	hidden := vulnerable(t, "riscv64")
 	artifact := mutate.ConfigMediaType(image(t, "", layertest.File("chart", "{}")), "application/vnd.cncf.helm.config.v1+json")
 	idx := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
 		mutate.IndexAddendum{Add: a, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
 		mutate.IndexAddendum{Add: attestation, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}},
+		mutate.IndexAddendum{Add: unknown, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}},
 		mutate.IndexAddendum{Add: hidden, Descriptor: v1.Descriptor{ArtifactType: "application/vnd.cncf.helm.config.v1+json"}},
 		mutate.IndexAddendum{Add: artifact, Descriptor: v1.Descriptor{ArtifactType: "application/vnd.cncf.helm.config.v1+json"}},
 		mutate.IndexAddendum{Add: b, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
@@ -434,7 +440,7 @@ func TestIndex(t *testing.T) {
 	for _, p := range e.GetPlatforms() {
 		got = append(got, p.GetDigest()+" "+p.GetPlatform().GetArchitecture())
 	}
-	if diff := cmp.Diff([]string{digestOf(t, a) + " amd64", digestOf(t, b) + " arm64", digestOf(t, hidden) + " riscv64"}, got); diff != "" {
+	if diff := cmp.Diff([]string{digestOf(t, a) + " amd64", digestOf(t, b) + " arm64", digestOf(t, unknown) + " s390x", digestOf(t, hidden) + " riscv64"}, got); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
 	}
 }

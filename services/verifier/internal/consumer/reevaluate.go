@@ -274,7 +274,6 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) e
 	if latest == nil || !wasJudged(recorded) {
 		return nil
 	}
-	// The tag that the image was called by is part of what rules see.
 	image := verdictpb.Ref(recorded.GetImage())
 	platforms, fresh, err := r.evidence(ctx, image, s)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
@@ -345,7 +344,7 @@ func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {
 			}
 		}
 		for _, d := range p.VEX {
-			if !r.Evaluator.Authors.Believes(d.Author, d.KeyID, d.DocumentTime, r.Evaluator.Now()) {
+			if !r.Evaluator.Authors.Believes(d, r.Evaluator.Now()) {
 				return false
 			}
 		}

@@ -95,7 +95,6 @@ func TestPacks(t *testing.T) {
 			"setuid":            {func(f *core.Facts) { f.Image.SetuidFiles = []string{"usr/bin/su"} }, []string{"image-no-setuid"}},
 			"package manager":   {func(f *core.Facts) { f.Image.PackageManagers = []string{"apk"} }, []string{"image-no-package-managers"}},
 			"shell":             {func(f *core.Facts) { f.Image.Shells = []string{"bin/sh"} }, []string{"image-no-shells"}},
-			"tag of nothing":    {func(f *core.Facts) { f.Image.Tag = "latest" }, []string{"image-by-tag-latest"}},
 		},
 	}
 	for pack, cases := range tests {

@@ -163,7 +163,7 @@ func (w *writer) image(i *core.Image) bool {
 	if !w.short(len(i.Labels), len(i.Secrets)) {
 		return false
 	}
-	for _, s := range [...]string{i.Reference, i.Registry, i.Repository, i.Tag, i.Digest, i.Platform, i.User, i.Distro.ID, i.Distro.Version, i.BaseImage.Name, i.BaseImage.Digest} {
+	for _, s := range [...]string{i.Registry, i.Repository, i.Digest, i.Platform, i.User, i.Distro.ID, i.Distro.Version, i.BaseImage.Name, i.BaseImage.Digest} {
 		w.text(s)
 	}
 	w.signed(i.BaseImage.LayerCount)
@@ -187,7 +187,7 @@ func (w *writer) image(i *core.Image) bool {
 }
 
 func (r *reader) image(i *core.Image) {
-	for _, s := range [...]*string{&i.Reference, &i.Registry, &i.Repository, &i.Tag, &i.Digest, &i.Platform, &i.User, &i.Distro.ID, &i.Distro.Version, &i.BaseImage.Name, &i.BaseImage.Digest} {
+	for _, s := range [...]*string{&i.Registry, &i.Repository, &i.Digest, &i.Platform, &i.User, &i.Distro.ID, &i.Distro.Version, &i.BaseImage.Name, &i.BaseImage.Digest} {
 		*s = r.text()
 	}
 	i.BaseImage.LayerCount = r.signed()
