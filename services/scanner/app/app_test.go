@@ -305,7 +305,7 @@ func TestPush(t *testing.T) {
 		t.Errorf("report: incomplete %v %v, %d packages, %d findings", r.GetIncomplete(), r.GetProblems(), r.GetPackageCount(), r.GetFindingCount())
 	}
 	facts := &scannerv1.ImageFacts{
-		User: "65532", EnvNames: []string{"PATH", "TOKEN"},
+		User: "65532", NonRoot: true, EnvNames: []string{"PATH", "TOKEN"},
 		EnvSha256: map[string]string{
 			"PATH":  "808dd192d3243666b6f1ad4f9bfeca4877ee059456c40851a93937331b26014c",
 			"TOKEN": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",

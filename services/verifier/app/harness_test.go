@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
@@ -172,15 +174,30 @@ type signer struct {
 	signerv1.UnimplementedAttestationServiceServer
 
 	key *evidencetest.Key
+	// revoked is set when the key is, and successor when there is one.
+	revoked   atomic.Bool
+	successor atomic.Pointer[evidencetest.Key]
 }
 
 func (s *signer) GetTrustBundle(context.Context, *signerv1.GetTrustBundleRequest) (*signerv1.GetTrustBundleResponse, error) {
-	return &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{
-		{KeyId: s.key.Trusted().ID, PublicKeyPem: string(s.key.PEM())},
-	}}, nil
+	own := &signerv1.TrustedKey{KeyId: s.key.Trusted().ID, PublicKeyPem: string(s.key.PEM())}
+	if s.revoked.Load() {
+		// By a clock that is ahead.
+		own.RevokeTime = timestamppb.New(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
+	out := &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{own}}
+	if k := s.successor.Load(); k != nil {
+		out.Keys = append(out.Keys, &signerv1.TrustedKey{KeyId: k.Trusted().ID, PublicKeyPem: string(k.PEM())})
+	}
+	return out, nil
 }
 
 func (f *fleet) startSigner(address string) (stop func()) {
+	f.t.Helper()
+	return f.serveSigner(address, &signer{key: f.key})
+}
+
+func (f *fleet) serveSigner(address string, s *signer) (stop func()) {
 	f.t.Helper()
 	srv, err := grpcx.NewServer(grpcx.DefaultServerConfig(address), grpcx.ServerDeps{
 		TLS: f.service(events.Signer), Telemetry: obs.Discard(events.Signer), Readiness: lifecycle.NewReadiness(),
@@ -192,7 +209,7 @@ func (f *fleet) startSigner(address string) (stop func()) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	signerv1.RegisterAttestationServiceServer(srv, &signer{key: f.key})
+	signerv1.RegisterAttestationServiceServer(srv, s)
 	return f.background(srv.Run)
 }
 

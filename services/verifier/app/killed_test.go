@@ -262,7 +262,7 @@ func (f *fleet) seed(kept store.Store, rules replay.Rules, i int) {
 	spdx.PredicateType = "https://spdx.dev/Document"
 	e := core.PlatformEvidence{
 		Digest: image.Digest, Attestations: []core.Attestation{source, spdx},
-		Report: &core.Report{Source: source, Image: core.Image{User: "65532"}, AdvisoryDigest: image.Digest, AdvisoryTime: now.Add(-time.Hour)},
+		Report: &core.Report{Source: source, Image: core.Image{User: "65532", NonRoot: true}, AdvisoryDigest: image.Digest, AdvisoryTime: now.Add(-time.Hour)},
 	}
 	made, err := replay.Judge(f.t.Context(), image, []core.PlatformEvidence{e}, rules, now)
 	if err != nil || made.Verdict.State != core.StatePass {

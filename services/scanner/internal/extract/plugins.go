@@ -7,9 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/osv-scalibr/binary/proto/config_go_proto"
 	"github.com/google/osv-scalibr/extractor"
@@ -102,7 +104,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		}},
 	}
 	out := &plugins{}
-	out.list = append(out.list, osReleasePlugin(), ownerPlugin(out, l.MaxPackages))
+	out.list = append(out.list, osReleasePlugin(), passwdPlugin(), ownerPlugin(out, l.MaxPackages))
 	for _, c := range []struct {
 		make func(*config_go_proto.PluginConfig) (filesystem.Extractor, error)
 		set  func(*plugin)
@@ -203,6 +205,27 @@ func osReleasePlugin() *plugin {
 	}
 }
 
+// passwdFile names the users of an image.
+const passwdFile = "etc/passwd"
+
+// maxPasswd is the size of the largest passwd file. Of a larger one no user is known.
+const maxPasswd = 256 << 10
+
+// passwdPlugin keeps the users for the merge.
+func passwdPlugin() *plugin {
+	return &plugin{
+		name:     "passwd",
+		required: func(path string, _ fs.FileInfo) bool { return path == passwdFile },
+		look: func(_ context.Context, _ string, content *content, out *file) error {
+			all, err := io.ReadAll(io.LimitReader(content.reader(), maxPasswd+1))
+			if err == nil && len(all) <= maxPasswd {
+				out.passwd = all
+			}
+			return err
+		},
+	}
+}
+
 func (ps *plugins) wants(path string, info fs.FileInfo) []*plugin {
 	var out []*plugin
 	executable := 0 // whether the extractors of executables want it, who all ask the same: not asked yet
@@ -251,7 +274,7 @@ func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own str
 		}
 		out.database = out.database || p.database
 		before := len(out.packages)
-		err := p.guarded(ctx, j.path, info, content, out)
+		err := p.measured(ctx, maxWork, j.path, info, content, out)
 		if core.AsFault(err) != nil {
 			return err
 		}
@@ -270,6 +293,19 @@ func (f *file) fail(path string, err error) {
 	if f.problem == "" {
 		f.problem = fmt.Sprintf("%s: %s", path, oneLine(err))
 	}
+}
+
+// measured stops an extractor that is busy with a file for too long.
+func (p *plugin) measured(ctx context.Context, limit time.Duration, path string, info fs.FileInfo, content *content, out *file) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	content.work = beginWork(limit)
+	defer func() { content.work = nil }()
+	err := p.guarded(workContext{Context: ctx, work: content.work}, path, info, content, out)
+	if content.work.err != nil && core.AsFault(err) == nil && ctx.Err() == nil {
+		return content.work.err // whatever the extractor made of it
+	}
+	return err
 }
 
 // guarded turns a panic of an extractor into an error: the bytes are hostile and

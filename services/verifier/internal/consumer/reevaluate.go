@@ -39,6 +39,9 @@ type Reevaluator struct {
 	Replayer  *replay.Replayer
 	// Trusted tells whether recorded evidence would still be believed.
 	Trusted func(core.Attestation) bool
+	// SyncTrust orders all images to be judged again if the trust roots have changed
+	// since they were.
+	SyncTrust func(context.Context) error
 	// Holder names this replica.
 	Holder string
 	Tracer trace.Tracer
@@ -68,6 +71,9 @@ func (r *Reevaluator) Run(ctx context.Context) error {
 func (r *Reevaluator) once(ctx context.Context) error {
 	mine, err := r.lease(ctx)
 	if err != nil || !mine {
+		return err
+	}
+	if err := r.SyncTrust(ctx); err != nil {
 		return err
 	}
 	if err := r.expired(ctx); err != nil {
@@ -168,6 +174,10 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	}
 	if !mine {
 		return errors.New("another replica has taken over")
+	}
+	// The work may take long, and a change of trust does not wait for its end.
+	if err := r.SyncTrust(ctx); err != nil {
+		return err
 	}
 	latest, err := r.Evaluator.Recorder.Store.Lookup(ctx, images, time.Time{})
 	if err != nil {
@@ -275,7 +285,7 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) e
 		return nil
 	}
 	image := verdictpb.Ref(recorded.GetImage())
-	platforms, fresh, err := r.evidence(ctx, image, s)
+	platforms, fresh, err := r.evidence(ctx, image, s, cause.Kind == core.CauseTrust)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
 		// What it rested on is gone for good, so nothing speaks for it any more.
 		return r.Evaluator.Recorder.save(ctx, change{
@@ -315,12 +325,13 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) e
 
 // evidence is the recorded evidence, as much of it as the rules look at, while all of it
 // is by keys that are trusted now, and what the registry has otherwise: that is fresh.
-func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject) (platforms []core.PlatformEvidence, fresh bool, err error) {
+// After a change of trust the registry is asked too if it has what was not trusted before.
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject, otherTrust bool) (platforms []core.PlatformEvidence, fresh bool, err error) {
 	platforms, missing, err := s.replayer.Evidence(ctx, s.recorded, s.seen)
 	if err != nil {
 		return nil, false, err
 	}
-	if len(missing) == 0 && r.trusted(platforms) {
+	if len(missing) == 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
 		return platforms, false, nil
 	}
 	found, err := r.Evaluator.Evidence.Collect(ctx, image)
@@ -334,6 +345,13 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 		return nil, false, err
 	}
 	return found.Platforms, true, nil
+}
+
+// distrusted tells whether something was set aside because of who signed it.
+func distrusted(platforms []core.PlatformEvidence) bool {
+	return slices.ContainsFunc(platforms, func(p core.PlatformEvidence) bool {
+		return slices.ContainsFunc(p.Rejected, evidence.RejectedForTrust)
+	})
 }
 
 func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {

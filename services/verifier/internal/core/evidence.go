@@ -38,7 +38,9 @@ type Image struct {
 	Created time.Time         `cel:"created"`
 	Labels  map[string]string `cel:"labels"`
 	// User as written; empty means root.
-	User         string   `cel:"user"`
+	User string `cel:"user"`
+	// NonRoot says that the user is certainly not root, by the image's own /etc/passwd.
+	NonRoot      bool     `cel:"non_root" json:",omitempty"`
 	Entrypoint   []string `cel:"entrypoint"`
 	Cmd          []string `cel:"cmd"`
 	ExposedPorts []string `cel:"exposed_ports"`

@@ -158,4 +158,5 @@ const (
 	CauseExpiry      Cause = 6
 	CausePipeline    Cause = 7
 	CauseVex         Cause = 8
+	CauseTrust       Cause = 12
 )

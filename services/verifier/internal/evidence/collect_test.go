@@ -230,7 +230,7 @@ func TestCollect(t *testing.T) {
 	if f := e.Report.Findings[0]; f.Severity != "CRITICAL" || f.SeverityRank != core.SeverityCritical || f.FixedVersions[0] != "0.3.8" || f.CVSS != 9.8 {
 		t.Errorf("finding %+v", f)
 	}
-	if e.Platform.String() != "linux/amd64" || e.Report.Image.User != "65532" || e.Report.Image.Distro.ID != "alpine" {
+	if e.Platform.String() != "linux/amd64" || e.Report.Image.User != "65532" || !e.Report.Image.NonRoot || e.Report.Image.Distro.ID != "alpine" {
 		t.Errorf("platform %s, image %+v", e.Platform, e.Report.Image)
 	}
 	// One SBOM and one report: the older report, and our own verdict, are left out.

@@ -126,7 +126,7 @@ func unknownEcosystems(m *scannerv1.Report) []string {
 
 func facts(f *scannerv1.ImageFacts) core.Image {
 	i := core.Image{
-		Labels: f.GetLabels(), User: f.GetUser(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(),
+		Labels: f.GetLabels(), User: f.GetUser(), NonRoot: f.GetNonRoot(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(),
 		ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
 		Distro:      core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()},
 		SetuidFiles: f.GetSetuidFiles(), PackageManagers: f.GetPackageManagers(), Shells: f.GetShells(),

@@ -271,7 +271,7 @@ func facts() *core.Facts {
 	return &core.Facts{
 		Image: &core.Image{
 			Registry: "r.example", Repository: "app",
-			Platform: "linux/amd64", User: "65532", Labels: map[string]string{"team": "core"},
+			Platform: "linux/amd64", User: "65532", NonRoot: true, Labels: map[string]string{"team": "core"},
 			Created: now.Add(-time.Hour), EnvNames: []string{"PATH"}, ExposedPorts: []string{"8080/tcp"},
 			Entrypoint: []string{"/app"}, Distro: core.Distro{ID: "alpine", Version: "3.22.1"},
 			DistroEndTime: now.Add(300 * 24 * time.Hour), BaseImage: core.BaseImage{Name: "r.example/base:1", Digest: "sha256:ee", LayerCount: 2},
@@ -294,7 +294,7 @@ func TestVariables(t *testing.T) {
 		`image.platform == "linux/amd64" && image.digest == ""`,
 		`image.created < now && now - image.created == duration("1h")`,
 		`image.labels["team"] == "core" && !("x" in image.labels)`,
-		`image.user == "65532" && image.entrypoint == ["/app"] && image.cmd.size() == 0`,
+		`image.user == "65532" && image.non_root && image.entrypoint == ["/app"] && image.cmd.size() == 0`,
 		`"8080/tcp" in image.exposed_ports && image.env_names.exists(e, e == "PATH")`,
 		`image.distro.id == "alpine" && image.distro.version.startsWith("3.")`,
 		`image.distro_end_time > now && image.base_image.name == "r.example/base:1" && image.base_image.digest == "sha256:ee" && image.base_image.layer_count == 2`,
@@ -388,8 +388,8 @@ func TestBaseline(t *testing.T) {
 			f.Findings = append(f.Findings, c)
 		}, map[string][]string{}},
 		"fixable high":      {func(f *core.Facts) { f.Findings[0].SeverityRank = core.SeverityHigh }, map[string][]string{"no-fixable-high": {"CVE-1 in p 1, fixed in 2"}}},
-		"root":              {func(f *core.Facts) { f.Image.User = "" }, map[string][]string{"not-root": nil}},
-		"root by id":        {func(f *core.Facts) { f.Image.User = "0:0" }, map[string][]string{"not-root": nil}},
+		"root":              {func(f *core.Facts) { f.Image.User, f.Image.NonRoot = "", false }, map[string][]string{"not-root": nil}},
+		"root by id":        {func(f *core.Facts) { f.Image.User, f.Image.NonRoot = "0:0", false }, map[string][]string{"not-root": nil}},
 		"old debian":        {func(f *core.Facts) { distro(f, "debian", "10") }, map[string][]string{"supported-distribution": {"debian 10"}}},
 		"new debian":        {func(f *core.Facts) { distro(f, "debian", "12") }, map[string][]string{}},
 		"old ubuntu":        {func(f *core.Facts) { distro(f, "ubuntu", "18.04") }, map[string][]string{"supported-distribution": {"ubuntu 18.04"}}},

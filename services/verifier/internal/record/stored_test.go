@@ -32,7 +32,7 @@ func whole() core.PlatformEvidence {
 			Incomplete: true, Problems: []string{"one", "one"},
 			Image: core.Image{
 				Registry: "r", Repository: "a", Digest: "sha256:i", Platform: "linux/arm64",
-				Created: at, Labels: map[string]string{"b": "<2>", "a": "\u2028"}, User: "1", Entrypoint: []string{"/a"}, Cmd: []string{},
+				Created: at, Labels: map[string]string{"b": "<2>", "a": "\u2028"}, User: "1", NonRoot: true, Entrypoint: []string{"/a"}, Cmd: []string{},
 				ExposedPorts: []string{"80/tcp"}, EnvNames: []string{"PATH"}, Distro: core.Distro{ID: "debian", Version: "12"}, DistroEndTime: at,
 				BaseImage: core.BaseImage{Name: "n", Digest: "d", LayerCount: -3}, SetuidFiles: []string{"su"}, PackageManagers: []string{"apt"},
 				Shells: []string{"sh"}, Secrets: []core.Secret{{Kind: "k", Location: "l", LayerDigest: "d"}},

@@ -149,6 +149,12 @@ type Store interface {
 	// Published takes a change out of the outbox.
 	Published(ctx context.Context, sequence int64) error
 
+	// SyncTrust orders all images to be judged again if they were judged by other trust
+	// roots than those of the fingerprint, or not by any that is known.
+	SyncTrust(ctx context.Context, fingerprint string, cause Cause, by Audit) error
+	// Trust returns the fingerprint of the last SyncTrust, empty if there was none. It
+	// changes with RulesRevision.
+	Trust(ctx context.Context) (string, error)
 	// SaveTrust keeps the last good trust bundle of a source.
 	SaveTrust(ctx context.Context, source string, body []byte, fetched time.Time) error
 	// LoadTrust returns it, or ErrNotFound.

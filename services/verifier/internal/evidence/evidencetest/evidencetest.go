@@ -303,7 +303,7 @@ func Report(digest string, findings ...*scannerv1.Finding) *scannerv1.Report {
 	return &scannerv1.Report{
 		ImageDigest: digest,
 		Platform:    &typev1.Platform{Os: "linux", Architecture: "amd64"},
-		Facts:       &scannerv1.ImageFacts{User: "65532", DistroId: "alpine", DistroVersion: "3.22.1"},
+		Facts:       &scannerv1.ImageFacts{User: "65532", NonRoot: true, DistroId: "alpine", DistroVersion: "3.22.1"},
 		Packages: []*scannerv1.Package{{
 			Purl: "pkg:golang/golang.org/x/text@0.3.7", Name: "golang.org/x/text", Version: "0.3.7", Ecosystem: "Go",
 		}},
