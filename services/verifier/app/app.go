@@ -164,7 +164,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 				store.Cause{Kind: core.CauseTrust, Detail: "the trust roots have changed"}, fromFiles("trust.roots", d))
 		},
 	}
-	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
+	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Pauses: consumer.AskAgain, Log: log, Now: d.Now}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
 	drain := &outbox.Drain{
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,

@@ -70,7 +70,7 @@ func newFleet(t *testing.T) *fleet {
 	f.cfg.NATS = eventbus.Config{
 		URL: f.nats.URL(), Backoff: []time.Duration{20 * time.Millisecond}, MaxDeliver: 8, DrainTimeout: 2 * time.Second,
 	}
-	for _, name := range []string{events.Gateway, events.Scanner, events.Signer, events.Notifier} {
+	for _, name := range []string{eventbus.Provisioner, events.Gateway, events.Scanner, events.Signer, events.Notifier} {
 		f.bus[name] = f.connect(name)
 	}
 	f.background(func(ctx context.Context) error {
@@ -87,7 +87,7 @@ func (f *fleet) service(name string) *tlsx.Source {
 	return f.nats.TLS(tlsx.ServiceID(trustDomain, name))
 }
 
-// connect connects a service and makes its streams in the background.
+// connect connects a service, which waits for its streams in the background.
 func (f *fleet) connect(name string) *eventbus.Bus {
 	f.t.Helper()
 	b, err := events.Connect(f.t.Context(), f.cfg.NATS, name, f.service(name), obs.Discard(name))

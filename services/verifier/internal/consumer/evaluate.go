@@ -55,9 +55,6 @@ func (e *Evaluator) Handle(ctx context.Context, ev *eventv1.ImageAttestedEvent, 
 	if err := checkImage(image, true); err != nil {
 		return eventbus.Permanent(reasonMalformedEvent, err)
 	}
-	if err := e.Recorder.Store.RecordDigest(ctx, image); err != nil {
-		return err
-	}
 	for range maxConflicts {
 		err := e.evaluate(ctx, image, ev, d.Attempt)
 		if !errors.Is(err, store.ErrConflict) {

@@ -29,12 +29,12 @@ var ErrNotFound = errors.New("not found")
 // Store is what the service keeps. Times have nanoseconds, the zero time is
 // kept as such.
 type Store interface {
-	// RecordPush notes that an image is on its way. A push that is older than the
-	// verdict there is changes nothing but the tag; a push of a tag that is older
-	// than the one known does not move the tag. The digest may be empty.
+	// RecordPush notes that an image, by its digest, is on its way. A push that is
+	// older than the verdict there is changes nothing.
 	RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error
-	// RecordDigest tells the digest of a tag whose push came without one.
-	RecordDigest(ctx context.Context, image imageref.Ref) error
+	// RecordTag notes which digest the registry gave for a tag when it was asked. An
+	// answer to an older question does not move the tag.
+	RecordTag(ctx context.Context, image imageref.Ref, asked time.Time) error
 	// FailTag notes that the digest of a pushed tag will not become known. The push
 	// may be recorded later than its failure: one from before it changes nothing.
 	FailTag(ctx context.Context, image imageref.Ref, problem string, failed time.Time) error
