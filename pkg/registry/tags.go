@@ -119,9 +119,12 @@ func (c *Client) listPage(ctx context.Context, t target, r request, parse func([
 	if err != nil {
 		return nil, nil, &Error{Op: r.op, Where: where, kind: ErrMalformed, cause: fmt.Errorf("list is not JSON as it should be: %w", err)}
 	}
-	next, err := nextPage(resp)
-	if err != nil {
-		return names, nil, &Error{Op: r.op, Where: where, kind: ErrMalformed, cause: err}
+	switch next := nextPage(resp); {
+	case next == nil:
+		return names, nil, nil
+	case next.err != nil:
+		return names, nil, &Error{Op: r.op, Where: where, kind: ErrMalformed, cause: next.err}
+	default:
+		return names, next.url, nil
 	}
-	return names, next, nil
 }
