@@ -56,6 +56,7 @@ const (
 	ConsumerScannerScan         = "scanner-scan"
 	ConsumerVerifierPushes      = "verifier-pushes"
 	ConsumerSignerAttest        = "signer-attest"
+	ConsumerVerifierScans       = "verifier-scans"
 	ConsumerVerifierEvaluate    = "verifier-evaluate"
 	ConsumerSignerVSA           = "signer-vsa"
 	ConsumerNotifierDeliver     = "notifier-deliver"
@@ -100,7 +101,8 @@ var Topology = eventbus.Topology{
 			consumer(ConsumerScannerScan, Scanner, SubjectImagePushed),
 			consumer(ConsumerVerifierPushes, Verifier, SubjectImagePushed)),
 		interest(StreamScanned, Scanner, SubjectImageScanned,
-			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
+			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned),
+			consumer(ConsumerVerifierScans, Verifier, SubjectImageScanned)),
 		interest(StreamAttested, Signer, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
 		interest(StreamVerdicts, Verifier, SubjectVerdictReached,

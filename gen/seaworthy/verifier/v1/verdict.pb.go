@@ -163,7 +163,8 @@ type Verdict struct {
 	// Time the rules were evaluated at: their `now`.
 	EvaluateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=evaluate_time,json=evaluateTime,proto3" json:"evaluate_time,omitempty"`
 	// From this time on the verdict is served as UNKNOWN: the first of the ends of
-	// all that it rests on. Unset if nothing it rests on ends.
+	// all that it rests on. Answers also take into account when evidence becomes
+	// overdue, which no recorded verdict says. Unset if nothing it rests on ends.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Digest of the canonical form.
 	Digest string `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -554,7 +555,10 @@ type Reason struct {
 	// Code in UPPER_SNAKE_CASE: `RULE_DENIED`, `RULE_WARNED`, `RULE_ERROR`, `RULE_EXCEPTED`,
 	// `NEVER_SEEN`, `PENDING`, `PIPELINE_FAILED`, `EVIDENCE_MISSING`,
 	// `EVIDENCE_INVALID`, `EVIDENCE_STALE`, `ADVISORIES_STALE`,
-	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `INTERNAL`.
+	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `EVIDENCE_OVERDUE` (a newer scan
+	// report says something else and was not judged in time, or a step gave up on it),
+	// `EVIDENCE_UNREADABLE` (the evidence could not be read to judge the image by rules
+	// that have changed; the verifier tries again), `INTERNAL`.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What it means here, for people. At most 500 bytes.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
