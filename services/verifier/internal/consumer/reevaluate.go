@@ -147,9 +147,9 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 
 // work judges the images that a change of the rules may touch.
 func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
-	matches, err := scope(w)
+	matches, err := policy.Matching(w.Repositories)
 	if err != nil {
-		return err
+		return fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
 	}
 	for {
 		images, err := r.Evaluator.Recorder.Store.JudgedAfter(ctx, w.After, reevaluateBatch)
@@ -174,24 +174,6 @@ func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 			return err
 		}
 	}
-}
-
-// scope tells which images a change of the rules is about.
-func scope(w store.Reevaluation) (matches func(repository string) bool, err error) {
-	if len(w.Repositories) == 0 {
-		return func(string) bool { return true }, nil
-	}
-	matchers := make([]func(string) bool, 0, len(w.Repositories))
-	for _, g := range w.Repositories {
-		m, err := policy.Glob(g)
-		if err != nil {
-			return nil, fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
-		}
-		matchers = append(matchers, m)
-	}
-	return func(repository string) bool {
-		return slices.ContainsFunc(matchers, func(m func(string) bool) bool { return m(repository) })
-	}, nil
 }
 
 // notRenewed notes that an ended verdict could not be made again. It is served as UNKNOWN
