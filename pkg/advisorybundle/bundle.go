@@ -24,6 +24,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 const (
@@ -152,13 +154,13 @@ func readStatement(r io.Reader, keys []crypto.PublicKey) (s Statement, err error
 		return s, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	var e envelope
-	if err := json.Unmarshal(content, &e); err != nil || e.PayloadType != payloadType {
+	if err := strictjson.Unmarshal(content, &e); err != nil || e.PayloadType != payloadType {
 		return s, fmt.Errorf("%w: its envelope cannot be read", ErrFormat)
 	}
 	if !e.signedBy(keys) {
 		return s, ErrUntrusted
 	}
-	if err := json.Unmarshal(e.Payload, &s); err != nil {
+	if err := strictjson.Unmarshal(e.Payload, &s); err != nil {
 		return s, fmt.Errorf("%w: %w", ErrFormat, err)
 	}
 	return s, nil

@@ -1,11 +1,16 @@
-// Package artifact tells images from what is attached to them. It needs nothing
-// but the standard library, so that the gateway and the scanner do not carry the
+// Package artifact tells images from what is attached to them. It needs no registry
+// and no signatures, so that the gateway and the scanner do not carry the
 // dependencies of whoever signs and verifies.
 package artifact
 
 import (
 	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // evidenceTypes begin the artifact, config and layer types of what is attached
@@ -63,4 +68,64 @@ func isSHA256(s string) bool {
 	}
 	_, err := hex.DecodeString(s)
 	return err == nil
+}
+
+// Kind is what a manifest is by its own content.
+type Kind int
+
+// Kinds of manifests.
+const (
+	// Image is what a runtime runs: its configuration is that of an image.
+	Image Kind = iota
+	// Evidence is a signature, an attestation or an SBOM about an image.
+	Evidence
+	// Other is an artifact that no runtime runs, for example a Helm chart.
+	Other
+)
+
+// Layer and config types that matter to KindOf.
+const (
+	ociConfig    = "application/vnd.oci.image.config.v1+json"
+	dockerConfig = "application/vnd.docker.container.image.v1+json"
+)
+
+// IsImageConfig says whether a configuration of this media type makes a manifest an image.
+func IsImageConfig(mediaType string) bool {
+	return mediaType == ociConfig || mediaType == dockerConfig
+}
+
+// KindOf reads a manifest, not an index. A manifest with the configuration of an image
+// is an image whatever else it says: runtimes look at nothing else, so an image cannot
+// hide behind a subject, an artifact type or what an index says of it. Only cosign's
+// older signatures and BuildKit's attestations have such a configuration, over layers
+// that no runtime unpacks.
+func KindOf(manifest []byte) (Kind, error) {
+	type descriptor struct {
+		MediaType string `json:"mediaType"`
+	}
+	var m struct {
+		ArtifactType string          `json:"artifactType"`
+		Config       *descriptor     `json:"config"`
+		Layers       []descriptor    `json:"layers"`
+		Manifests    json.RawMessage `json:"manifests"`
+		Subject      *descriptor     `json:"subject"`
+	}
+	if err := strictjson.Unmarshal(manifest, &m); err != nil {
+		return Image, fmt.Errorf("manifest: %w", err)
+	}
+	switch {
+	case m.Manifests != nil:
+		return Image, nil // an index is never left out
+	case m.Config != nil && IsImageConfig(m.Config.MediaType):
+		if len(m.Layers) == 0 || slices.ContainsFunc(m.Layers, func(l descriptor) bool { return !isEvidenceType(l.MediaType) }) {
+			return Image, nil
+		}
+		return Evidence, nil
+	case m.Subject != nil, isEvidenceType(m.ArtifactType), m.Config != nil && isEvidenceType(m.Config.MediaType):
+		return Evidence, nil
+	case m.Config == nil:
+		return Image, nil
+	default:
+		return Other, nil
+	}
 }

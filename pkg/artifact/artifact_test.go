@@ -46,3 +46,46 @@ func Example() {
 	// true
 	// false
 }
+
+func TestKindOf(t *testing.T) {
+	const config, layer = "application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"
+	manifest := func(config string, more string, layers ...string) string {
+		var l []string
+		for _, mediaType := range layers {
+			l = append(l, `{"mediaType":"`+mediaType+`"}`)
+		}
+		return `{"config":{"mediaType":"` + config + `"},"layers":[` + strings.Join(l, ",") + `]` + more + `}`
+	}
+	for name, tc := range map[string]struct {
+		in   string
+		want Kind
+	}{
+		"image":                        {manifest(config, "", layer), Image},
+		"image without layers":         {manifest(config, ""), Image},
+		"Docker image":                 {manifest("application/vnd.docker.container.image.v1+json", "", layer), Image},
+		"image with a subject":         {manifest(config, `,"subject":{"mediaType":"x"}`, layer), Image},
+		"image, called an attestation": {manifest(config, `,"artifactType":"application/vnd.in-toto+json"`, layer), Image},
+		"one layer of an image":        {manifest(config, "", "application/vnd.in-toto+json", layer), Image},
+		"BuildKit":                     {manifest(config, "", "application/vnd.in-toto+json", "application/vnd.in-toto+json"), Evidence},
+		"cosign":                       {manifest(config, "", "application/vnd.dev.cosign.simplesigning.v1+json"), Evidence},
+		"bundle":                       {manifest("application/vnd.oci.empty.v1+json", `,"artifactType":"application/vnd.dev.sigstore.bundle.v0.3+json"`, "x"), Evidence},
+		"referrer":                     {manifest("application/vnd.oci.empty.v1+json", `,"subject":{"mediaType":"x"}`, "x"), Evidence},
+		"chart":                        {manifest("application/vnd.cncf.helm.config.v1+json", "", "x"), Other},
+		"index":                        {`{"manifests":[],"artifactType":"application/spdx+json"}`, Image},
+		"nothing":                      {`{}`, Image},
+	} {
+		if got, err := KindOf([]byte(tc.in)); err != nil || got != tc.want {
+			t.Errorf("%s: %d, error %v", name, got, err)
+		}
+	}
+	for _, in := range []string{
+		`{"config":{"mediaType":"` + config + `"},"config":{"mediaType":"x/y"}}`,
+		`{"config":{"mediaType":"x/y"},"Config":{"mediaType":"` + config + `"}}`,
+		`{"config":{"mediaType":"x/y","MediaType":"` + config + `"}}`,
+		`[`,
+	} {
+		if _, err := KindOf([]byte(in)); err == nil {
+			t.Errorf("%s: no error", in)
+		}
+	}
+}

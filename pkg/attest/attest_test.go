@@ -170,12 +170,18 @@ func TestStatementsThatAreRefused(t *testing.T) {
 		raw  string
 		want error
 	}{
-		"other type":      {`{"_type":"https://in-toto.io/Statement/v2","subject":[],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
-		"not JSON":        {`hello`, ErrMalformed},
-		"only sha512":     {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha512":"00"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
-		"null predicate":  {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":null}`, ErrMalformed},
-		"subject is text": {`{"_type":"` + StatementType + `","subject":"x","predicateType":"a:b","predicate":{}}`, ErrMalformed},
-		"many subjects":   {`{"_type":"` + StatementType + `","subject":[{}` + strings.Repeat(",{}", MaxSubjects) + `],"predicateType":"a:b","predicate":{}}`, ErrTooLarge},
+		"other type":            {`{"_type":"https://in-toto.io/Statement/v2","subject":[],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"not JSON":              {`hello`, ErrMalformed},
+		"only sha512":           {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha512":"00"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"null predicate":        {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":null}`, ErrMalformed},
+		"subject is text":       {`{"_type":"` + StatementType + `","subject":"x","predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"many subjects":         {`{"_type":"` + StatementType + `","subject":[{}` + strings.Repeat(",{}", MaxSubjects) + `],"predicateType":"a:b","predicate":{}}`, ErrTooLarge},
+		"type twice":            {`{"_type":"` + StatementType + `","_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"predicate in capitals": {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":{},"Predicate":{}}`, ErrMalformed},
+		"digest in capitals":    {`{"_type":"` + StatementType + `","subject":[{"Digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"two digests":           {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"00","sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
+		"twice in predicate":    {`{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":{"a":[{"b":1,"b":2}]}}`, ErrMalformed},
+		"long s":                {`{"_type":"` + StatementType + `","ſubject":[],"subject":[{"digest":{"sha256":"` + testSum + `"}}],"predicateType":"a:b","predicate":{}}`, ErrMalformed},
 	} {
 		if _, err := ParseStatement([]byte(tc.raw)); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v", name, err)
@@ -271,6 +277,9 @@ func TestVerifyRefuses(t *testing.T) {
 		}), k.trusted(), ErrUntrustedKey},
 		"later version":  {edit(t, raw, func(b, _ map[string]any) { b["mediaType"] = "application/vnd.dev.sigstore.bundle.v0.4+json" }), k.trusted(), ErrMalformed},
 		"other type":     {edit(t, raw, func(b, _ map[string]any) { b["mediaType"] = "text/plain" }), k.trusted(), ErrMalformed},
+		"payload twice":  {bytes.Replace(raw, []byte(`"payloadType"`), []byte(`"payload":"AAAA","payloadType"`), 1), k.trusted(), ErrMalformed},
+		"both names":     {bytes.Replace(raw, []byte(`"payloadType"`), []byte(`"payload_type":null,"payloadType"`), 1), k.trusted(), ErrMalformed},
+		"in capitals":    {bytes.Replace(raw, []byte(`"payloadType"`), []byte(`"PayloadType":"","payloadType"`), 1), k.trusted(), ErrMalformed},
 		"unknown field":  {edit(t, raw, func(b, _ map[string]any) { b["extra"] = 1 }), k.trusted(), ErrMalformed},
 		"nothing":        {nil, k.trusted(), ErrMalformed},
 		"too many keys":  {raw, TrustRoots{Keys: make([]TrustedKey, MaxTrustedKeys+1)}, ErrTooLarge},
@@ -313,8 +322,8 @@ func TestVerifyWithSeveralKeys(t *testing.T) {
 		return st
 	}
 	sbom := testStatement()
-	sbom.PredicateType, sbom.Predicate = PredicateSPDX, json.RawMessage(`{"creationInfo":{"created":"2027-01-01T00:00:00Z"}}`)
-	byOld, byCurrent := old.sign(t, stating(change)), current.sign(t, stating(change.Add(-time.Hour)))
+	sbom.PredicateType, sbom.Predicate = PredicateSPDX, json.RawMessage(`{"creationInfo":{"created":"2026-06-02T23:00:00Z"}}`)
+	byOld, byCurrent := old.sign(t, stating(change.Add(-time.Hour))), current.sign(t, stating(change.Add(-time.Hour)))
 	tooLate, undated := old.sign(t, stating(change.Add(25*time.Hour))), old.sign(t, sbom)
 	for name, tc := range map[string]struct {
 		raw  []byte

@@ -45,7 +45,8 @@ func readCertified(entity *bundle.Bundle, r *SigstoreRoot) (*certified, error) {
 // verifyCertified verifies a bundle that was signed with a certificate: the chain
 // and its validity when the signature was made, who it names, and what the
 // identity requires.
-func verifyCertified(entity *bundle.Bundle, artifact verify.ArtifactPolicyOption, roots TrustRoots) (*Verified, error) {
+func (o opened) verifyCertified(roots TrustRoots) (*Verified, error) {
+	entity, artifact := o.entity, o.artifact
 	if len(roots.Identities) == 0 || roots.Sigstore == nil {
 		return nil, fmt.Errorf("%w: it is signed with a certificate, and no identity is trusted", ErrUntrustedKey)
 	}
@@ -57,14 +58,20 @@ func verifyCertified(entity *bundle.Bundle, artifact verify.ArtifactPolicyOption
 		return nil, err
 	}
 	var first error
+	logged := roots.Sigstore.wantsSCT(c.leaf)
 	for _, i := range roots.Identities {
 		if !i.covers(c.issuer, c.subject) {
 			continue
 		}
+		id := i.id()
+		i.RequireSCT = i.RequireSCT || logged
 		signed, err := c.verify(artifact, i)
+		if err == nil && !mayState(i.States, o.st.PredicateType) {
+			err = fmt.Errorf("%w: %.200q by %.200q, predicate type %.200q", ErrNotAllowed, c.subject, c.issuer, o.st.PredicateType)
+		}
 		if err == nil {
 			return &Verified{
-				KeyID: i.id(), Identity: c.subject, Issuer: c.issuer, SignTime: signed, LogIndex: c.index(),
+				KeyID: id, Identity: c.subject, Issuer: c.issuer, SignTime: signed, LogIndex: c.index(),
 			}, nil
 		}
 		if first == nil {

@@ -280,7 +280,7 @@ func TestVerifyCertified(t *testing.T) {
 			if logged := len(tc.bundle.GetVerificationMaterial().GetTlogEntries()) > 0; logged != (v.LogIndex != nil) {
 				t.Errorf("log index %v", v.LogIndex)
 			}
-			if !tc.roots.Believes(v.KeyID, time.Time{}) {
+			if !tc.roots.Believes(v.KeyID, v.PredicateType, time.Time{}) {
 				t.Error("what was just verified is not believed")
 			}
 		})
@@ -370,7 +370,7 @@ func TestIdentityValidate(t *testing.T) {
 	if a.id() == b.id() || a.id() != (TrustedIdentity{Issuer: "a", Subject: "b"}).id() {
 		t.Error(a.id(), b.id())
 	}
-	if roots := (TrustRoots{Identities: []TrustedIdentity{a}}); !roots.Believes(a.id(), time.Now()) || roots.Believes(b.id(), time.Now()) {
+	if roots := (TrustRoots{Identities: []TrustedIdentity{a}}); !roots.Believes(a.id(), PredicateVSA, time.Now()) || roots.Believes(b.id(), PredicateVSA, time.Now()) {
 		t.Error("the identity is not what is believed")
 	}
 }
@@ -489,6 +489,8 @@ func TestParseSigstoreRoot(t *testing.T) {
 		"empty chain":            {changed("timestampAuthorities", `[{"certChain":{"certificates":[]}}]`)},
 		"nothing in the chain":   {changed("certificateAuthorities", `[{"certChain":{"certificates":[{}]}}]`)},
 		"second is bad":          {rawA, []byte("{}")},
+		"a name twice":           {append([]byte(`{"tlogs":[],`), rawA[1:]...)},
+		"both names of a field":  {append([]byte(`{"certificate_authorities":null,`), rawA[1:]...)},
 		"too large":              {make([]byte, MaxSigstoreRoot+1)},
 		"too many":               many,
 	} {
@@ -508,11 +510,11 @@ func TestCertificateOfThePublicSigstore(t *testing.T) {
 		SubjectRegexp: `https://github\.com/sigstore/sigstore-js/\.github/workflows/release\.yml@refs/heads/main`,
 		RequireSCT:    true, RequireLog: true,
 	}
-	roots := TrustRoots{Identities: []TrustedIdentity{workflow}, Sigstore: &SigstoreRoot{material: data.TrustedRoot(t, "public-good.json")}}
+	roots := TrustRoots{Identities: []TrustedIdentity{workflow}, Sigstore: &SigstoreRoot{material: root.TrustedMaterialCollection{data.TrustedRoot(t, "public-good.json")}}}
 	if !roots.Sigstore.HasCTLogs() {
 		t.Error("there is no certificate transparency log")
 	}
-	v, err := verifyCertified(entity, verify.WithoutArtifactUnsafe(), roots)
+	v, err := opened{entity: entity, artifact: verify.WithoutArtifactUnsafe()}.verifyCertified(roots)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +523,7 @@ func TestCertificateOfThePublicSigstore(t *testing.T) {
 	}
 	// It has no timestamp by an authority, only the time of the log.
 	roots.Identities[0].RequireTimestamp = true
-	if _, err := verifyCertified(entity, verify.WithoutArtifactUnsafe(), roots); !errors.Is(err, ErrNoTimestamp) {
+	if _, err := (opened{entity: entity, artifact: verify.WithoutArtifactUnsafe()}).verifyCertified(roots); !errors.Is(err, ErrNoTimestamp) {
 		t.Error(err)
 	}
 }

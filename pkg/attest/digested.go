@@ -119,7 +119,7 @@ func (b *Bundle) open() (*opened, error) {
 		return nil, nil
 	}
 	around := &bundle.Bundle{Bundle: new(protobundle.Bundle)}
-	if err := around.UnmarshalJSON(slices.Concat(b.head, b.tail)); err != nil {
+	if err := unmarshalBundle(slices.Concat(b.head, b.tail), around); err != nil {
 		return nil, malformed("not a Sigstore bundle", err)
 	}
 	entries, err := around.TlogEntries()

@@ -2,7 +2,6 @@ package attest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Defaults of Limits.
@@ -126,7 +126,7 @@ func fetchOne(ctx context.Context, c *registry.Client, ref imageref.Ref, listed 
 		return r, true
 	}
 	var m bundleManifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := strictjson.Unmarshal(raw, &m); err != nil {
 		r.Err = malformed("manifest", err)
 		return r, true
 	}

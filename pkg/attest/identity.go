@@ -38,8 +38,12 @@ type TrustedIdentity struct {
 	// without it the time at which a log took in the signature is enough.
 	RequireTimestamp bool
 	// RequireSCT demands that the certificate was logged in a certificate
-	// transparency log of the SigstoreRoot.
+	// transparency log of the SigstoreRoot. It is demanded without it too if the
+	// trusted root that names the certificate's authority names such a log.
 	RequireSCT bool
+	// States are the predicate types that the identity may state; nil is any. They
+	// are no part of the ID, see TrustRoots.Believes.
+	States []string
 }
 
 // Validate says what is wrong with the identity, all at once.
@@ -87,6 +91,17 @@ func matches(exact, pattern, text string) bool {
 // does not validate covers nobody.
 func (i TrustedIdentity) covers(issuer, subject string) bool {
 	return i.Validate() == nil && matches(i.Issuer, i.IssuerRegexp, issuer) && matches(i.Subject, i.SubjectRegexp, subject)
+}
+
+// Rule is an ID that is made of the rule, without its States, and of the authorities by
+// whom its certificates are.
+func (i TrustedIdentity) Rule(authorities *SigstoreRoot) string {
+	i.ID = ""
+	if authorities == nil {
+		return i.id()
+	}
+	sum := sha256.Sum256([]byte(i.id() + " " + authorities.Digest()))
+	return "identity-" + hex.EncodeToString(sum[:])
 }
 
 func (i TrustedIdentity) id() string {

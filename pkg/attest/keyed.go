@@ -22,6 +22,7 @@ func (o opened) verifyKeyed(roots TrustRoots) (*Verified, error) {
 		return nil, err
 	}
 	var failures []error
+	var refused error
 	for _, k := range keys {
 		material, err := k.material(o.message)
 		if err == nil {
@@ -36,7 +37,12 @@ func (o opened) verifyKeyed(roots TrustRoots) (*Verified, error) {
 		if err != nil {
 			return nil, err
 		}
-		if stated := StatedTime(o.st); !k.covers(stated) {
+		if !mayState(k.States, o.st.PredicateType) {
+			// The same key may stand among the roots a second time.
+			refused = fmt.Errorf("%w: key %.100q, predicate type %.200q", ErrNotAllowed, k.id(), o.st.PredicateType)
+			continue
+		}
+		if stated := o.times.stated; !k.covers(stated) {
 			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement is of %s",
 				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), stated.Format(time.RFC3339))
 		}
@@ -45,6 +51,9 @@ func (o opened) verifyKeyed(roots TrustRoots) (*Verified, error) {
 				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), signed.Format(time.RFC3339))
 		}
 		return &Verified{KeyID: k.id(), SignTime: signed, LogIndex: w.index()}, nil
+	}
+	if refused != nil {
+		return nil, refused
 	}
 	if named > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrBadSignature, failures[0])

@@ -1,13 +1,22 @@
 package attest
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	prototrustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Limits of a SigstoreRoot.
@@ -24,17 +33,32 @@ var ErrBadTrustedRoot = errors.New("not a usable Sigstore trusted root")
 // SigstoreRoot names the authorities behind certificates, timestamps and
 // transparency logs. It is made by ParseSigstoreRoot and does not change.
 type SigstoreRoot struct {
-	material root.TrustedMaterial
+	material root.TrustedMaterialCollection
+	sum      string
 }
 
 // ParseSigstoreRoot reads one or more Sigstore trusted roots, `trusted_root.json`,
-// and believes the authorities of all of them. Errors wrap ErrBadTrustedRoot.
+// and believes the authorities of all of them. A document may hold several roots, one
+// after the other, as `gh attestation trusted-root` writes them, one a line. Errors
+// wrap ErrBadTrustedRoot.
 func ParseSigstoreRoot(documents ...[]byte) (*SigstoreRoot, error) {
 	var all root.TrustedMaterialCollection
 	count := 0
+	h := sha256.New()
+	var roots []json.RawMessage
 	for _, raw := range documents {
 		if len(raw) > MaxSigstoreRoot {
 			return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadTrustedRoot, len(raw), MaxSigstoreRoot)
+		}
+		one, err := split(raw)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, one...)
+	}
+	for _, raw := range roots {
+		if err := strictjson.CheckMessage(raw, new(prototrustroot.TrustedRoot)); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)
 		}
 		message, err := root.NewTrustedRootProtobuf(raw)
 		if err != nil {
@@ -53,11 +77,51 @@ func ParseSigstoreRoot(documents ...[]byte) (*SigstoreRoot, error) {
 			return nil, fmt.Errorf("%w: %w", ErrBadTrustedRoot, err)
 		}
 		all = append(all, one)
+		_ = binary.Write(h, binary.BigEndian, int64(len(raw)))
+		h.Write(raw)
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: there is none", ErrBadTrustedRoot)
 	}
-	return &SigstoreRoot{material: all}, nil
+	return &SigstoreRoot{material: all, sum: hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+// split separates the roots of a document.
+func split(raw []byte) ([]json.RawMessage, error) {
+	var out []json.RawMessage
+	for dec := json.NewDecoder(bytes.NewReader(raw)); ; {
+		var one json.RawMessage
+		err := dec.Decode(&one)
+		switch {
+		case errors.Is(err, io.EOF) && len(out) > 0:
+			return out, nil
+		case err != nil:
+			return nil, fmt.Errorf("%w: not JSON: %w", ErrBadTrustedRoot, err)
+		case len(out) == MaxAuthorities:
+			return nil, fmt.Errorf("%w: more than %d roots", ErrBadTrustedRoot, MaxAuthorities)
+		}
+		out = append(out, one)
+	}
+}
+
+// Digest is equal for roots of the same documents; empty for nil.
+func (r *SigstoreRoot) Digest() string {
+	if r == nil {
+		return ""
+	}
+	return r.sum
+}
+
+// wantsSCT says whether a certificate has to be in a certificate transparency log: one
+// of the trusted roots that name its authority names such a log.
+func (r *SigstoreRoot) wantsSCT(leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(r.material, func(m root.TrustedMaterial) bool {
+		if len(m.CTLogs()) == 0 {
+			return false
+		}
+		_, err := verify.VerifyLeafCertificate(leaf.NotBefore, leaf, m)
+		return err == nil
+	})
 }
 
 // checkChains finds what sigstore-go trips over.

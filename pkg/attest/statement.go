@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // The field order is the one of the specification's examples; with encoding/json
@@ -61,7 +63,7 @@ func ParseStatement(raw []byte) (Statement, error) {
 		return Statement{}, fmt.Errorf("%w: statement of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxStatement)
 	}
 	var doc statementJSON
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	if err := strictjson.Unmarshal(raw, &doc); err != nil {
 		return Statement{}, malformed("statement is not JSON", err)
 	}
 	if doc.Type != StatementType && doc.Type != StatementTypeV01 {
@@ -73,7 +75,9 @@ func ParseStatement(raw []byte) (Statement, error) {
 	if len(doc.Subject) > MaxSubjects {
 		return Statement{}, fmt.Errorf("%w: %d subjects", ErrTooLarge, len(doc.Subject))
 	}
-	if !isObject(doc.Predicate) {
+	// A statement may do without a predicate (in-toto Statement v1), as the image
+	// signatures of cosign do.
+	if doc.Predicate != nil && !isObject(doc.Predicate) {
 		return Statement{}, malformed("predicate is not a JSON object", nil)
 	}
 	st := Statement{PredicateType: doc.PredicateType, Predicate: doc.Predicate}

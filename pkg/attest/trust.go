@@ -30,9 +30,12 @@ type TrustedKey struct {
 	// this keeps honest signers honest and stops no thief, who can date back:
 	// that is what Revoked is for. Statements that state no time are not bound.
 	NotAfter time.Time
-	// Revoked, if set, ends all belief in the key: from then on nothing that it
-	// ever signed verifies. It is compared with the time of verification.
+	// Revoked, if set, ends all belief in the key: nothing that it ever signed
+	// verifies. It is compared with no clock: a verifier whose clock is behind must
+	// not go on believing a key that is known to be revoked.
 	Revoked time.Time
+	// States are the predicate types that the key may state; nil is any.
+	States []string
 	// RequireLog demands an entry in a transparency log of the SigstoreRoot.
 	RequireLog bool
 	// RequireTimestamp demands a timestamp by an authority of the SigstoreRoot.
@@ -65,7 +68,7 @@ func (k TrustedKey) id() string {
 
 // believedAt says whether the key may verify anything at the time.
 func (k TrustedKey) believedAt(t time.Time) bool {
-	return (k.NotBefore.IsZero() || !t.Before(k.NotBefore)) && (k.Revoked.IsZero() || t.Before(k.Revoked))
+	return (k.NotBefore.IsZero() || !t.Before(k.NotBefore)) && k.Revoked.IsZero()
 }
 
 // covers says whether the key may have signed what was true at the stated time.
@@ -73,18 +76,28 @@ func (k TrustedKey) covers(stated time.Time) bool {
 	return k.NotAfter.IsZero() || stated.IsZero() || !stated.After(k.NotAfter)
 }
 
-// Believes says whether a statement by the key or the identity with this ID
-// (Verified.KeyID), with the StatedTime it has, is believed. It is for results of
-// Verify that were kept. An identity is believed as long as it is among the
+// Believes says whether a statement of this predicate type by the key or the identity
+// with this ID (Verified.KeyID), with the StatedTime it has, is believed. It is for
+// results of Verify that were kept. An identity is believed as long as it is among the
 // trusted ones: give it another ID, or none, if what it covers changes.
-func (r TrustRoots) Believes(id string, stated time.Time) bool {
+func (r TrustRoots) Believes(id, predicateType string, stated time.Time) bool {
 	at := r.at()
+	if stated.After(at.Add(ClockSkew)) {
+		return false
+	}
 	for _, k := range r.Keys {
-		if k.id() == id && k.believedAt(at) && k.covers(stated) {
+		if k.id() == id && k.believedAt(at) && k.covers(stated) && mayState(k.States, predicateType) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(r.Identities, func(i TrustedIdentity) bool { return i.id() == id && i.Validate() == nil })
+	return slices.ContainsFunc(r.Identities, func(i TrustedIdentity) bool {
+		return i.id() == id && i.Validate() == nil && mayState(i.States, predicateType)
+	})
+}
+
+// mayState says whether a predicate type is among those that may be stated.
+func mayState(states []string, predicateType string) bool {
+	return states == nil || slices.Contains(states, predicateType)
 }
 
 func (r TrustRoots) at() time.Time {

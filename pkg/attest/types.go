@@ -18,6 +18,11 @@ const (
 	PredicateReference = "https://in-toto.io/attestation/reference/v0.1"
 	// PredicateSLSAProvenance says how and by whom the image was built.
 	PredicateSLSAProvenance = "https://slsa.dev/provenance/v1"
+	// PredicateSLSAProvenanceV02 is the same in its form before version 1.
+	PredicateSLSAProvenanceV02 = "https://slsa.dev/provenance/v0.2"
+	// PredicateCosignSign is what `cosign sign` states about an image. It has no
+	// predicate: the signature is all there is.
+	PredicateCosignSign = "https://sigstore.dev/cosign/sign/v1"
 )
 
 const (
@@ -79,12 +84,18 @@ var (
 	// ErrNoSCT: the certificate is required to be in a trusted log of
 	// certificates and is not.
 	ErrNoSCT = errors.New("certificate of the attestation is not in a trusted log of certificates")
+	// ErrNotAllowed: the signature is by a trusted key or identity, which may not
+	// state predicates of this type.
+	ErrNotAllowed = errors.New("the signer of the attestation may not state this predicate type")
+	// ErrFuture: the statement is dated later than ClockSkew from now, or later than
+	// ClockSkew after the proven time of its signature.
+	ErrFuture = errors.New("attestation is dated in the future")
 )
 
 // Reason is a short word for the kind of err, fit for a metric or a reason code:
 // MALFORMED, TOO_LARGE, UNTRUSTED_KEY, BAD_SIGNATURE, WRONG_SUBJECT,
-// UNTRUSTED_IDENTITY, EXPIRED_CERTIFICATE, NO_LOG_ENTRY, NO_TIMESTAMP, NO_SCT or
-// "" for others.
+// UNTRUSTED_IDENTITY, EXPIRED_CERTIFICATE, NO_LOG_ENTRY, NO_TIMESTAMP, NO_SCT,
+// PREDICATE_NOT_ALLOWED, IN_FUTURE or "" for others.
 func Reason(err error) string {
 	for _, k := range []struct {
 		kind   error
@@ -100,6 +111,8 @@ func Reason(err error) string {
 		{ErrNoLogEntry, "NO_LOG_ENTRY"},
 		{ErrNoTimestamp, "NO_TIMESTAMP"},
 		{ErrNoSCT, "NO_SCT"},
+		{ErrNotAllowed, "PREDICATE_NOT_ALLOWED"},
+		{ErrFuture, "IN_FUTURE"},
 	} {
 		if errors.Is(err, k.kind) {
 			return k.reason
@@ -112,7 +125,8 @@ func Reason(err error) string {
 type Statement struct {
 	Subject       []Subject
 	PredicateType string
-	// Predicate is one JSON value; Sign writes it without spaces, otherwise as it is.
+	// Predicate is one JSON object; Sign writes it without spaces, otherwise as it is.
+	// It is nil if the statement that was read has none.
 	Predicate json.RawMessage
 }
 
@@ -136,6 +150,11 @@ type Verified struct {
 	// SignTime is when the signature existed at the latest, as a trusted timestamp
 	// authority or log says. It is zero for a key of which nothing proves it.
 	SignTime time.Time
+	// StatedTime is that of the statement.
+	StatedTime time.Time
+	// Time is what statements of one signer are ordered by: the time that the
+	// statement states, but never later than SignTime; SignTime if it states none.
+	Time time.Time
 	// LogIndex is the place in a trusted transparency log; nil if it is in none.
 	LogIndex *int64
 	// ManifestDigest is the digest of the referrer the bundle came from, and

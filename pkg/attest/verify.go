@@ -4,11 +4,14 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Verify checks that a trusted key or identity signed the bundle's statement and
@@ -19,7 +22,8 @@ import (
 // With a key it asks for no transparency log and no timestamp unless the key
 // requires them. A certificate must have been valid when the signature was made,
 // which a timestamp authority or a log has to prove; if it has expired since is
-// no matter. An entry of a log that is known must be right in either case.
+// no matter. An entry of a log that is known must be right in either case. What is
+// dated in the future, and what its signer may not state, is refused.
 //
 // Errors are those for which Reason has a word.
 func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, error) {
@@ -43,6 +47,7 @@ func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, erro
 type opened struct {
 	entity *bundle.Bundle
 	st     Statement
+	times  statementTimes
 	// artifact is what the signature has to be about in the eyes of sigstore-go.
 	artifact verify.ArtifactPolicyOption
 	// message is set if entity has the digest of what was signed and not the bytes.
@@ -50,10 +55,16 @@ type opened struct {
 }
 
 func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err error) {
+	if roots.At.IsZero() {
+		roots.At = time.Now()
+	}
+	if o.times, err = timesOf(o.st); err != nil {
+		return nil, err
+	}
 	if o.entity.GetVerificationMaterial().GetPublicKey() != nil {
 		v, err = o.verifyKeyed(roots)
 	} else {
-		v, err = verifyCertified(o.entity, o.artifact, roots)
+		v, err = o.verifyCertified(roots)
 	}
 	if err != nil {
 		return nil, err
@@ -61,6 +72,10 @@ func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err
 	if !o.st.isAbout(subjectDigest) {
 		return nil, fmt.Errorf("%w: wanted %s", ErrWrongSubject, subjectDigest)
 	}
+	if err := o.times.check(v.SignTime, roots.At); err != nil {
+		return nil, err
+	}
+	v.StatedTime, v.Time = o.times.stated, o.times.order(v.SignTime)
 	v.Statement = o.st
 	return v, nil
 }
@@ -79,18 +94,29 @@ func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
 		return nil, Statement{}, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxBundle)
 	}
 	entity := &bundle.Bundle{Bundle: new(protobundle.Bundle)}
-	if err := entity.UnmarshalJSON(raw); err != nil {
+	if err := unmarshalBundle(raw, entity); err != nil {
 		return nil, Statement{}, malformed("not a Sigstore bundle", err)
 	}
 	envelope := entity.GetDsseEnvelope()
 	if err := checkEnvelope(envelope); err != nil {
 		return nil, Statement{}, err
 	}
+	// No signature covers a key ID and everybody makes them in another way. It is a
+	// hint at most, and sigstore-go passes over signatures whose hint is not its own.
+	envelope.GetSignatures()[0].Keyid = ""
 	st, err := ParseStatement(envelope.GetPayload())
 	if err != nil {
 		return nil, Statement{}, err
 	}
 	return entity, st, nil
+}
+
+// unmarshalBundle reads a bundle that every reader understands alike.
+func unmarshalBundle(raw []byte, into *bundle.Bundle) error {
+	if err := strictjson.CheckMessage(raw, into.Bundle); err != nil {
+		return err
+	}
+	return into.UnmarshalJSON(raw)
 }
 
 func checkEnvelope(e *protodsse.Envelope) error {

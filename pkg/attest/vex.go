@@ -1,6 +1,6 @@
 package attest
 
-import "encoding/json"
+import "github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 
 // VEXTooling is the `tooling` of the OpenVEX documents that the signer makes of
 // the exceptions behind a verdict.
@@ -16,5 +16,5 @@ func IsPublishedException(st Statement) bool {
 	var doc struct {
 		Tooling string `json:"tooling"`
 	}
-	return json.Unmarshal(st.Predicate, &doc) == nil && doc.Tooling == VEXTooling
+	return strictjson.Unmarshal(st.Predicate, &doc) == nil && doc.Tooling == VEXTooling
 }

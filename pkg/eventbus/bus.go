@@ -28,11 +28,14 @@ const (
 	// recheckInterval is how often the streams are looked after although
 	// nothing seems wrong.
 	recheckInterval = 30 * time.Second
+	// provisionInterval is the same for the Provisioner. A lost stream is back
+	// before most publishers give up.
+	provisionInterval = time.Second
 )
 
 // Options are what Connect needs besides the configuration.
 type Options struct {
-	Service   string // own name in the topology, or Operator
+	Service   string // own name in the topology, Operator or Provisioner
 	TLS       *tlsx.Source
 	Telemetry *obs.Telemetry
 	Topology  Topology
@@ -68,6 +71,8 @@ type Bus struct {
 	lastErr   error // why the connection was lost
 	wanted    bool  // Ensure was called
 	ensureErr error
+
+	told sync.Map // what the Provisioner has reported already
 }
 
 // Connect starts to connect and returns at once, also while NATS is down; the
@@ -99,7 +104,11 @@ func Connect(ctx context.Context, cfg Config, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("event bus: connect: %w", err)
 	}
 	b.setUp(b.nc.IsConnected(), nil)
-	if b.js, err = jetstream.New(b.nc); err != nil {
+	prefix := apiPrefix
+	if o.Service == Provisioner {
+		prefix = serverPrefix
+	}
+	if b.js, err = jetstream.NewWithAPIPrefix(b.nc, prefix); err != nil {
 		cancel()
 		b.nc.Close()
 		return nil, fmt.Errorf("event bus: %w", err)
@@ -194,7 +203,8 @@ func (b *Bus) Source() string { return b.opts.TLS.ID() }
 func (b *Bus) Now() time.Time { return b.opts.Now() }
 
 // Ready says why the bus cannot be used now, or nil: it is connected and, once
-// Ensure was called, all streams and consumers that the service uses exist.
+// Ensure was called, all streams and consumers that the service uses are there and
+// as the topology says.
 func (b *Bus) Ready() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -14,8 +14,8 @@ type Config struct {
 	// URL names the servers, separated by commas, for example
 	// `nats://127.0.0.1:4222`. The connection is mutual TLS in any case.
 	URL string `yaml:"url"`
-	// Replicas is how many servers of a cluster keep each stream that this
-	// service owns: 1, 3 or 5. Default 1.
+	// Replicas is how many servers of a cluster keep each stream: 1, 3 or 5.
+	// Default 1. Only the provisioner heeds it.
 	Replicas int `yaml:"replicas"`
 	// PublishTimeout bounds the wait for the acknowledgement of a published
 	// message. Default 5 s.
@@ -24,7 +24,7 @@ type Config struct {
 	// before they are cancelled and their messages given back. Default 10 s.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 	// AckWait, Backoff and MaxDeliver replace the catalogue's values for every
-	// consumer. They are for tests.
+	// consumer. They are for tests. Only the provisioner heeds AckWait.
 	AckWait    time.Duration   `yaml:"ack_wait"`
 	Backoff    []time.Duration `yaml:"backoff"`
 	MaxDeliver int             `yaml:"max_deliver"`

@@ -124,11 +124,14 @@ func (c *consumption) session(ctx context.Context) error {
 	if err := c.bus.waitUp(ctx); err != nil {
 		return err
 	}
-	consumer, err := c.bus.boundConsumer(ctx, c.stream, c.cfg.Durable)
+	consumer, err := c.bus.boundConsumer(ctx, c.stream, c.cfg)
 	if err != nil {
 		return err
 	}
-	// The owner's configuration may differ from ours; the server's counts.
+	if err := c.bus.drifted(); err != nil {
+		return err
+	}
+	// The provisioner's configuration may differ from ours; the server's counts.
 	ackWait := consumer.CachedInfo().Config.AckWait
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(1),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))

@@ -13,11 +13,10 @@ import (
 // apiTimeout bounds one call of the JetStream API.
 const apiTimeout = 5 * time.Second
 
-// Ensure creates or updates the streams that the service owns, with all their
-// consumers, then waits until every other stream and consumer that it uses
-// exists too. It retries until ctx ends; then it returns the last problem. From
-// the first call on the bus does the same after every reconnect and whenever a
-// stream turns out to be missing.
+// Ensure waits until every stream and consumer that the service uses exists and is
+// what the topology says. Called by the Provisioner, it makes them. It retries until
+// ctx ends; then it returns the last problem. From the first call on the bus does
+// the same periodically and after every reconnect.
 func (b *Bus) Ensure(ctx context.Context) error {
 	b.mu.Lock()
 	if !b.wanted {
@@ -54,117 +53,112 @@ func (b *Bus) ensure(ctx context.Context) error {
 func (b *Bus) ensureOnce(ctx context.Context) error {
 	b.ensuring.Lock()
 	defer b.ensuring.Unlock()
-	// Own streams first: two services that wait for each other's both go on.
-	for _, s := range b.opts.Topology.Streams {
-		if s.Owner != b.opts.Service {
-			continue
-		}
-		if err := b.ensureStream(ctx, s); err != nil {
-			return fmt.Errorf("stream %s: %w", s.Name, err)
-		}
+	if b.opts.Service == Provisioner {
+		_, err := b.apply(ctx)
+		return err
 	}
-	for _, l := range b.opts.Topology.Locks {
-		if l.Owner != b.opts.Service {
+	return b.check(ctx)
+}
+
+// check compares what the service uses with the topology. It goes on after a
+// problem, so that all of them are reported.
+func (b *Bus) check(ctx context.Context) error {
+	t, service := b.opts.Topology, b.opts.Service
+	var errs []error
+	for _, s := range t.Streams {
+		if !t.uses(service, s) {
 			continue
 		}
-		if err := b.ensureLocks(ctx, l); err != nil {
-			return fmt.Errorf("locks %s: %w", l.Name, err)
-		}
-	}
-	for _, o := range b.opts.Topology.Objects {
-		if o.Owner != b.opts.Service {
+		if err := b.checkStream(ctx, s.streamConfig(b.cfg.Replicas)); err != nil {
+			errs = append(errs, fmt.Errorf("stream %s: %w", s.Name, err))
 			continue
-		}
-		if err := b.ensureObjects(ctx, o); err != nil {
-			return fmt.Errorf("objects %s: %w", o.Name, err)
-		}
-	}
-	for _, s := range b.opts.Topology.Streams {
-		if s.Owner == b.opts.Service {
-			continue
-		}
-		if b.opts.Topology.publishes(b.opts.Service, s.Subjects...) {
-			if _, err := b.streamConfig(ctx, s.Name); err != nil {
-				return fmt.Errorf("stream %s of %s: %w", s.Name, s.Owner, err)
-			}
 		}
 		for _, c := range s.Consumers {
-			if c.Service != b.opts.Service {
+			if c.Service != service {
 				continue
 			}
-			if _, err := b.boundConsumer(ctx, s.Name, c.Durable); err != nil {
-				return fmt.Errorf("consumer %s of stream %s of %s: %w", c.Durable, s.Name, s.Owner, err)
+			if _, err := b.boundConsumer(ctx, s.Name, c); err != nil {
+				errs = append(errs, fmt.Errorf("consumer %s of stream %s: %w", c.Durable, s.Name, err))
 			}
 		}
 	}
-	return nil
+	for _, l := range t.Locks {
+		if l.Owner == service {
+			if err := b.checkStream(ctx, l.streamConfig(b.cfg.Replicas)); err != nil {
+				errs = append(errs, fmt.Errorf("locks %s: %w", l.Name, err))
+			}
+		}
+	}
+	for _, o := range t.Objects {
+		if o.Owner == service {
+			if err := b.checkStream(ctx, o.streamConfig(b.cfg.Replicas)); err != nil {
+				errs = append(errs, fmt.Errorf("objects %s: %w", o.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
-// ensureStream creates or updates a stream and its consumers. A stream with
-// retention by interest starts with retention by limits and changes when its
-// consumers exist: otherwise what somebody publishes between the two would be
-// acknowledged and dropped at once, as nobody is interested yet.
-func (b *Bus) ensureStream(ctx context.Context, s Stream) error {
-	want := b.wantedStream(s)
-	first := want
-	have, err := b.streamConfig(ctx, s.Name)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		first.Retention = jetstream.LimitsPolicy
-		if err := b.createStream(ctx, first); err != nil {
-			return err
-		}
-		b.log.InfoContext(ctx, "stream created", "stream", s.Name)
-	case err != nil:
+func (b *Bus) checkStream(ctx context.Context, want jetstream.StreamConfig) error {
+	have, err := b.haveStream(ctx, want.Name)
+	if err != nil {
 		return err
-	default:
-		first.Retention = have.Retention
-		if want.Retention == jetstream.LimitsPolicy {
-			first.Retention = want.Retention
-		}
-		if err := b.updateStream(ctx, first); err != nil {
-			return err
-		}
 	}
-	for _, c := range s.Consumers {
-		if err := b.ensureConsumer(ctx, s.Name, b.cfg.consumer(c)); err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Durable, err)
-		}
-	}
-	if first.Retention != want.Retention {
-		return b.updateStream(ctx, want)
+	return b.opts.Topology.checkStream(have, want)
+}
+
+// drifted is the last check's problem if a stream or consumer was not as it should be.
+func (b *Bus) drifted() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(b.ensureErr, ErrDrift) {
+		return b.ensureErr
 	}
 	return nil
 }
 
-func (b *Bus) wantedStream(s Stream) jetstream.StreamConfig {
+// streamConfig is the stream as the server should have it.
+func (s Stream) streamConfig(replicas int) jetstream.StreamConfig {
 	retention := jetstream.LimitsPolicy
 	if s.Retention == Interest {
 		retention = jetstream.InterestPolicy
 	}
 	return jetstream.StreamConfig{
-		Name: s.Name, Description: "owned by " + s.Owner, Subjects: slices.Clone(s.Subjects),
+		Name: s.Name, Subjects: slices.Clone(s.Subjects),
 		Retention: retention, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxBytes: s.MaxBytes, MaxAge: s.MaxAge, MaxMsgSize: s.MaxMsgSize,
-		Replicas: b.cfg.Replicas, Duplicates: dedupeWindow,
+		Replicas: replicas, Duplicates: dedupeWindow,
 	}
 }
 
-func (b *Bus) createStream(ctx context.Context, c jetstream.StreamConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	_, err := b.js.CreateStream(ctx, c)
-	return err
+// streamConfigs are all streams of the topology.
+func (t Topology) streamConfigs(replicas int) []jetstream.StreamConfig {
+	var out []jetstream.StreamConfig
+	for _, s := range t.Streams {
+		out = append(out, s.streamConfig(replicas))
+	}
+	for _, l := range t.Locks {
+		out = append(out, l.streamConfig(replicas))
+	}
+	for _, o := range t.Objects {
+		out = append(out, o.streamConfig(replicas))
+	}
+	return out
 }
 
-func (b *Bus) updateStream(ctx context.Context, c jetstream.StreamConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	_, err := b.js.UpdateStream(ctx, c)
-	return err
+// consumerConfig sets no limit of deliveries on the server: there a message that
+// reached it would be skipped without a word, even if its dead letter could not
+// be stored. The bus counts the attempts.
+func (c Consumer) consumerConfig() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: c.Durable, Description: "consumed by " + c.Service,
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: c.AckWait, MaxDeliver: -1, MaxAckPending: c.MaxAckPending,
+		FilterSubjects: slices.Clone(c.Subjects),
+	}
 }
 
-func (b *Bus) streamConfig(ctx context.Context, name string) (jetstream.StreamConfig, error) {
+func (b *Bus) haveStream(ctx context.Context, name string) (jetstream.StreamConfig, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	s, err := b.js.Stream(ctx, name)
@@ -174,25 +168,15 @@ func (b *Bus) streamConfig(ctx context.Context, name string) (jetstream.StreamCo
 	return s.CachedInfo().Config, nil
 }
 
-// ensureConsumer sets no limit of deliveries on the server: there a message that
-// reached it would be skipped without a word, even if its dead letter could not
-// be stored. The bus counts the attempts.
-func (b *Bus) ensureConsumer(ctx context.Context, stream string, c Consumer) error {
+// boundConsumer finds a consumer, which must be as the topology says.
+func (b *Bus) boundConsumer(ctx context.Context, stream string, c Consumer) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	_, err := b.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
-		Durable: c.Durable, Description: "consumed by " + c.Service,
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: c.AckWait, MaxDeliver: -1, MaxAckPending: c.MaxAckPending,
-		FilterSubjects: slices.Clone(c.Subjects),
-	})
-	return err
-}
-
-func (b *Bus) boundConsumer(ctx context.Context, stream, durable string) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	return b.js.Consumer(ctx, stream, durable)
+	k, err := b.js.Consumer(ctx, stream, c.Durable)
+	if err != nil {
+		return nil, err
+	}
+	return k, checkConsumer(k.CachedInfo().Config, c.consumerConfig())
 }
 
 // kick makes the bus look after its streams now.
@@ -204,7 +188,11 @@ func (b *Bus) kick() {
 }
 
 func (b *Bus) watchStreams(ctx context.Context) {
-	recheck := time.NewTicker(recheckInterval)
+	interval := recheckInterval
+	if b.opts.Service == Provisioner {
+		interval = provisionInterval
+	}
+	recheck := time.NewTicker(interval)
 	defer recheck.Stop()
 	for {
 		select {

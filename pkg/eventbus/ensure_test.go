@@ -44,13 +44,15 @@ func TestEnsure_CreatesWhatTheTopologySays(t *testing.T) {
 
 func TestEnsure_ChangesAnExistingStream(t *testing.T) {
 	e := newEnv(t)
-	producer, worker, _ := e.buses()
+	old := e.provision()
+	producer, worker := e.bus("producer"), e.bus("worker")
 	e.publish(producer, "a")
-	e.top.Streams[0].MaxBytes *= 2
-	e.cfg.AckWait = 2 * ackWait
-	if err := e.bus("producer").Ensure(e.ctx()); err != nil {
+	if err := old.Close(e.ctx()); err != nil { // it would change everything back
 		t.Fatal(err)
 	}
+	e.top.Streams[0].MaxBytes *= 2
+	e.cfg.AckWait = 2 * ackWait
+	e.provision()
 	root := e.root()
 	s, err := root.Stream(e.ctx(), "JOBS")
 	if err != nil {
@@ -72,8 +74,8 @@ func TestEnsure_ChangesAnExistingStream(t *testing.T) {
 }
 
 // What is published after the stream was created and before its consumer was
-// must not be acknowledged and dropped for want of interest. The owner gets stuck
-// between the two here because it lacks a permission.
+// must not be acknowledged and dropped for want of interest. The provisioner gets
+// stuck between the two here because it lacks a permission.
 func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	e := newEnv(t)
 	all := e.users
@@ -85,10 +87,10 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 			}
 		}
 	}))
-	producer, worker, observer := e.bus("producer"), e.bus("worker"), e.bus("observer")
+	provisioner, producer, worker := e.bus(eventbus.Provisioner), e.bus("producer"), e.bus("worker")
 	stuck, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := producer.Ensure(stuck); err == nil {
+	if err := provisioner.Ensure(stuck); err == nil {
 		t.Fatal("the consumer was created without the permission")
 	}
 	e.publish(producer, "a")
@@ -97,10 +99,8 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	}
 
 	e.restartWith(all)
-	for _, b := range []*eventbus.Bus{producer, observer} {
-		if err := b.Ensure(e.ctx()); err != nil {
-			t.Fatal(err)
-		}
+	if err := provisioner.Ensure(e.ctx()); err != nil {
+		t.Fatal(err)
 	}
 	var seen recorder
 	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
@@ -109,8 +109,8 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	eventually(t, "and leaves the stream, whose retention is by interest now", func() bool { return e.stored(root, "JOBS") == 0 })
 }
 
-// Any order of starts: a service waits, visibly not ready, for streams of others.
-func TestEnsure_WaitsForOwners(t *testing.T) {
+// Any order of starts: a service waits, visibly not ready, for its streams.
+func TestEnsure_WaitsForTheProvisioner(t *testing.T) {
 	e := newEnv(t)
 	worker := e.bus("worker")
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -125,12 +125,8 @@ func TestEnsure_WaitsForOwners(t *testing.T) {
 	go func() { ensured <- worker.Ensure(e.ctx()) }()
 	var seen recorder
 	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
-	producer, observer := e.bus("producer"), e.bus("observer")
-	for _, b := range []*eventbus.Bus{observer, producer} {
-		if err := b.Ensure(e.ctx()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	producer := e.bus("producer")
+	e.provision()
 	if err := receive(t, ensured, "ensure"); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +162,7 @@ func TestEnsure_NewStoreAfterRestart(t *testing.T) {
 	e.srv.Wipe()
 	e.srv.Start()
 	root := e.root()
-	eventually(t, "the owner created its stream again without being asked", func() bool {
+	eventually(t, "the provisioner made the stream again without being asked", func() bool {
 		_, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
 		return err == nil
 	})
@@ -177,7 +173,7 @@ func TestConnect_ServerComesLater(t *testing.T) {
 	e := newEnv(t)
 	e.srv.Stop()
 	began := time.Now()
-	producer, observer := e.bus("producer"), e.bus("observer")
+	producer, provisioner := e.bus("producer"), e.bus(eventbus.Provisioner)
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Connect took %v without a server", took)
 	}
@@ -185,7 +181,7 @@ func TestConnect_ServerComesLater(t *testing.T) {
 		t.Error("ready without a server")
 	}
 	e.srv.Start()
-	for _, b := range []*eventbus.Bus{producer, observer} {
+	for _, b := range []*eventbus.Bus{provisioner, producer} {
 		if err := b.Ensure(e.ctx()); err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +232,7 @@ func TestConnect_Refuses(t *testing.T) {
 		"no TLS":       func(o *eventbus.Options) { o.TLS = nil },
 		"no telemetry": func(o *eventbus.Options) { o.Telemetry = nil },
 		"no service":   func(o *eventbus.Options) { o.Service = "" },
-		"bad topology": func(o *eventbus.Options) { o.Topology.Streams[0].Owner = "" },
+		"bad topology": func(o *eventbus.Options) { o.Topology.Streams[0].Subjects = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			e.top = topology()
@@ -280,5 +276,152 @@ func TestClose_EndsConsumersAndPublishers(t *testing.T) {
 	}
 	if producer.Ready() == nil {
 		t.Error("a closed bus is ready")
+	}
+}
+
+// A service does not work with a stream or a consumer that somebody changed: it is not
+// ready, publishes nothing there and takes nothing from there. The provisioner puts it
+// right.
+func TestEnsure_RefusesDrift(t *testing.T) {
+	for name, change := range map[string]func(*jetstream.StreamConfig){
+		"republish": func(c *jetstream.StreamConfig) {
+			c.RePublish = &jetstream.RePublish{Source: subjectJobs, Destination: "test.copy"}
+		},
+		"sources": func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "AUDIT"}} },
+		"transform": func(c *jetstream.StreamConfig) {
+			c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "test.other", Destination: "test.evt.other.v1"}
+		},
+		"another subject": func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "test.any.>") },
+		"another place":   func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, subjectAudit) },
+		"subject gone":    func(c *jetstream.StreamConfig) { c.Subjects = []string{"test.evt.else.v1"} },
+		"retention":       func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy },
+		"roll-ups":        func(c *jetstream.StreamConfig) { c.AllowRollup = true },
+		"no answer":       func(c *jetstream.StreamConfig) { c.NoAck = true },
+		"old ones out":    func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.cfg.PublishTimeout = 300 * time.Millisecond
+			provisioner := e.provision()
+			if err := provisioner.Close(e.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			root := e.root()
+			if name == "another place" {
+				if err := root.DeleteStream(e.ctx(), "AUDIT"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s, err := root.Stream(e.ctx(), "JOBS")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := s.CachedInfo().Config
+			change(&c)
+			if _, err := root.UpdateStream(e.ctx(), c); err != nil {
+				t.Fatal(err)
+			}
+			producer := e.bus("producer")
+			short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if err := producer.Ensure(short); !errors.Is(err, eventbus.ErrDrift) {
+				t.Fatalf("ensure: %v, want ErrDrift", err)
+			}
+			if err := producer.Ready(); !errors.Is(err, eventbus.ErrDrift) {
+				t.Errorf("ready: %v", err)
+			}
+			if err := producer.Publish(e.ctx(), job("a")); !errors.Is(err, eventbus.ErrUnavailable) {
+				t.Errorf("publish: %v", err)
+			}
+			changes, err := e.bus(eventbus.Provisioner).Apply(e.ctx())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(changes) == 0 || changes[0].Name != "JOBS" || changes[0].Action != eventbus.Updated || len(changes[0].Fields) == 0 {
+				t.Errorf("changes are %+v", changes)
+			}
+			if err := producer.Ensure(e.ctx()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A consumer that somebody changed, for example to deliver to a subject of his choice.
+func TestEnsure_RefusesDriftOfConsumers(t *testing.T) {
+	e := newEnv(t)
+	if err := e.provision().Close(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	root := e.root()
+	replace := func(c jetstream.ConsumerConfig) {
+		t.Helper()
+		if err := root.DeleteConsumer(e.ctx(), "JOBS", "worker-jobs"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := root.CreateConsumer(e.ctx(), "JOBS", c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := root.Consumer(e.ctx(), "JOBS", "worker-jobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := k.CachedInfo().Config
+	worker := e.bus("worker")
+	for name, change := range map[string]func(*jetstream.ConsumerConfig){
+		"attempts": func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 1 },
+		"acks":     func(c *jetstream.ConsumerConfig) { c.AckPolicy = jetstream.AckAllPolicy },
+		"new only": func(c *jetstream.ConsumerConfig) { c.DeliverPolicy = jetstream.DeliverNewPolicy },
+		"headers":  func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true },
+	} {
+		c := good
+		change(&c)
+		replace(c)
+		short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := worker.Ensure(short); !errors.Is(err, eventbus.ErrDrift) {
+			t.Errorf("%s: %v, want ErrDrift", name, err)
+		}
+		cancel()
+	}
+	if _, err := e.bus(eventbus.Provisioner).Apply(e.ctx()); err == nil {
+		// The last change may be one that cannot be updated; then Apply says so.
+		if err := worker.Ensure(e.ctx()); err != nil {
+			t.Error(err)
+		}
+	} else if !strings.Contains(err.Error(), "worker-jobs") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// The provisioner names what it does not know and deletes what it knows to be old.
+func TestApply_UnknownAndRetired(t *testing.T) {
+	e := newEnv(t)
+	root := e.root()
+	for name, subject := range map[string]string{"STRANGE": "test.strange", "OBJ_OLD": "test.old"} {
+		if _, err := root.CreateStream(e.ctx(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := e.bus(eventbus.Provisioner)
+	if _, err := b.Apply(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.CreateConsumer(e.ctx(), "AUDIT", jetstream.ConsumerConfig{Durable: "strange"}); err != nil {
+		t.Fatal(err)
+	}
+	changes, err := b.Apply(e.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []eventbus.Change{{Kind: "stream", Name: "STRANGE", Action: eventbus.Unknown}, {Kind: "consumer", Name: "AUDIT/strange", Action: eventbus.Unknown}}
+	if diff := cmp.Diff(want, changes); diff != "" {
+		t.Errorf("second run (-want +got):\n%s", diff)
+	}
+	if _, err := root.Stream(e.ctx(), "OBJ_OLD"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		t.Errorf("the old stream: %v", err)
+	}
+	if _, err := e.bus("worker").Apply(e.ctx()); !errors.Is(err, eventbus.ErrNotAllowed) {
+		t.Errorf("a service applies: %v", err)
 	}
 }

@@ -27,26 +27,17 @@ func ExampleTopology_Permissions() {
 	}
 	// Output:
 	// $JS.ACK.JOBS.worker-jobs.>
-	// $JS.API.CONSUMER.CREATE.OBJ_THINGS.>
-	// $JS.API.CONSUMER.DELETE.OBJ_THINGS.>
-	// $JS.API.CONSUMER.INFO.JOBS.worker-jobs
-	// $JS.API.CONSUMER.MSG.NEXT.JOBS.worker-jobs
-	// $JS.API.DIRECT.GET.OBJ_THINGS
-	// $JS.API.DIRECT.GET.OBJ_THINGS.>
-	// $JS.API.STREAM.CREATE.OBJ_THINGS
-	// $JS.API.STREAM.CREATE.TURNS
-	// $JS.API.STREAM.INFO.LETTERS
-	// $JS.API.STREAM.INFO.OBJ_THINGS
-	// $JS.API.STREAM.INFO.TURNS
-	// $JS.API.STREAM.MSG.DELETE.TURNS
-	// $JS.API.STREAM.MSG.GET.OBJ_THINGS
-	// $JS.API.STREAM.PURGE.OBJ_THINGS
-	// $JS.API.STREAM.UPDATE.OBJ_THINGS
-	// $JS.API.STREAM.UPDATE.TURNS
-	// $JS.FC.OBJ_THINGS.>
-	// $O.THINGS.C.>
-	// $O.THINGS.M.>
+	// seaworthy.js.CONSUMER.INFO.JOBS.worker-jobs
+	// seaworthy.js.CONSUMER.MSG.NEXT.JOBS.worker-jobs
+	// seaworthy.js.DIRECT.GET.THINGS
+	// seaworthy.js.STREAM.INFO.JOBS
+	// seaworthy.js.STREAM.INFO.LETTERS
+	// seaworthy.js.STREAM.INFO.THINGS
+	// seaworthy.js.STREAM.INFO.TURNS
+	// seaworthy.js.STREAM.MSG.DELETE.THINGS
+	// seaworthy.js.STREAM.MSG.DELETE.TURNS
 	// test.evt.deadletter.worker.v1
 	// test.lock.worker.*
+	// test.obj.worker.>
 	// _INBOX_worker.>
 }

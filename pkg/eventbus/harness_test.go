@@ -45,21 +45,22 @@ func topology() eventbus.Topology {
 	return eventbus.Topology{
 		Streams: []eventbus.Stream{
 			{
-				Name: "JOBS", Owner: "producer", Subjects: []string{subjectJobs}, Retention: eventbus.Interest,
+				Name: "JOBS", Subjects: []string{subjectJobs}, Retention: eventbus.Interest,
 				MaxBytes: 64 << 10, MaxMsgSize: 16 << 10, Consumers: []eventbus.Consumer{consumer("worker-jobs", "worker", subjectJobs)},
 			},
 			{
-				Name: "LETTERS", Owner: "observer", Subjects: []string{subjectLetter}, Retention: eventbus.Limits,
+				Name: "LETTERS", Subjects: []string{subjectLetter}, Retention: eventbus.Limits,
 				MaxAge: time.Hour, MaxBytes: 64 << 10, MaxMsgSize: 32 << 10, Consumers: []eventbus.Consumer{letters},
 			},
 			{
-				Name: "AUDIT", Owner: "observer", Subjects: []string{subjectAudit}, Retention: eventbus.Limits,
+				Name: "AUDIT", Subjects: []string{subjectAudit}, Retention: eventbus.Limits,
 				MaxAge: time.Hour, MaxBytes: 64 << 10, MaxMsgSize: 16 << 10,
 			},
 		},
 		Publishers: map[string][]string{subjectJobs: {"producer"}, subjectLetter: {"worker"}, subjectAudit: {"observer"}},
 		Locks:      []eventbus.Locks{{Name: "TURNS", Owner: "worker", Prefix: "test.lock.worker", Lease: time.Second}},
-		Objects:    []eventbus.Objects{{Name: "THINGS", Owner: "worker", MaxBytes: 8 << 20}},
+		Objects:    []eventbus.Objects{{Name: "THINGS", Owner: "worker", Prefix: "test.obj.worker", MaxBytes: 8 << 20}},
+		Retired:    []string{"OBJ_OLD"},
 	}
 }
 
@@ -76,12 +77,11 @@ func newEnv(t *testing.T) *env {
 	t.Helper()
 	top := topology()
 	var users []eventbus.User
-	for _, s := range top.Services() {
-		pub, sub := top.Permissions(s)
-		users = append(users, eventbus.User{ID: tlsx.ServiceID(eventbustest.TrustDomain, s), Pub: pub, Sub: sub})
+	for _, s := range append(top.Services(), eventbus.Provisioner) {
+		users = append(users, top.User(s, tlsx.ServiceID(eventbustest.TrustDomain, s)))
 	}
 	// root is for looking at the server's state, past all permissions.
-	users = append(users, eventbus.User{ID: tlsx.OperatorID(eventbustest.TrustDomain, "root"), Pub: []string{">"}, Sub: []string{">"}})
+	users = append(users, eventbus.User{ID: tlsx.OperatorID(eventbustest.TrustDomain, "root"), Account: eventbus.Account, Pub: []string{">"}, Sub: []string{">"}})
 	srv := eventbustest.Start(t, users)
 	return &env{t: t, srv: srv, users: users, top: top, cfg: eventbus.Config{URL: srv.URL(), PublishTimeout: 2 * time.Second, DrainTimeout: time.Second}}
 }
@@ -127,9 +127,20 @@ func (e *env) ctx() context.Context {
 	return ctx
 }
 
-// buses connects all three services and creates their streams.
+// provision connects the provisioner and makes all streams.
+func (e *env) provision() *eventbus.Bus {
+	e.t.Helper()
+	b := e.bus(eventbus.Provisioner)
+	if err := b.Ensure(e.ctx()); err != nil {
+		e.t.Fatalf("make streams: %v", err)
+	}
+	return b
+}
+
+// buses makes the streams and connects all three services.
 func (e *env) buses() (producer, worker, observer *eventbus.Bus) {
 	e.t.Helper()
+	e.provision()
 	producer, worker, observer = e.bus("producer"), e.bus("worker"), e.bus("observer")
 	for _, b := range []*eventbus.Bus{producer, observer, worker} {
 		if err := b.Ensure(e.ctx()); err != nil {

@@ -43,28 +43,14 @@ func (l Locks) problems() []error {
 	return errs
 }
 
-func (l Locks) permissions() []string {
-	return []string{
-		l.Prefix + ".*", "$JS.API.STREAM.CREATE." + l.Name, "$JS.API.STREAM.UPDATE." + l.Name,
-		"$JS.API.STREAM.INFO." + l.Name, "$JS.API.STREAM.MSG.DELETE." + l.Name,
-	}
-}
-
-func (b *Bus) ensureLocks(ctx context.Context, l Locks) error {
-	want := jetstream.StreamConfig{
+// streamConfig is the stream of the locks.
+func (l Locks) streamConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
 		Name: l.Name, Description: "locks of " + l.Owner, Subjects: []string{l.Prefix + ".*"},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, Storage: jetstream.FileStorage,
 		MaxMsgsPerSubject: 1, MaxBytes: locksMaxBytes, MaxMsgSize: locksMaxMsgSize,
-		MaxAge: l.Lease, Duplicates: l.Lease, Replicas: b.cfg.Replicas,
+		MaxAge: l.Lease, Duplicates: l.Lease, Replicas: replicas,
 	}
-	_, err := b.streamConfig(ctx, l.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return b.createStream(ctx, want)
-	}
-	if err != nil {
-		return err
-	}
-	return b.updateStream(ctx, want)
 }
 
 // Lock waits until no other replica holds the key in the named locks, and takes

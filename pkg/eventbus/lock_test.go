@@ -15,10 +15,9 @@ import (
 func lockers(t *testing.T) (one, two *eventbus.Bus, e *env) {
 	t.Helper()
 	e = newEnv(t)
-	producer := e.connect(e.options("producer"))
-	observer := e.connect(e.options("observer"))
+	e.provision()
 	one, two = e.connect(e.options("worker")), e.connect(e.options("worker"))
-	for _, b := range []*eventbus.Bus{producer, observer, one, two} {
+	for _, b := range []*eventbus.Bus{one, two} {
 		if err := b.Ensure(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,20 +80,102 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errRead }
 
-// TestObjects_BeforeEnsure uses a bucket that nobody made yet, and one that was lost.
-func TestObjects_BeforeEnsure(t *testing.T) {
+// TestObjects_Lost: a lost store is made again by the provisioner, empty.
+func TestObjects_Lost(t *testing.T) {
 	e := newEnv(t)
 	worker, ctx := e.bus("worker"), e.ctx()
-	if has, err := worker.HasObject(ctx, "THINGS", "a"); err != nil || has {
-		t.Fatalf("before Ensure: %v, %v", has, err)
+	if _, err := worker.HasObject(ctx, "THINGS", "a"); !errors.Is(err, eventbus.ErrUnavailable) {
+		t.Fatalf("before the store was made: %v", err)
 	}
-	if err := e.root().DeleteObjectStore(ctx, "THINGS"); err != nil {
+	e.provision()
+	put := func() error { return worker.PutObject(ctx, "THINGS", "a", bytes.NewReader([]byte("x"))) }
+	if err := put(); err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.PutObject(ctx, "THINGS", "a", bytes.NewReader([]byte("x"))); err != nil {
-		t.Fatalf("after it was lost: %v", err)
+	if err := e.root().DeleteStream(ctx, "THINGS"); err != nil {
+		t.Fatal(err)
 	}
+	eventually(t, "the store is there again", func() bool { return put() == nil })
 	if has, err := worker.HasObject(ctx, "THINGS", "a"); err != nil || !has {
 		t.Errorf("put: %v, %v", has, err)
+	}
+}
+
+// TestObjects_LeavesNothing: replaced, removed and abandoned versions take no room.
+func TestObjects_LeavesNothing(t *testing.T) {
+	e := newEnv(t)
+	_, worker, _ := e.buses()
+	ctx, root := e.ctx(), e.root()
+	large := bytes.Repeat([]byte("0123456789"), 100_000)
+	for range 3 {
+		if err := worker.PutObject(ctx, "THINGS", "a", bytes.NewReader(large)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := e.stored(root, "THINGS"); n != 5 { // four chunks and the head
+		t.Errorf("%d messages after the object was replaced twice, want 5", n)
+	}
+	failing := io.MultiReader(bytes.NewReader(large), errReader{})
+	if err := worker.PutObject(ctx, "THINGS", "b", failing); !errors.Is(err, errRead) {
+		t.Fatal(err)
+	}
+	if n := e.stored(root, "THINGS"); n != 5 {
+		t.Errorf("%d messages after a failed write, want 5", n)
+	}
+	sum := strings.Repeat("0", 64)
+	for _, version := range []string{"1-dead", fmt.Sprintf("%d-alive", time.Now().Unix())} {
+		if _, err := root.Publish(ctx, "test.obj.worker."+sum+"."+version, []byte("part")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := worker.RemoveObjects(ctx, "THINGS", func(string) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.stored(root, "THINGS"); n != 6 {
+		t.Errorf("%d messages, want 6: the object and what is being written now", n)
+	}
+	if err := worker.RemoveObjects(ctx, "THINGS", func(string) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.stored(root, "THINGS"); n != 1 {
+		t.Errorf("%d messages, want 1: what is being written now", n)
+	}
+}
+
+// TestObjects_Damaged: content that is not what the head says is not given out as whole.
+func TestObjects_Damaged(t *testing.T) {
+	e := newEnv(t)
+	_, worker, _ := e.buses()
+	ctx, root := e.ctx(), e.root()
+	if err := worker.PutObject(ctx, "THINGS", "a", strings.NewReader("content")); err != nil {
+		t.Fatal(err)
+	}
+	s, err := root.Stream(ctx, "THINGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk, err := s.GetMsg(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteMsg(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	read := func() error {
+		r, err := worker.GetObject(ctx, "THINGS", "a")
+		if err != nil {
+			return err
+		}
+		_, err = io.ReadAll(r)
+		return err
+	}
+	if err := read(); !errors.Is(err, eventbus.ErrUnavailable) {
+		t.Errorf("a chunk is missing: %v", err)
+	}
+	if _, err := root.Publish(ctx, chunk.Subject, []byte("another")); err != nil {
+		t.Fatal(err)
+	}
+	if err := read(); !errors.Is(err, eventbus.ErrUnavailable) {
+		t.Errorf("a chunk is another: %v", err)
 	}
 }

@@ -69,12 +69,18 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg, stream string) error {
 		if err := b.waitUp(ctx); err != nil {
 			return err
 		}
+		if err := b.drifted(); err != nil {
+			if !sleep(ctx, publishRetryWait) {
+				return err
+			}
+			continue // the provisioner may be putting it right
+		}
 		_, err := b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(stream), jetstream.WithRetryAttempts(0))
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
-			b.kick() // the stream is gone; if it is ours it will be back
+			b.kick() // the stream is gone; the provisioner makes it again
 		case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting):
 		default:
 			return err

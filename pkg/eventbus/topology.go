@@ -25,13 +25,12 @@ const (
 // they have seen within the last two minutes.
 type Stream struct {
 	Name       string        // UPPER_SNAKE_CASE
-	Owner      string        // the one service that creates and changes it
 	Subjects   []string      // without wildcards; a subject belongs to one stream
 	Retention  Retention     //
 	MaxBytes   int64         // size at which it is full
 	MaxAge     time.Duration // 0: messages never expire; only for Interest
 	MaxMsgSize int32         // largest message in bytes, headers included
-	Consumers  []Consumer    // created by the owner together with the stream
+	Consumers  []Consumer    // made together with the stream
 }
 
 // Consumer is one durable pull consumer.
@@ -58,12 +57,15 @@ type Consumer struct {
 	NoDeadLetter bool
 }
 
-// Topology is all streams with their consumers, and who may publish what.
+// Topology is all streams with their consumers, and who may publish what. The
+// Provisioner makes it; services only compare.
 type Topology struct {
 	Streams    []Stream
 	Publishers map[string][]string // subject to services
 	Locks      []Locks
 	Objects    []Objects
+	// Retired are streams of earlier releases, which the Provisioner deletes.
+	Retired []string
 }
 
 // dedupeWindow is how long a stream remembers the ids of messages. Longer is not
@@ -132,12 +134,17 @@ func (t Topology) Validate() error {
 		}
 	}
 	for _, o := range t.Objects {
-		if names[o.stream()] {
+		if names[o.Name] {
 			bad("objects %s: defined twice", o.Name)
 		}
-		names[o.stream()] = true
+		names[o.Name] = true
 		for _, err := range o.problems() {
 			bad("objects %s: %w", o.Name, err)
+		}
+	}
+	for _, name := range t.Retired {
+		if names[name] {
+			bad("stream %s: in use and retired", name)
 		}
 	}
 	return errors.Join(errs...)
@@ -146,9 +153,6 @@ func (t Topology) Validate() error {
 func (s Stream) problems() []error {
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
-	if s.Owner == "" {
-		bad("no owner")
-	}
 	if len(s.Subjects) == 0 {
 		bad("no subjects")
 	}
@@ -200,17 +204,28 @@ func (c Consumer) problems(s Stream) []error {
 	return errs
 }
 
-// Services returns the names of all services in the topology, sorted.
+// uses says whether a service publishes to the stream or consumes from it.
+func (t Topology) uses(service string, s Stream) bool {
+	return t.publishes(service, s.Subjects...) ||
+		slices.ContainsFunc(s.Consumers, func(c Consumer) bool { return c.Service == service })
+}
+
+// Services returns the names of all services that use the topology, sorted.
 func (t Topology) Services() []string {
 	var names []string
 	for _, s := range t.Streams {
-		names = append(names, s.Owner)
 		for _, c := range s.Consumers {
 			names = append(names, c.Service)
 		}
 	}
 	for _, services := range t.Publishers {
 		names = append(names, services...)
+	}
+	for _, l := range t.Locks {
+		names = append(names, l.Owner)
+	}
+	for _, o := range t.Objects {
+		names = append(names, o.Owner)
 	}
 	slices.Sort(names)
 	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == Operator })

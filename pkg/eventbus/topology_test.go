@@ -21,7 +21,7 @@ func TestTopology_Validate(t *testing.T) {
 	}{
 		"stream twice":          {func(t *eventbus.Topology) { t.Streams[1].Name = "JOBS" }, "defined twice"},
 		"stream name":           {func(t *eventbus.Topology) { t.Streams[0].Name = "jobs.*" }, "UPPER_SNAKE_CASE"},
-		"no owner":              {func(t *eventbus.Topology) { t.Streams[0].Owner = "" }, "no owner"},
+		"retired and in use":    {func(t *eventbus.Topology) { t.Retired = []string{"JOBS"} }, "in use and retired"},
 		"wildcard":              {func(t *eventbus.Topology) { t.Streams[0].Subjects[0] = "test.>" }, "lower-case words"},
 		"no subjects":           {func(t *eventbus.Topology) { t.Streams[0].Subjects = nil }, "no subjects"},
 		"subject twice":         {func(t *eventbus.Topology) { t.Streams[2].Subjects = []string{subjectJobs} }, "in stream JOBS and in AUDIT"},
@@ -56,22 +56,31 @@ func TestTopology_Validate(t *testing.T) {
 
 func TestTopology_Permissions(t *testing.T) {
 	for service, want := range map[string][]string{
-		"producer": {
-			"$JS.API.CONSUMER.CREATE.JOBS.worker-jobs", "$JS.API.STREAM.CREATE.JOBS", "$JS.API.STREAM.INFO.JOBS",
-			"$JS.API.STREAM.UPDATE.JOBS", subjectJobs,
-		},
+		"producer": {"seaworthy.js.STREAM.INFO.JOBS", subjectJobs},
 		"worker": {
-			"$JS.ACK.JOBS.worker-jobs.>", "$JS.API.CONSUMER.CREATE.OBJ_THINGS.>", "$JS.API.CONSUMER.DELETE.OBJ_THINGS.>",
-			"$JS.API.CONSUMER.INFO.JOBS.worker-jobs", "$JS.API.CONSUMER.MSG.NEXT.JOBS.worker-jobs",
-			"$JS.API.DIRECT.GET.OBJ_THINGS", "$JS.API.DIRECT.GET.OBJ_THINGS.>",
-			"$JS.API.STREAM.CREATE.OBJ_THINGS", "$JS.API.STREAM.CREATE.TURNS", "$JS.API.STREAM.INFO.LETTERS",
-			"$JS.API.STREAM.INFO.OBJ_THINGS", "$JS.API.STREAM.INFO.TURNS",
-			"$JS.API.STREAM.MSG.DELETE.TURNS", "$JS.API.STREAM.MSG.GET.OBJ_THINGS", "$JS.API.STREAM.PURGE.OBJ_THINGS",
-			"$JS.API.STREAM.UPDATE.OBJ_THINGS", "$JS.API.STREAM.UPDATE.TURNS",
-			"$JS.FC.OBJ_THINGS.>", "$O.THINGS.C.>", "$O.THINGS.M.>", subjectLetter, "test.lock.worker.*",
+			"$JS.ACK.JOBS.worker-jobs.>",
+			"seaworthy.js.CONSUMER.INFO.JOBS.worker-jobs", "seaworthy.js.CONSUMER.MSG.NEXT.JOBS.worker-jobs",
+			"seaworthy.js.DIRECT.GET.THINGS",
+			"seaworthy.js.STREAM.INFO.JOBS", "seaworthy.js.STREAM.INFO.LETTERS", "seaworthy.js.STREAM.INFO.THINGS", "seaworthy.js.STREAM.INFO.TURNS",
+			"seaworthy.js.STREAM.MSG.DELETE.THINGS", "seaworthy.js.STREAM.MSG.DELETE.TURNS",
+			subjectLetter, "test.lock.worker.*", "test.obj.worker.>",
 		},
-		eventbus.Operator: {"$JS.API.STREAM.INFO.LETTERS", "$JS.API.STREAM.MSG.GET.LETTERS"},
-		"stranger":        nil,
+		eventbus.Operator: {"seaworthy.js.STREAM.INFO.LETTERS", "seaworthy.js.STREAM.MSG.GET.LETTERS"},
+		eventbus.Provisioner: {
+			"$JS.API.CONSUMER.CREATE.JOBS.worker-jobs", "$JS.API.CONSUMER.CREATE.LETTERS.observer-deadletters",
+			"$JS.API.CONSUMER.INFO.JOBS.worker-jobs", "$JS.API.CONSUMER.INFO.LETTERS.observer-deadletters",
+			"$JS.API.CONSUMER.NAMES.AUDIT", "$JS.API.CONSUMER.NAMES.JOBS", "$JS.API.CONSUMER.NAMES.LETTERS",
+			"$JS.API.CONSUMER.NAMES.THINGS", "$JS.API.CONSUMER.NAMES.TURNS",
+			"$JS.API.STREAM.CREATE.AUDIT", "$JS.API.STREAM.CREATE.JOBS", "$JS.API.STREAM.CREATE.LETTERS",
+			"$JS.API.STREAM.CREATE.THINGS", "$JS.API.STREAM.CREATE.TURNS",
+			"$JS.API.STREAM.DELETE.OBJ_OLD",
+			"$JS.API.STREAM.INFO.AUDIT", "$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.INFO.LETTERS",
+			"$JS.API.STREAM.INFO.THINGS", "$JS.API.STREAM.INFO.TURNS",
+			"$JS.API.STREAM.NAMES",
+			"$JS.API.STREAM.UPDATE.AUDIT", "$JS.API.STREAM.UPDATE.JOBS", "$JS.API.STREAM.UPDATE.LETTERS",
+			"$JS.API.STREAM.UPDATE.THINGS", "$JS.API.STREAM.UPDATE.TURNS",
+		},
+		"stranger": nil,
 	} {
 		pub, sub := topology().Permissions(service)
 		if diff := cmp.Diff(want, pub); diff != "" {

@@ -19,11 +19,16 @@ const (
 	Notifier = "notifier"
 )
 
+// subjectPrefix is that of all events.
+const subjectPrefix = "seaworthy.evt."
+
 // Subjects. Each carries one message type.
 const (
 	SubjectImagePushed       = "seaworthy.evt.image.pushed.v1"
 	SubjectImageScanned      = "seaworthy.evt.image.scanned.v1"
 	SubjectImageAttested     = "seaworthy.evt.image.attested.v1"
+	SubjectImageReferrer     = "seaworthy.evt.image.referrer.v1"
+	SubjectImageDeleted      = "seaworthy.evt.image.deleted.v1"
 	SubjectVerdictReached    = "seaworthy.evt.verdict.reached.v1"
 	SubjectAdvisoriesUpdated = "seaworthy.evt.advisories.updated.v1"
 	SubjectAuditRecorded     = "seaworthy.evt.audit.recorded.v1"
@@ -34,6 +39,7 @@ const (
 	StreamPushed     = "PUSHED"
 	StreamScanned    = "SCANNED"
 	StreamAttested   = "ATTESTED"
+	StreamHints      = "HINTS"
 	StreamVerdicts   = "VERDICTS"
 	StreamAdvisories = "ADVISORIES"
 	StreamDeadLetter = "DEADLETTER"
@@ -58,6 +64,8 @@ const (
 	ConsumerSignerAttest        = "signer-attest"
 	ConsumerVerifierScans       = "verifier-scans"
 	ConsumerVerifierEvaluate    = "verifier-evaluate"
+	ConsumerVerifierReferrers   = "verifier-referrers"
+	ConsumerVerifierDeletions   = "verifier-deletions"
 	ConsumerSignerVSA           = "signer-vsa"
 	ConsumerNotifierDeliver     = "notifier-deliver"
 	ConsumerVerifierDeadLetters = "verifier-deadletters"
@@ -85,40 +93,41 @@ var defaultBackoff = []time.Duration{
 
 // DeadLetterSubject returns the subject of a service's dead letters.
 func DeadLetterSubject(service string) string {
-	return "seaworthy.evt.deadletter." + service + ".v1"
+	return subjectPrefix + "deadletter." + service + ".v1"
 }
 
 // givesUp are the services with consumers, which therefore write dead letters.
 // The gateway has none: it answers the sender of a bad webhook.
 var givesUp = []string{Scanner, Signer, Verifier, Notifier}
 
-// Topology is all streams of the fleet. A stream has one owner, which creates it
-// together with its consumers, so that no fact is lost to a service that has not
-// started yet. Where somebody consumes, messages stay until all have.
+// Topology is all streams of the fleet. Streams are made together with their
+// consumers, so that no fact is lost to a service that has not started yet. Where
+// somebody consumes, messages stay until all have.
 var Topology = eventbus.Topology{
 	Streams: []eventbus.Stream{
-		interest(StreamPushed, Gateway, SubjectImagePushed,
+		interest(StreamPushed, SubjectImagePushed,
 			consumer(ConsumerScannerScan, Scanner, SubjectImagePushed),
 			consumer(ConsumerVerifierPushes, Verifier, SubjectImagePushed)),
-		interest(StreamScanned, Scanner, SubjectImageScanned,
+		interest(StreamScanned, SubjectImageScanned,
 			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned),
 			consumer(ConsumerVerifierScans, Verifier, SubjectImageScanned)),
-		interest(StreamAttested, Signer, SubjectImageAttested,
+		interest(StreamAttested, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
-		interest(StreamVerdicts, Verifier, SubjectVerdictReached,
+		hints(),
+		interest(StreamVerdicts, SubjectVerdictReached,
 			consumer(ConsumerSignerVSA, Signer, SubjectVerdictReached),
 			consumer(ConsumerNotifierDeliver, Notifier, SubjectVerdictReached)),
 		{
-			Name: StreamAdvisories, Owner: Scanner, Subjects: []string{SubjectAdvisoriesUpdated},
+			Name: StreamAdvisories, Subjects: []string{SubjectAdvisoriesUpdated},
 			Retention: eventbus.Limits, MaxBytes: 16 * mib, MaxAge: 7 * day, MaxMsgSize: maxEvent,
 		},
 		{
-			Name: StreamDeadLetter, Owner: Verifier, Subjects: deadLetterSubjects(),
+			Name: StreamDeadLetter, Subjects: deadLetterSubjects(),
 			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 30 * day, MaxMsgSize: maxDeadLetter,
 			Consumers: []eventbus.Consumer{deadLetterConsumer()},
 		},
 		{
-			Name: StreamAudit, Owner: Verifier, Subjects: []string{SubjectAuditRecorded},
+			Name: StreamAudit, Subjects: []string{SubjectAuditRecorded},
 			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 365 * day, MaxMsgSize: maxEvent,
 		},
 	},
@@ -128,8 +137,10 @@ var Topology = eventbus.Topology{
 		{Name: LocksScanner, Owner: Scanner, Prefix: "seaworthy.lock.scanner", Lease: 30 * time.Second},
 	},
 	Objects: []eventbus.Objects{
-		{Name: ObjectsAdvisories, Owner: Scanner, MaxBytes: 1024 * mib},
+		{Name: ObjectsAdvisories, Owner: Scanner, Prefix: "seaworthy.obj.scanner", MaxBytes: 1024 * mib},
 	},
+	// The bucket that earlier releases shared advisory snapshots in.
+	Retired: []string{"OBJ_ADVISORY_SNAPSHOTS"},
 }
 
 // publishers says who may publish what. Operators may publish what the services
@@ -139,6 +150,8 @@ func publishers() map[string][]string {
 		SubjectImagePushed:       {Gateway, Scanner, eventbus.Operator},
 		SubjectImageScanned:      {Scanner, eventbus.Operator},
 		SubjectImageAttested:     {Signer, eventbus.Operator},
+		SubjectImageReferrer:     {Gateway, Scanner, eventbus.Operator},
+		SubjectImageDeleted:      {Gateway, Scanner, eventbus.Operator},
 		SubjectVerdictReached:    {Verifier, eventbus.Operator},
 		SubjectAdvisoriesUpdated: {Scanner},
 		SubjectAuditRecorded:     {Scanner, Signer, Verifier, Notifier},
@@ -157,10 +170,24 @@ func deadLetterSubjects() []string {
 	return subjects
 }
 
-func interest(name, owner, subject string, consumers ...eventbus.Consumer) eventbus.Stream {
+func interest(name, subject string, consumers ...eventbus.Consumer) eventbus.Stream {
 	return eventbus.Stream{
-		Name: name, Owner: owner, Subjects: []string{subject}, Retention: eventbus.Interest,
+		Name: name, Subjects: []string{subject}, Retention: eventbus.Interest,
 		MaxBytes: streamBytes, MaxMsgSize: maxEvent, Consumers: consumers,
+	}
+}
+
+// hints is the stream of what makes the verifier read the registry again. It is
+// apart from PUSHED so that many pushed referrers cannot fill the stream of the
+// pushes.
+func hints() eventbus.Stream {
+	return eventbus.Stream{
+		Name: StreamHints, Subjects: []string{SubjectImageReferrer, SubjectImageDeleted},
+		Retention: eventbus.Interest, MaxBytes: streamBytes, MaxMsgSize: maxEvent,
+		Consumers: []eventbus.Consumer{
+			consumer(ConsumerVerifierReferrers, Verifier, SubjectImageReferrer),
+			consumer(ConsumerVerifierDeletions, Verifier, SubjectImageDeleted),
+		},
 	}
 }
 
@@ -183,6 +210,8 @@ var messageOf = map[string]proto.Message{
 	SubjectImagePushed:       (*eventv1.ImagePushedEvent)(nil),
 	SubjectImageScanned:      (*eventv1.ImageScannedEvent)(nil),
 	SubjectImageAttested:     (*eventv1.ImageAttestedEvent)(nil),
+	SubjectImageReferrer:     (*eventv1.ImageReferrerEvent)(nil),
+	SubjectImageDeleted:      (*eventv1.ImageDeletedEvent)(nil),
 	SubjectVerdictReached:    (*eventv1.VerdictReachedEvent)(nil),
 	SubjectAdvisoriesUpdated: (*eventv1.AdvisoriesUpdatedEvent)(nil),
 	SubjectAuditRecorded:     (*eventv1.AuditRecordedEvent)(nil),

@@ -2,7 +2,8 @@ package events
 
 import (
 	"fmt"
-	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 )
 
 // serverConfigHead is everything but the users. Variables come from the
@@ -41,9 +42,11 @@ tls {
   timeout: 5
 }
 
-# Everything that is not listed is denied.
-authorization {
-  users: [
+# Everything that is not listed is denied. The streams are in an account that only
+# their provisioner works in; every service reaches what it needs of it from an
+# account of its own. A server of an earlier release kept them in the account $G: move
+# them while the server is stopped, in the store directory from jetstream/$G to
+# jetstream/%[2]s.
 `
 
 // ServerConfig returns the configuration file of a NATS server of its own for
@@ -51,22 +54,5 @@ authorization {
 // listens and its files are variables of its environment. deploy/nats/nats.conf
 // is the one for seaworthy.local.
 func ServerConfig(trustDomain string, operators ...string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, serverConfigHead, trustDomain)
-	for _, u := range Users(trustDomain, operators...) {
-		fmt.Fprintf(&b, "    {\n      user: %q\n      permissions: {\n", u.ID)
-		writeSubjects(&b, "publish", u.Pub)
-		writeSubjects(&b, "subscribe", u.Sub)
-		b.WriteString("      }\n    }\n")
-	}
-	b.WriteString("  ]\n}\n")
-	return b.String()
-}
-
-func writeSubjects(b *strings.Builder, what string, subjects []string) {
-	fmt.Fprintf(b, "        %s: {\n          allow: [\n", what)
-	for _, s := range subjects {
-		fmt.Fprintf(b, "            %q\n", s)
-	}
-	b.WriteString("          ]\n        }\n")
+	return fmt.Sprintf(serverConfigHead, trustDomain, eventbus.Account) + eventbus.Accounts(Users(trustDomain, operators...))
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,47 +44,10 @@ func TestServerConfig_Shipped(t *testing.T) {
 
 // A real server takes the shipped file, and the whole fleet works with it.
 func TestServerConfig_Runs(t *testing.T) {
-	dir := t.TempDir()
-	ca, err := tlsx.LoadOrCreateCA(filepath.Join(dir, "ca"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	issue := func(name, id string) tlsx.Config {
-		cfg, err := ca.Issue(filepath.Join(dir, "tls"), name, id, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return cfg
-	}
-	nats := issue("nats", tlsx.ServiceID(eventbustest.TrustDomain, eventbus.Server))
-	for name, value := range map[string]string{
-		"SEAWORTHY_NATS_LISTEN": `"127.0.0.1:-1"`, "SEAWORTHY_NATS_STORE_DIR": filepath.Join(dir, "store"),
-		"SEAWORTHY_NATS_CA_FILE": nats.CAFile, "SEAWORTHY_NATS_CERT_FILE": nats.CertFile, "SEAWORTHY_NATS_KEY_FILE": nats.KeyFile,
-	} {
-		t.Setenv(name, value)
-	}
-	opts, err := server.ProcessConfigFile(shipped)
-	if err != nil {
-		t.Fatalf("the server refuses %s: %v", shipped, err)
-	}
-	opts.NoSigs, opts.NoLog = true, true
-	srv, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Start()
-	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("server is not ready")
-	}
-
+	srv, tlsOf := startShipped(t)
 	cfg := eventbus.Config{URL: "nats://" + srv.Addr().String()}
 	connect := func(service, id string) *eventbus.Bus {
-		src, err := tlsx.NewSource(issue(service, id))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := events.Connect(t.Context(), cfg, service, src, obs.Discard(service))
+		b, err := events.Connect(t.Context(), cfg, service, tlsOf(id), obs.Discard(service))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +58,7 @@ func TestServerConfig_Runs(t *testing.T) {
 	ensured := make(chan error, 10)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for _, s := range events.Topology.Services() {
+	for _, s := range append(events.Topology.Services(), eventbus.Provisioner) {
 		buses[s] = connect(s, tlsx.ServiceID(eventbustest.TrustDomain, s))
 		go func() { ensured <- buses[s].Ensure(ctx) }()
 	}
@@ -131,5 +95,56 @@ func TestServerConfig_Runs(t *testing.T) {
 	operator := connect(eventbus.Operator, tlsx.OperatorID(eventbustest.TrustDomain, eventstest.OperatorName))
 	if list, err := events.ListDeadLetters(ctx, operator, 0, 10); err != nil || len(list) != 0 {
 		t.Errorf("dead letters: %v, %v", list, err)
+	}
+}
+
+// startShipped runs a server with the file that we ship, and a root user for looking
+// at its state.
+func startShipped(t *testing.T) (*server.Server, func(id string) *tlsx.Source) {
+	t.Helper()
+	dir := t.TempDir()
+	ca, err := tlsx.LoadOrCreateCA(filepath.Join(dir, "ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(id string) tlsx.Config {
+		cfg, err := ca.Issue(filepath.Join(dir, "tls"), strings.ReplaceAll(strings.TrimPrefix(id, "spiffe://"), "/", "-"), id, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg
+	}
+	nats := issue(tlsx.ServiceID(eventbustest.TrustDomain, eventbus.Server))
+	for name, value := range map[string]string{
+		"SEAWORTHY_NATS_LISTEN": `"127.0.0.1:-1"`, "SEAWORTHY_NATS_STORE_DIR": filepath.Join(dir, "store"),
+		"SEAWORTHY_NATS_CA_FILE": nats.CAFile, "SEAWORTHY_NATS_CERT_FILE": nats.CertFile, "SEAWORTHY_NATS_KEY_FILE": nats.KeyFile,
+	} {
+		t.Setenv(name, value)
+	}
+	opts, err := server.ProcessConfigFile(shipped)
+	if err != nil {
+		t.Fatalf("the server refuses %s: %v", shipped, err)
+	}
+	for _, a := range opts.Accounts {
+		if a.GetName() == eventbus.Account {
+			opts.Users = append(opts.Users, &server.User{Username: rootID, Account: a})
+		}
+	}
+	opts.NoSigs, opts.NoLog = true, true
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("server is not ready")
+	}
+	return srv, func(id string) *tlsx.Source {
+		src, err := tlsx.NewSource(issue(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src
 	}
 }

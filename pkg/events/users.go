@@ -6,16 +6,20 @@ import (
 )
 
 // Users returns the users that a NATS server of the fleet must know: the five
-// services and the named operators, each with the least it needs.
+// services, the provisioner of the streams and the named operators, each with the
+// least it needs.
 func Users(trustDomain string, operators ...string) []eventbus.User {
 	var users []eventbus.User
-	for _, service := range Topology.Services() {
-		pub, sub := Topology.Permissions(service)
-		users = append(users, eventbus.User{ID: tlsx.ServiceID(trustDomain, service), Pub: pub, Sub: sub})
+	for _, service := range append(Topology.Services(), eventbus.Provisioner) {
+		users = append(users, Topology.User(service, tlsx.ServiceID(trustDomain, service)))
 	}
 	for _, name := range operators {
-		pub, sub := Topology.Permissions(eventbus.Operator)
-		users = append(users, eventbus.User{ID: tlsx.OperatorID(trustDomain, name), Pub: pub, Sub: sub})
+		users = append(users, Topology.User(eventbus.Operator, tlsx.OperatorID(trustDomain, name)))
 	}
 	return users
+}
+
+// Observer returns a user that sees every event pass and can do nothing else.
+func Observer(id string) eventbus.User {
+	return eventbus.User{ID: id, Account: eventbus.Account, Sub: []string{subjectPrefix + ">"}}
 }

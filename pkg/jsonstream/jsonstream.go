@@ -6,6 +6,7 @@ package jsonstream
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,8 +32,9 @@ type Shape struct {
 	// Text is called with a string. cut is set if it is longer than MaxText: then
 	// it is the begin of it as it is written. text is not to be kept.
 	Text func(text []byte, cut bool) error
-	// Fields are those of an object, at most MaxFields. One that stands twice in it
-	// is ErrMalformed: readers would differ on which counts.
+	// Fields are those of an object, at most MaxFields. One that is there twice, or a
+	// name that equals one but for case, is ErrMalformed: readers would differ on what
+	// counts.
 	Fields []Field
 	// Elements is of each element of an array.
 	Elements *Shape
@@ -203,6 +205,9 @@ func (w *Writer) name() error {
 	top := &w.stack[len(w.stack)-1]
 	for i, f := range top.shape.Fields {
 		if f.Name != string(name) {
+			if bytes.EqualFold([]byte(f.Name), name) {
+				return fmt.Errorf("the name %q is not %q, but some readers take it for that", name, f.Name)
+			}
 			continue
 		}
 		if top.seen&(1<<i) != 0 {

@@ -76,7 +76,7 @@ func TestWriter_HandsOut(t *testing.T) {
 
 func TestWriter_Refuses(t *testing.T) {
 	for _, doc := range []string{
-		``, ` `, `{`, `{"a"`, `{"a":1`, `{"a":1,}`, `{} {}`, `{}x`, `{"name":"a","name":"b"}`, `{"name":1}`, `{"name":{}}`,
+		``, ` `, `{`, `{"a"`, `{"a":1`, `{"a":1,}`, `{} {}`, `{}x`, `{"name":"a","name":"b"}`, `{"Name":"a"}`, `{"items":[{"ID":"a"}]}`, `{"liſt":[]}`, `{"name":1}`, `{"name":{}}`,
 		`{"list":"a"}`, `{"list":{}}`, `{"items":[[]]}`, `[]`, `"a"`, `1`, `true`, `{"a":01}`, `{"a":-}`, `{"a":1.}`, `{"a":1e}`,
 		`{"a":.5}`, `{"a":tru}`, `{"a":nul }`, `{"a":"` + "\n" + `"}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, `{a:1}`, `{"a" 1}`, `{"a":1]`, `{1:2}`,
 		`{"x":` + strings.Repeat("[", MaxNesting) + strings.Repeat("]", MaxNesting) + `}`,

@@ -77,6 +77,10 @@ func TestManifestLimitsAndShapes(t *testing.T) {
 		"both":                {`{"layers":[],"manifests":[]}`, ErrMalformed},
 		"index with layers":   {`{"mediaType":"` + MediaTypeOCIIndex + `","layers":[]}`, ErrMalformed},
 		"manifest with index": {`{"mediaType":"` + MediaTypeOCIManifest + `","manifests":[]}`, ErrMalformed},
+		"manifests twice":     {`{"mediaType":"` + MediaTypeOCIIndex + `","manifests":[{}],"manifests":[]}`, ErrMalformed},
+		"in capitals":         {`{"mediaType":"` + MediaTypeOCIIndex + `","manifests":[{}],"Manifests":[]}`, ErrMalformed},
+		"long s":              {`{"mediaType":"` + MediaTypeOCIIndex + `","manifeſts":[]}`, ErrMalformed},
+		"twice, deep":         {`{"mediaType":"` + MediaTypeOCIIndex + `","manifests":[{"platform":{"os":"linux","os":"unknown"}}]}`, ErrMalformed},
 		"fine":                {`{"mediaType":"` + MediaTypeOCIManifest + `"}`, nil},
 	} {
 		f.intercept(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { io.WriteString(w, tc.body) })

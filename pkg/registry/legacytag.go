@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // MediaTypeOCIConfig is the type of the configuration of an image.
@@ -100,7 +101,7 @@ func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyMa
 	if err != nil {
 		return m, "", err
 	}
-	if err := json.Unmarshal(raw, &m); err != nil || d.MediaType != MediaTypeOCIManifest {
+	if err := strictjson.Unmarshal(raw, &m); err != nil || d.MediaType != MediaTypeOCIManifest {
 		return m, "", &Error{
 			Op: "read legacy tag", Where: ref.String(), kind: ErrMalformed,
 			cause: fmt.Errorf("it is no image with attestations but %q: delete it", clean(d.MediaType)),
@@ -119,7 +120,7 @@ func (m *legacyManifest) replace(layer Layer, replaces func(map[string]string) b
 	there := false
 	for _, raw := range m.Layers {
 		var l legacyLayer
-		if err := json.Unmarshal(raw, &l); err != nil {
+		if err := strictjson.Unmarshal(raw, &l); err != nil {
 			return false, fmt.Errorf("layer: %w", err)
 		}
 		same := l.Digest == ours.Digest
@@ -158,7 +159,7 @@ func (c *Client) writeLegacy(ctx context.Context, t target, tag, etag string, m 
 	config.RootFS.Type, config.RootFS.DiffIDs = "layers", []string{}
 	for _, raw := range m.Layers {
 		var l descriptor
-		if err := json.Unmarshal(raw, &l); err != nil {
+		if err := strictjson.Unmarshal(raw, &l); err != nil {
 			return &Error{Op: op, Where: t.ref.Name(), kind: ErrMalformed, cause: err}
 		}
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)

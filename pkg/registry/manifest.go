@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Media types of manifests.
@@ -151,8 +152,8 @@ type manifestHead struct {
 // an index by another (CVE-2021-41190).
 func peek(raw []byte) (manifestHead, error) {
 	var h manifestHead
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return h, fmt.Errorf("manifest is not JSON: %w", err)
+	if err := strictjson.Unmarshal(raw, &h); err != nil {
+		return h, fmt.Errorf("manifest: %w", err)
 	}
 	if len(h.Manifests) > 0 && (len(h.Layers) > 0 || h.Config != nil) {
 		return h, errors.New("document is both a manifest and an index")

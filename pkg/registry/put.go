@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Artifact is what is attached to a subject: one layer with its type.
@@ -104,7 +105,7 @@ func ReferrerManifest(subject Descriptor, artifactType string, layer Descriptor,
 func (c *Client) PutReferrerManifest(ctx context.Context, repo imageref.Ref, raw []byte) (d Descriptor, listed bool, err error) {
 	const op = "put referrer"
 	var m artifactManifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := strictjson.Unmarshal(raw, &m); err != nil {
 		return Descriptor{}, false, &Error{Op: op, Where: clean(repo.String()), kind: ErrMalformed, cause: err}
 	}
 	repo.Tag, repo.Digest = "", m.Subject.Digest

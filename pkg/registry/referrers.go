@@ -10,6 +10,7 @@ import (
 	"regexp"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // maxReferrerPages bounds how far a registry can lead us on.
@@ -174,8 +175,8 @@ func parseReferrersIndex(raw []byte, limit int) (referrersIndex, error) {
 		Config        json.RawMessage   `json:"config"`
 		Annotations   json.RawMessage   `json:"annotations"`
 	}
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return referrersIndex{}, fmt.Errorf("referrers are not JSON: %w", err)
+	if err := strictjson.Unmarshal(raw, &doc); err != nil {
+		return referrersIndex{}, fmt.Errorf("list of referrers: %w", err)
 	}
 	if doc.MediaType != "" && doc.MediaType != MediaTypeOCIIndex || doc.Layers != nil || doc.Config != nil {
 		return referrersIndex{}, fmt.Errorf("referrers are not an index but %q", clean(doc.MediaType))
@@ -186,7 +187,7 @@ func parseReferrersIndex(raw []byte, limit int) (referrersIndex, error) {
 	index := referrersIndex{annotations: doc.Annotations}
 	for i, entry := range doc.Manifests {
 		e := referrersEntry{raw: entry}
-		if err := json.Unmarshal(entry, &e.Descriptor); err != nil {
+		if err := strictjson.Unmarshal(entry, &e.Descriptor); err != nil {
 			return referrersIndex{}, fmt.Errorf("referrer %d: %w", i, err)
 		}
 		index.entries = append(index.entries, e)

@@ -8,6 +8,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	verifier "github.com/seaworthy-dev/seaworthy/services/verifier/app"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/allinone"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/images"
 )
@@ -43,7 +44,9 @@ func TestInterop_CosignWrites(t *testing.T) {
 	policy := write(t, c.home, "reviewed.yaml", []byte(reviewed))
 	a := allinone.Start(t, func(cfg *fleet.Config) {
 		cfg.Verifier.Policies.Files = append(cfg.Verifier.Policies.Files, policy)
-		cfg.Verifier.Trust.Keys = append(cfg.Verifier.Trust.Keys, filepath.Join(c.home, "cosign.pub"))
+		cfg.Verifier.Trust.Roots = append(cfg.Verifier.Trust.Roots, verifier.RootConfig{
+			Name: "reviewers", Keys: []string{filepath.Join(c.home, "cosign.pub")}, States: []string{reviewType},
+		})
 	})
 	repository := a.Registry() + "/interop/foreign"
 	digest := images.Push(t, images.Clean(t, "foreign"), repository+":1")

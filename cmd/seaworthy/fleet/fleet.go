@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
@@ -107,18 +108,18 @@ func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.
 	if err != nil {
 		return nil, err
 	}
-	users := events.Users(fleetcontext.DefaultTrustDomain, operatorName)
-	users = append(users, natsd.User{
-		ID:  tlsx.ClientID(fleetcontext.DefaultTrustDomain, observerName),
-		Sub: []string{"seaworthy.evt.>"},
-	})
+	users := append(events.Users(fleetcontext.DefaultTrustDomain, operatorName),
+		events.Observer(tlsx.ClientID(fleetcontext.DefaultTrustDomain, observerName)))
 	return natsd.Start(natsd.Config{
 		StoreDir: cfg.path("nats"), Host: cfg.Host, Port: port, TLS: source, Users: users, Logger: log,
 	})
 }
 
-// components are the registry and the five services. The services start at once
-// and wait for what they need, as they would on five machines.
+// components are the provisioner of the streams, the registry and the five services.
+// The services start at once and wait for what they need, as they would on five
+// machines. They stop in the opposite order: while the signer finishes what it began,
+// the registry takes its attestations; while clients finish their pushes, the gateway
+// stores the events.
 func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
 	var waiting atomic.Int32
 	waiting.Store(serviceCount)
@@ -127,7 +128,10 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 			go onReady(f)
 		}
 	}
-	var all []lifecycle.Component
+	all := []lifecycle.Component{
+		{Name: eventbus.Provisioner, Run: f.provision(logs)},
+		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
+	}
 	if !f.cfg.Registry.Disabled {
 		registry, err := registryd.New(ctx, registryd.Config{
 			Dir: f.cfg.path("registry"), Listener: s.registry, Logs: logs,
@@ -143,7 +147,6 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 		component(verifier.Definition, f.cfg.Verifier, s.of(verifier.Definition.Name), logs, ready),
 		component(signer.Definition, f.cfg.Signer, s.of(signer.Definition.Name), logs, ready),
 		component(scanner.Definition, f.cfg.Scanner, s.of(scanner.Definition.Name), logs, ready),
-		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
 	), nil
 }
 
@@ -153,6 +156,24 @@ func component[C any](d service.Definition[C], cfg C, s serviceSockets, logs io.
 			Logs: logs, Listener: s.listener, AdminListener: s.admin, OnReady: ready,
 		})
 	}}
+}
+
+// provision makes the streams and keeps them as they should be.
+func (f *Fleet) provision(logs io.Writer) func(context.Context) error {
+	return func(ctx context.Context) error {
+		source, err := tlsx.NewSource(f.ids.topology)
+		if err != nil {
+			return err
+		}
+		telemetry, err := obs.Start(ctx, eventbus.Provisioner, f.cfg.Telemetry, logs)
+		if err != nil {
+			return err
+		}
+		err = events.Provision(ctx, eventbus.Config{URL: f.context.NATS}, source, telemetry)
+		flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+		defer cancel()
+		return errors.Join(err, telemetry.Shutdown(flush))
+	}
 }
 
 // DataDir is where everything is kept.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
@@ -19,8 +20,8 @@ const (
 
 // identities are the certificates of everybody in the all-in-one.
 type identities struct {
-	services                 map[string]tlsx.Config
-	nats, operator, observer tlsx.Config
+	services                           map[string]tlsx.Config
+	nats, topology, operator, observer tlsx.Config
 }
 
 func issueIdentities(dir string) (*identities, error) {
@@ -36,6 +37,9 @@ func issueIdentities(dir string) (*identities, error) {
 		}
 	}
 	if ids.nats, err = ca.Issue(dir, "nats", tlsx.ServiceID(domain, "nats"), certificateValidity); err != nil {
+		return nil, err
+	}
+	if ids.topology, err = ca.Issue(dir, eventbus.Provisioner, tlsx.ServiceID(domain, eventbus.Provisioner), certificateValidity); err != nil {
 		return nil, err
 	}
 	if ids.operator, err = ca.Issue(dir, "operator", tlsx.OperatorID(domain, operatorName), certificateValidity); err != nil {

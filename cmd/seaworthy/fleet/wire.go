@@ -13,6 +13,9 @@ import (
 // sourceName is the webhook source of the embedded registry.
 const sourceName = "embedded"
 
+// unlimited is the highest rate that a source can have.
+const unlimited = 1_000_000
+
 // wire fills in what the all-in-one knows and the configuration cannot: where
 // everything is, who everybody is, and the embedded registry.
 func (c *Config) wire(ids *identities, s *sockets, natsURL string, secrets *secrets) {
@@ -46,6 +49,8 @@ func (c *Config) wire(ids *identities, s *sockets, natsURL string, secrets *secr
 	c.Gateway.Sources = append(c.Gateway.Sources, gateway.SourceConfig{
 		Name: sourceName, Kind: gateway.KindDistribution, Registry: host.Host,
 		Secret: config.Secret{File: secrets.webhookFile},
+		// Its clients wait for the gateway's answer: they are slowed down, not refused.
+		Rate: gateway.RateConfig{RequestsPerSecond: unlimited, Burst: unlimited},
 	})
 }
 

@@ -1,6 +1,6 @@
 // Package registryd embeds the CNCF Distribution registry in the all-in-one: the
-// real program with its own storage and its own push notifications, so that what
-// starts the pipeline is what starts it in production.
+// real program with its own storage. It reports manifests to the gateway by the same
+// webhook as any other Distribution registry, but before it acknowledges them.
 package registryd
 
 import (
@@ -25,8 +25,12 @@ type Config struct {
 	Dir string
 	// Listener is where it serves plain HTTP. Run closes it.
 	Listener net.Listener
-	// NotifyURL receives the push notifications; empty sends none.
+	// NotifyURL receives an event about each manifest that is pushed or deleted, before
+	// the client gets its answer; empty sends none.
 	NotifyURL string
+	// Queued leaves the events to Distribution's own queue, which answers clients first
+	// and forgets when the process ends. It is how other registries behave, for tests.
+	Queued bool
 	// NotifySecret is sent to NotifyURL as a bearer token.
 	NotifySecret string
 	// Logs receives the registry's own warnings and errors.
@@ -34,11 +38,11 @@ type Config struct {
 }
 
 const (
-	notifyTimeout   = 5 * time.Second
-	notifyThreshold = 3
-	notifyBackoff   = time.Second
-	stopTimeout     = 5 * time.Second
-	headerTimeout   = 10 * time.Second
+	stopTimeout    = 5 * time.Second
+	headerTimeout  = 10 * time.Second
+	queueTimeout   = 5 * time.Second
+	queueThreshold = 3
+	queueBackoff   = time.Second
 )
 
 // Registry is an embedded registry.
@@ -58,9 +62,13 @@ func New(ctx context.Context, cfg Config) (r *Registry, err error) {
 	}()
 	redirectLogs(cfg.Logs)
 	app := handlers.NewApp(ctx, distributionConfig(cfg))
+	var handler http.Handler = app
+	if cfg.NotifyURL != "" && !cfg.Queued {
+		handler = newNotifying(app, cfg.NotifyURL, cfg.NotifySecret)
+	}
 	return &Registry{
 		app:      app,
-		server:   &http.Server{Handler: app, ReadHeaderTimeout: headerTimeout},
+		server:   &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout},
 		listener: cfg.Listener,
 	}, nil
 }
@@ -98,18 +106,17 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 			},
 		},
 	}
-	if cfg.NotifyURL != "" {
+	if cfg.Queued {
 		// With the references the gateway sees that what was pushed is an
 		// attestation, not an image.
 		c.Notifications.EventConfig.IncludeReferences = true
 		c.Notifications.Endpoints = []configuration.Endpoint{{
-			Name:      "seaworthy",
-			URL:       cfg.NotifyURL,
-			Headers:   http.Header{"Authorization": {"Bearer " + cfg.NotifySecret}},
-			Timeout:   notifyTimeout,
-			Threshold: notifyThreshold,
-			Backoff:   notifyBackoff,
-			Ignore:    configuration.Ignore{Actions: []string{"pull", "mount"}},
+			Name: "seaworthy", URL: cfg.NotifyURL,
+			Headers: http.Header{"Authorization": {"Bearer " + cfg.NotifySecret}},
+			Timeout: queueTimeout, Threshold: queueThreshold, Backoff: queueBackoff,
+			Ignore: configuration.Ignore{
+				Actions: []string{"pull", "mount"}, MediaTypes: []string{"application/octet-stream"},
+			},
 		}}
 	}
 	return c

@@ -7,8 +7,11 @@ package natsd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -57,7 +60,18 @@ func Start(cfg Config) (*Server, error) {
 	if len(cfg.Users) == 0 {
 		return nil, errors.New("embedded NATS: no users") // without users everybody may do everything
 	}
-	opts := options(cfg)
+	for _, u := range cfg.Users {
+		if u.ID == "" || u.Account == "" {
+			return nil, fmt.Errorf("embedded NATS: user %q of account %q", u.ID, u.Account)
+		}
+	}
+	opts, err := options(cfg)
+	if err == nil {
+		err = adoptStore(cfg.StoreDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
@@ -93,7 +107,7 @@ func waitReady(srv *server.Server, log *logger) error {
 	return fmt.Errorf("not ready within %v", readyTimeout)
 }
 
-func options(cfg Config) *server.Options {
+func options(cfg Config) (*server.Options, error) {
 	host, port := cfg.Host, cfg.Port
 	if host == "" {
 		host = "127.0.0.1"
@@ -101,20 +115,32 @@ func options(cfg Config) *server.Options {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	opts := &server.Options{
-		ServerName: "seaworthy", Host: host, Port: port, NoSigs: true, MaxPayload: maxPayload,
-		JetStream: true, StoreDir: cfg.StoreDir, JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxMemory,
-		// An acknowledged event survives a power cut, not only a crash.
-		SyncAlways: true,
-		TLS:        true, TLSConfig: cfg.TLS.Server(), TLSVerify: true, TLSMap: true, TLSTimeout: 5,
+	// The same text as in a server's own configuration file, so that both shapes
+	// give the same rights.
+	opts := &server.Options{}
+	if err := opts.ProcessConfigString(eventbus.Accounts(cfg.Users)); err != nil {
+		return nil, err
 	}
-	for _, u := range cfg.Users {
-		opts.Users = append(opts.Users, &server.User{Username: u.ID, Permissions: &server.Permissions{
-			Publish:   &server.SubjectPermission{Allow: u.Pub},
-			Subscribe: &server.SubjectPermission{Allow: u.Sub},
-		}})
+	opts.ServerName, opts.Host, opts.Port, opts.NoSigs, opts.MaxPayload = "seaworthy", host, port, true, maxPayload
+	opts.JetStream, opts.StoreDir = true, cfg.StoreDir
+	opts.JetStreamMaxStore, opts.JetStreamMaxMemory = maxStore, maxMemory
+	// An acknowledged event survives a power cut, not only a crash.
+	opts.SyncAlways = true
+	opts.TLS, opts.TLSConfig, opts.TLSVerify, opts.TLSMap, opts.TLSTimeout = true, cfg.TLS.Server(), true, true, 5
+	return opts, nil
+}
+
+// adoptStore gives the streams of a release that had no accounts to the account
+// that holds them now, so that what waits in them is not lost.
+func adoptStore(dir string) error {
+	before, now := filepath.Join(dir, "jetstream", "$G"), filepath.Join(dir, "jetstream", eventbus.Account)
+	if _, err := os.Stat(now); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return nil // what is wrong with the store is the server's to say
 	}
-	return opts
+	if _, err := os.Stat(before); err != nil {
+		return nil
+	}
+	return os.Rename(before, now)
 }
 
 // URL returns the address for clients.

@@ -41,7 +41,7 @@ func config(tb testing.TB) natsd.Config {
 	tb.Helper()
 	return natsd.Config{
 		StoreDir: filepath.Join(tb.TempDir(), "store"), TLS: source(tb),
-		Users: []natsd.User{{ID: tlsx.ServiceID("seaworthy.local", "scanner"), Sub: []string{"_INBOX_scanner.>"}}},
+		Users: []natsd.User{{ID: tlsx.ServiceID("seaworthy.local", "scanner"), Account: "SCANNER", Sub: []string{"_INBOX_scanner.>"}}},
 	}
 }
 
@@ -62,6 +62,7 @@ func TestStart_Refuses(t *testing.T) {
 		"no TLS":       {func(c *natsd.Config) { c.TLS = nil }, "TLS"},
 		"no store":     {func(c *natsd.Config) { c.StoreDir = "" }, "store"},
 		"no users":     {func(c *natsd.Config) { c.Users = nil }, "users"},
+		"no account":   {func(c *natsd.Config) { c.Users[0].Account = "" }, "account"},
 		"port in use":  {func(c *natsd.Config) { c.Port = busy.Addr().(*net.TCPAddr).Port }, "address already in use"},
 		"store a file": {func(c *natsd.Config) { c.StoreDir = file }, ""},
 	} {

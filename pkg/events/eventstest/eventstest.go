@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
@@ -28,20 +26,15 @@ type Fleet struct {
 	Config eventbus.Config
 }
 
-// Start starts the server and creates all streams with their consumers, as if
-// every service had run once.
+// Start starts the server, and a provisioner that makes all streams with their
+// consumers, and makes them again when a test loses them.
 func Start(tb testing.TB) *Fleet {
 	tb.Helper()
 	f := StartEmpty(tb)
 	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
-	var g errgroup.Group
-	for _, service := range events.Topology.Services() {
-		bus := f.Bus(service)
-		g.Go(func() error { return bus.Ensure(ctx) })
-	}
-	if err := g.Wait(); err != nil {
-		tb.Fatalf("ensure streams: %v", err)
+	if err := f.Bus(eventbus.Provisioner).Ensure(ctx); err != nil {
+		tb.Fatalf("make streams: %v", err)
 	}
 	return f
 }

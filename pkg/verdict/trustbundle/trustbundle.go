@@ -28,8 +28,9 @@ func ParsePublicKey(block *pem.Block) (crypto.PublicKey, error) {
 	return key, nil
 }
 
-// Roots returns the keys and identities of a bundle. It checks that every key is what
-// it is called and that there is something to trust; the caller sets the time.
+// Roots returns the keys and identities of a bundle, which may state what the signer
+// writes and nothing else. It checks that every key is what it is called and that there
+// is something to trust; the caller sets the time.
 func Roots(bundle *signerv1.GetTrustBundleResponse) (attest.TrustRoots, error) {
 	var out attest.TrustRoots
 	for _, k := range bundle.GetKeys() {
@@ -76,5 +77,5 @@ func Roots(bundle *signerv1.GetTrustBundleResponse) (attest.TrustRoots, error) {
 			return attest.TrustRoots{}, fmt.Errorf("trust bundle: %w", err)
 		}
 	}
-	return out, nil
+	return out.Stating(attest.SignerStates()), nil
 }

@@ -11,7 +11,6 @@ package vsa
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,6 +22,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // DefaultVerifierID is the `verifier.id` of summaries unless the signer's configuration
@@ -173,7 +173,7 @@ func (v *Verifier) read(r *attest.Referred, image imageref.Ref, roots attest.Tru
 		return Summary{}, fmt.Errorf("it is a %.100q", verified.PredicateType)
 	}
 	var p predicate
-	if err := json.Unmarshal(verified.Predicate, &p); err != nil {
+	if err := strictjson.Unmarshal(verified.Predicate, &p); err != nil {
 		return Summary{}, fmt.Errorf("its predicate: %w", err)
 	}
 	id := v.VerifierID

@@ -168,7 +168,7 @@ func TestGateway_pushBecomesEvent(t *testing.T) {
 }
 
 func TestGateway_busDownAndBack(t *testing.T) {
-	fleet := eventstest.StartEmpty(t)
+	fleet := eventstest.Start(t)
 	fleet.Config.PublishTimeout = 300 * time.Millisecond
 	url := startGateway(t, fleet)
 	if resp := post(t, url, "e1"); resp.StatusCode != http.StatusAccepted {

@@ -305,7 +305,7 @@ func TestPush(t *testing.T) {
 		t.Errorf("report: incomplete %v %v, %d packages, %d findings", r.GetIncomplete(), r.GetProblems(), r.GetPackageCount(), r.GetFindingCount())
 	}
 	facts := &scannerv1.ImageFacts{
-		User: "65532", EnvNames: []string{"PATH", "TOKEN"},
+		User: "65532", NonRoot: true, EnvNames: []string{"PATH", "TOKEN"},
 		EnvSha256: map[string]string{
 			"PATH":  "808dd192d3243666b6f1ad4f9bfeca4877ee059456c40851a93937331b26014c",
 			"TOKEN": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
@@ -410,17 +410,23 @@ func readSBOM(t *testing.T, c scannerv1.ScannerServiceClient, ref *typev1.ImageR
 	}
 }
 
-// TestIndex scans two platforms and an image that calls itself an artifact, and passes
-// over what is no image.
+// TestIndex scans two platforms, an image that the index calls an artifact and one whose
+// platform it calls unknown, and passes over what is no image.
 func TestIndex(t *testing.T) {
 	f := start(t)
 	a, b := vulnerable(t, "amd64"), vulnerable(t, "arm64")
-	attestation := image(t, "", layertest.File("att.json", "{}"))
+	attestation, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
+		static.NewLayer([]byte("{}"), "application/vnd.in-toto+json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := vulnerable(t, "s390x")
 	hidden := vulnerable(t, "riscv64")
 	artifact := mutate.ConfigMediaType(image(t, "", layertest.File("chart", "{}")), "application/vnd.cncf.helm.config.v1+json")
 	idx := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
 		mutate.IndexAddendum{Add: a, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}}},
 		mutate.IndexAddendum{Add: attestation, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}},
+		mutate.IndexAddendum{Add: unknown, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "unknown", Architecture: "unknown"}}},
 		mutate.IndexAddendum{Add: hidden, Descriptor: v1.Descriptor{ArtifactType: "application/vnd.cncf.helm.config.v1+json"}},
 		mutate.IndexAddendum{Add: artifact, Descriptor: v1.Descriptor{ArtifactType: "application/vnd.cncf.helm.config.v1+json"}},
 		mutate.IndexAddendum{Add: b, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}})
@@ -434,7 +440,7 @@ func TestIndex(t *testing.T) {
 	for _, p := range e.GetPlatforms() {
 		got = append(got, p.GetDigest()+" "+p.GetPlatform().GetArchitecture())
 	}
-	if diff := cmp.Diff([]string{digestOf(t, a) + " amd64", digestOf(t, b) + " arm64", digestOf(t, hidden) + " riscv64"}, got); diff != "" {
+	if diff := cmp.Diff([]string{digestOf(t, a) + " amd64", digestOf(t, b) + " arm64", digestOf(t, unknown) + " s390x", digestOf(t, hidden) + " riscv64"}, got); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
 	}
 }

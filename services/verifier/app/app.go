@@ -259,7 +259,7 @@ func syncExceptions(ctx context.Context, kept store.Store, cfg ExceptionsConfig,
 
 // trust makes the source of trust roots; readiness shows whether any is known.
 func (a *App) trust(ctx context.Context, cfg TrustConfig, cache trust.Cache) (*trust.Source, error) {
-	keys, err := trust.ReadKeys(cfg.Keys)
+	fixed, err := cfg.fixedRoots()
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +268,7 @@ func (a *App) trust(ctx context.Context, cfg TrustConfig, cache trust.Cache) (*t
 		return nil, err
 	}
 	o := trust.Options{
-		Static: keys, Identities: identities(cfg.Identities), Sigstore: root, Cache: cache, Refresh: cfg.Refresh, Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
+		Fixed: fixed, Sigstore: root, Cache: cache, Refresh: cfg.Refresh, Log: a.deps.Telemetry.Logger, Now: a.deps.Now,
 		Report: func(err error) { a.deps.Readiness.Set("trust", err) },
 	}
 	if cfg.SignerAddress != "" {

@@ -212,7 +212,7 @@ func TestTrustBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.cfg.Trust.Keys, f.cfg.Trust.SignerAddress = nil, listener.Addr().String()
+	f.cfg.Trust.Roots, f.cfg.Trust.SignerAddress = nil, listener.Addr().String()
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}

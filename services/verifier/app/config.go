@@ -64,16 +64,19 @@ type ExceptionsConfig struct {
 
 // TrustConfig says whose signatures are evidence.
 type TrustConfig struct {
-	// Keys are PEM files of public keys that are always trusted.
+	// Keys are PEM files of public keys of those who build images: they may state SLSA
+	// provenance and sign images, and nothing else. Who states more is in Roots.
 	Keys []string `yaml:"keys"`
 	// SignerAddress is the signer's gRPC address: its trust bundle is trusted too.
 	// Empty asks no signer.
 	SignerAddress string `yaml:"signer_address"`
 	// Refresh is the time between looks at the trust bundle.
 	Refresh time.Duration `yaml:"refresh"`
-	// Identities are always trusted, by certificates of the authorities of
+	// Identities may state what Keys may, by certificates of the authorities of
 	// SigstoreRoot.
 	Identities []IdentityConfig `yaml:"identities"`
+	// Roots are keys and identities that name the predicate types they may state.
+	Roots []RootConfig `yaml:"roots"`
 	// SigstoreRoot is the file of a Sigstore trusted root, trusted_root.json.
 	SigstoreRoot string `yaml:"sigstore_root"`
 }
@@ -110,7 +113,7 @@ func Default() Config {
 	return Config{
 		Config:   service.DefaultConfig(name),
 		Policies: PoliciesConfig{Builtin: []string{"baseline"}, Refresh: 5 * time.Second},
-		Trust:    TrustConfig{Refresh: 5 * time.Minute},
+		Trust:    TrustConfig{Refresh: 5 * time.Second},
 		Limits: LimitsConfig{
 			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
 			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20, EvidenceCache: 64 << 20,
@@ -128,10 +131,17 @@ func (c *Config) Validate(p *config.Problems) {
 		p.In("exceptions").Errorf("", "%v", err)
 	}
 	t := p.In("trust")
-	if len(c.Trust.Keys) == 0 && len(c.Trust.Identities) == 0 && c.Trust.SignerAddress == "" {
+	if len(c.Trust.Keys) == 0 && len(c.Trust.Identities) == 0 && len(c.Trust.Roots) == 0 && c.Trust.SignerAddress == "" {
 		t.Errorf("signer_address", "without a signer, keys or identities no evidence can be verified")
 	}
 	validateIdentities(t, c.Trust.Identities, c.Trust.SigstoreRoot)
+	names := map[string]bool{}
+	for i := range c.Trust.Roots {
+		c.Trust.Roots[i].validate(t, names, c.Trust.SigstoreRoot)
+	}
+	if _, err := c.Trust.fixedRoots(); err != nil {
+		t.Errorf("keys", "%v", err)
+	}
 	if _, _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
 		t.Errorf("sigstore_root", "%v", err)
 	}

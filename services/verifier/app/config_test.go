@@ -20,6 +20,7 @@ policies:
   dir: ../../../deploy/policies
 trust:
   signer_address: signer:9102
+scanner_address: scanner:9101
 `
 
 func load(t *testing.T, text string, set ...string) (app.Config, error) {
@@ -82,6 +83,16 @@ func TestConfigRefuses(t *testing.T) {
 	for _, tc := range []struct{ set, want string }{
 		{"trust.identities=[{issuer: https://i.example, subject: a@b}]", "certificates need authorities: set trust.sigstore_root"},
 		{"trust.identities=[{issuer_regexp: '('}]", "issuer_regexp"},
+		{"trust.roots=[{keys: [" + faulty + "], states: ['https://a.example/x']}]", "trust.roots: each needs a name"},
+		{"trust.roots=[{name: a, states: ['https://a.example/x']}]", "a needs keys or identities"},
+		{"trust.roots=[{name: a, keys: [" + faulty + "]}]", "a needs states, the predicate types that it may state"},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], states: ['*']}]", `a: "*" in states is not a predicate type`},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], states: ['https://slsa.dev/provenance/*']}]", "there are no patterns"},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], states: [provenance]}]", "it has to be the whole URI"},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], states: ['https://a.example/x', 'https://a.example/x']}]", "https://a.example/x is in states twice"},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], states: ['https://a.example/x']}, {name: a, keys: [" + faulty + "], states: ['https://a.example/x']}]", `the name "a" is used twice`},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], states: ['https://a.example/x']}]", "trust root a: trusted key"},
+		{"trust.roots=[{name: a, keys: [" + faulty + "], predicate_types: ['https://a.example/x']}]", "predicate_types"},
 		{"trust.sigstore_root=" + faulty, "trust.sigstore_root: trusted root"},
 		{"vex.authors=[{keys: [" + faulty + "]}]", "needs a name"},
 		{"vex.authors=[{name: a}]", "a needs keys or identities"},

@@ -17,6 +17,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/authz"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
@@ -63,7 +64,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.cfg = app.Default()
 	f.cfg.Registry = f.registry.Config()
-	f.cfg.Trust.Keys = []string{keyFile}
+	f.cfg.Trust.Roots = []app.RootConfig{{Name: "signer", Keys: []string{keyFile}, States: attest.SignerStates()}}
 	f.cfg.NATS = eventbus.Config{
 		URL: f.nats.URL(), Backoff: []time.Duration{20 * time.Millisecond}, MaxDeliver: 8, DrainTimeout: 2 * time.Second,
 	}

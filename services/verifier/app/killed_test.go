@@ -14,6 +14,7 @@ import (
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -65,7 +66,7 @@ func TestReplicaProcess(t *testing.T) {
 	}
 	defer db.Close()
 	cfg := app.Default()
-	cfg.Trust.Keys = []string{r.KeyFile}
+	cfg.Trust.Roots = []app.RootConfig{{Name: "signer", Keys: []string{r.KeyFile}, States: attest.SignerStates()}}
 	cfg.NATS = eventbus.Config{URL: r.NATS, Backoff: []time.Duration{20 * time.Millisecond}, MaxDeliver: 8, DrainTimeout: 2 * time.Second}
 	bus, err := events.Connect(t.Context(), cfg.NATS, events.Verifier, source, obs.Discard(events.Verifier))
 	if err != nil {
@@ -92,7 +93,7 @@ func TestReplicaProcess(t *testing.T) {
 func (f *fleet) process(dir string) (kill func()) {
 	f.t.Helper()
 	data, err := json.Marshal(replica{
-		NATS: f.nats.URL(), TLS: f.nats.TLSConfig(tlsx.ServiceID(trustDomain, events.Verifier)), DB: f.db, KeyFile: f.cfg.Trust.Keys[0],
+		NATS: f.nats.URL(), TLS: f.nats.TLSConfig(tlsx.ServiceID(trustDomain, events.Verifier)), DB: f.db, KeyFile: f.cfg.Trust.Roots[0].Keys[0],
 	})
 	if err != nil {
 		f.t.Fatal(err)
@@ -261,7 +262,7 @@ func (f *fleet) seed(kept store.Store, rules replay.Rules, i int) {
 	spdx.PredicateType = "https://spdx.dev/Document"
 	e := core.PlatformEvidence{
 		Digest: image.Digest, Attestations: []core.Attestation{source, spdx},
-		Report: &core.Report{Source: source, Image: core.Image{User: "65532"}, AdvisoryDigest: image.Digest, AdvisoryTime: now.Add(-time.Hour)},
+		Report: &core.Report{Source: source, Image: core.Image{User: "65532", NonRoot: true}, AdvisoryDigest: image.Digest, AdvisoryTime: now.Add(-time.Hour)},
 	}
 	made, err := replay.Judge(f.t.Context(), image, []core.PlatformEvidence{e}, rules, now)
 	if err != nil || made.Verdict.State != core.StatePass {

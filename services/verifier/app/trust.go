@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -37,6 +39,77 @@ func (c IdentityConfig) identity() attest.TrustedIdentity {
 		Issuer: c.Issuer, IssuerRegexp: c.IssuerRegexp, Subject: c.Subject, SubjectRegexp: c.SubjectRegexp,
 		RequireLog: c.RequireLog, RequireTimestamp: c.RequireTimestamp, RequireSCT: c.RequireSCT,
 	}
+}
+
+// RootConfig is a trust root that may state what it names, and nothing else.
+type RootConfig struct {
+	// Name is for people and for errors.
+	Name string `yaml:"name"`
+	// Keys are PEM files of public keys.
+	Keys []string `yaml:"keys"`
+	// Identities are of certificates by the authorities of trust.sigstore_root.
+	Identities []IdentityConfig `yaml:"identities"`
+	// States are the predicate types, URIs in full.
+	States []string `yaml:"states"`
+}
+
+// maxStates is the number of predicate types of one root.
+const maxStates = 64
+
+func (c *RootConfig) validate(p *config.Problems, names map[string]bool, sigstoreRoot string) {
+	switch {
+	case c.Name == "" || len(c.Name) > maxAuthor:
+		p.Errorf("roots", "each needs a name of at most %d bytes", maxAuthor)
+	case names[c.Name]:
+		p.Errorf("roots", "the name %q is used twice", c.Name)
+	}
+	names[c.Name] = true
+	if len(c.Keys) == 0 && len(c.Identities) == 0 {
+		p.Errorf("roots", "%s needs keys or identities", c.Name)
+	}
+	switch {
+	case len(c.States) == 0:
+		p.Errorf("roots", "%s needs states, the predicate types that it may state, for example %s", c.Name, attest.PredicateSLSAProvenance)
+	case len(c.States) > maxStates:
+		p.Errorf("roots", "%s has %d predicate types in states, the limit is %d", c.Name, len(c.States), maxStates)
+	}
+	seen := map[string]bool{}
+	for _, s := range c.States {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil || u.Scheme == "" || strings.ContainsAny(s, "* \t\r\n"):
+			p.Errorf("roots", "%s: %.200q in states is not a predicate type: it has to be the whole URI, there are no patterns", c.Name, s)
+		case seen[s]:
+			p.Errorf("roots", "%s: %s is in states twice", c.Name, s)
+		}
+		seen[s] = true
+	}
+	validateIdentities(p.In("roots"), c.Identities, sigstoreRoot)
+}
+
+// fixedRoots are the keys and identities of the configuration, each with what it may
+// state.
+func (c *TrustConfig) fixedRoots() (attest.TrustRoots, error) {
+	keys, err := trust.ReadKeys(c.Keys)
+	if err != nil {
+		return attest.TrustRoots{}, err
+	}
+	out := attest.TrustRoots{Keys: keys, Identities: identities(c.Identities)}.Stating(attest.BuilderStates())
+	for _, r := range c.Roots {
+		keys, err := trust.ReadKeys(r.Keys)
+		if err != nil {
+			return attest.TrustRoots{}, fmt.Errorf("trust root %s: %w", r.Name, err)
+		}
+		one := attest.TrustRoots{Keys: keys, Identities: identities(r.Identities)}.Stating(r.States)
+		out.Keys, out.Identities = append(out.Keys, one.Keys...), append(out.Identities, one.Identities...)
+	}
+	switch {
+	case len(out.Keys) > attest.MaxTrustedKeys:
+		return attest.TrustRoots{}, fmt.Errorf("%d trusted keys, the limit is %d", len(out.Keys), attest.MaxTrustedKeys)
+	case len(out.Identities) > attest.MaxTrustedIdentities:
+		return attest.TrustRoots{}, fmt.Errorf("%d trusted identities, the limit is %d", len(out.Identities), attest.MaxTrustedIdentities)
+	}
+	return out, nil
 }
 
 // VexConfig says whose VEX documents count, and which are read from files.
@@ -95,7 +168,9 @@ func (c *Config) vexAuthors() (vex.Authors, error) {
 		if err != nil {
 			return nil, fmt.Errorf("VEX author %s: %w", a.Name, err)
 		}
-		out = append(out, vex.Author{Name: a.Name, Roots: attest.TrustRoots{Keys: keys, Identities: identities(a.Identities), Sigstore: root}})
+		out = append(out, vex.Author{Name: a.Name, Roots: trust.Named(attest.TrustRoots{
+			Keys: keys, Identities: identities(a.Identities), Sigstore: root,
+		}.Stating(attest.AuthorStates()))})
 	}
 	return out, nil
 }

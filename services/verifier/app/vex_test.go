@@ -143,7 +143,7 @@ func TestImportedVex(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest := vex.Digest(document)
-	signed := &verifierv1.ImportVexDocumentRequest{Document: document, Bundle: vendor.Sign(digest, "https://example.com/blob", map[string]any{})}
+	signed := &verifierv1.ImportVexDocumentRequest{Document: document, Bundle: vendor.Sign(digest, attest.PredicateOpenVEX, map[string]any{})}
 	own := vexDocument("not_affected", "", now)
 	own["tooling"] = attest.VEXTooling
 	for name, tc := range map[string]struct {
@@ -153,7 +153,7 @@ func TestImportedVex(t *testing.T) {
 		"no bundle":     {&verifierv1.ImportVexDocumentRequest{Document: document}, "INVALID_ARGUMENT"},
 		"no document":   {&verifierv1.ImportVexDocumentRequest{Bundle: signed.GetBundle()}, "INVALID_ARGUMENT"},
 		"large":         {&verifierv1.ImportVexDocumentRequest{Document: make([]byte, vex.MaxDocument+1), Bundle: signed.GetBundle()}, "INVALID_ARGUMENT"},
-		"by the signer": {&verifierv1.ImportVexDocumentRequest{Document: document, Bundle: f.key.Sign(digest, "https://example.com/blob", map[string]any{})}, "VEX_AUTHOR_UNTRUSTED"},
+		"by the signer": {&verifierv1.ImportVexDocumentRequest{Document: document, Bundle: f.key.Sign(digest, attest.PredicateOpenVEX, map[string]any{})}, "VEX_AUTHOR_UNTRUSTED"},
 		"our own":       {&verifierv1.ImportVexDocumentRequest{Bundle: vendor.Sign(digest, attest.PredicateOpenVEX, own)}, "VEX_OWN_DOCUMENT"},
 	} {
 		if _, err := v.vex.ImportVexDocument(t.Context(), tc.req); !apierr.HasReason(err, tc.reason) {

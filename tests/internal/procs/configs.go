@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"text/template"
-	"time"
 )
 
 // The configuration files of the fleet. They say only what a deployment must say;
@@ -53,7 +52,7 @@ subscriptions:
 const common = `
 admin: {listen: "127.0.0.1:{{.Admin .Service}}"}
 tls: {ca_file: "{{.Dir}}/certs/ca.crt", cert_file: "{{.Dir}}/certs/{{.Service}}.crt", key_file: "{{.Dir}}/certs/{{.Service}}.key"}
-nats: {url: "nats://127.0.0.1:{{.NATS}}", ack_wait: {{.AckWait}}, backoff: [200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s]}
+nats: {url: "nats://127.0.0.1:{{.NATS}}", backoff: [200ms, 500ms, 1s, 1s, 1s, 1s, 1s, 1s, 1s, 1s]}
 telemetry: {log_level: info, log_format: text{{if .OTLP}}, otlp_endpoint: "{{.OTLP}}", otlp_insecure: true, sample_ratio: 1{{end}}}
 stop_timeout: 10s
 `
@@ -78,29 +77,28 @@ type values struct {
 	Service, DSN, Dir, Root, Registry string
 	Subscriber, Secret, OTLP          string
 	NATS                              int
-	AckWait                           time.Duration
 }
 
 func (v values) Port(service string) int  { return v.f.ports[service] }
 func (v values) Admin(service string) int { return v.f.admin[service] }
 
-func (f *Fleet) values(service, dsn string, ackWait time.Duration) values {
+func (f *Fleet) values(service, dsn string) values {
 	return values{
 		f: f, Service: service, DSN: dsn, Dir: f.Dir, Root: f.root, Registry: f.Registry.Addr(),
-		Subscriber: f.Subscriber.Addr(), Secret: webhookSecret, OTLP: f.otlp, NATS: f.nats, AckWait: ackWait,
+		Subscriber: f.Subscriber.Addr(), Secret: webhookSecret, OTLP: f.otlp, NATS: f.nats,
 	}
 }
 
-func (f *Fleet) writeConfigs(dsn string, ackWait time.Duration) {
+func (f *Fleet) writeConfigs(dsn string) {
 	f.t.Helper()
 	for service, text := range configs {
-		f.write(service+".yaml", text+common, f.values(service, dsn, ackWait))
+		f.write(service+".yaml", text+common, f.values(service, dsn))
 	}
 }
 
 func (f *Fleet) writeContext() {
 	f.t.Helper()
-	f.write("context.yaml", contextFile, f.values("", "", 0))
+	f.write("context.yaml", contextFile, f.values("", ""))
 }
 
 func (f *Fleet) write(name, text string, v values) {

@@ -1,5 +1,5 @@
 // Package procs runs a fleet the way it is deployed: five processes, an external
-// nats-server, PostgreSQL, and a registry, all on loopback. A test can kill each
+// nats-server with its provisioner, PostgreSQL, and a registry, all on loopback. A test can kill each
 // of them, start it again, and hold the requests between them.
 package procs
 
@@ -54,6 +54,7 @@ type Fleet struct {
 	ports   map[string]int // service → gRPC or HTTP
 	admin   map[string]int
 	nats    int
+	ackWait time.Duration
 	running map[string]*process
 }
 
@@ -96,10 +97,12 @@ func Start(t *testing.T, o Options) *Fleet {
 	if o.AckWait == 0 {
 		o.AckWait = 2 * time.Second
 	}
-	f.writeConfigs(dsn, o.AckWait)
+	f.ackWait = o.AckWait
+	f.writeConfigs(dsn)
 	f.writeContext()
 	t.Cleanup(f.stop)
 	f.StartProcess("nats")
+	f.StartProcess("topology")
 	for _, s := range Services {
 		f.StartProcess(s)
 	}
@@ -158,7 +161,8 @@ func (f *Fleet) run(what, binary string, args ...string) {
 	}
 }
 
-// startRegistry serves the real registry behind a gate. It notifies the gateway.
+// startRegistry serves the real registry behind a gate. It notifies the gateway as
+// registries do that know nothing of us: later, from a queue.
 func (f *Fleet) startRegistry() {
 	l, err := new(net.ListenConfig).Listen(f.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -167,7 +171,7 @@ func (f *Fleet) startRegistry() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
 	registry, err := registryd.New(ctx, registryd.Config{
 		Dir: f.path("registry"), Listener: l,
-		NotifyURL: f.GatewayURL + "/webhooks/v1/distribution/tests", NotifySecret: webhookSecret,
+		NotifyURL: f.GatewayURL + "/webhooks/v1/distribution/tests", NotifySecret: webhookSecret, Queued: true,
 	})
 	if err != nil {
 		f.t.Fatal(err)
@@ -183,17 +187,21 @@ func (f *Fleet) startRegistry() {
 	f.Registry = gate.New(f.t, l.Addr().String())
 }
 
-// StartProcess starts a service, or "nats", and does not wait for it.
+// StartProcess starts a service, "nats" or "topology", and does not wait for it.
 func (f *Fleet) StartProcess(name string) {
 	f.t.Helper()
 	var cmd *exec.Cmd
-	if name == "nats" {
+	switch name {
+	case "topology":
+		cmd = exec.Command(filepath.Join(f.root, "bin/seaworthyctl"), "topology", "--watch",
+			"--nats", fmt.Sprintf("nats://127.0.0.1:%d", f.nats), "--certs", f.path("certs"), "--ack-wait", f.ackWait.String())
+	case "nats":
 		cmd = exec.Command(filepath.Join(f.root, ".bin/nats-server"), "-c", filepath.Join(f.root, "deploy/nats/nats.conf"))
 		cmd.Env = append(os.Environ(),
 			fmt.Sprintf("SEAWORTHY_NATS_LISTEN=127.0.0.1:%d", f.nats), "SEAWORTHY_NATS_STORE_DIR="+f.path("nats"),
 			"SEAWORTHY_NATS_CA_FILE="+f.path("certs", "ca.crt"), "SEAWORTHY_NATS_CERT_FILE="+f.path("certs", "nats.crt"),
 			"SEAWORTHY_NATS_KEY_FILE="+f.path("certs", "nats.key"))
-	} else {
+	default:
 		cmd = exec.Command(filepath.Join(f.root, "bin", name), "--config", f.path(name+".yaml"))
 	}
 	log, err := os.OpenFile(f.path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -247,7 +255,7 @@ func (f *Fleet) stop() {
 	if !f.t.Failed() {
 		return
 	}
-	for _, name := range append([]string{"nats"}, Services...) {
+	for _, name := range append([]string{"nats", "topology"}, Services...) {
 		log, err := os.ReadFile(f.path(name + ".log"))
 		if err != nil {
 			continue

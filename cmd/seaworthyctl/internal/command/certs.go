@@ -8,12 +8,13 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
-// certServices are the names that get a service's certificate: the five services
-// and the NATS server.
-var certServices = []string{"gateway", "scanner", "signer", "verifier", "notifier", "nats"}
+// certServices are the names that get a service's certificate: the five services,
+// the NATS server, and the provisioner of its streams.
+var certServices = []string{"gateway", "scanner", "signer", "verifier", "notifier", "nats", eventbus.Provisioner}
 
 func (s *session) certs() *cobra.Command {
 	return group("certs", "Make the certificates of a fleet", s.certsInit())
@@ -31,7 +32,8 @@ func (s *session) certsInit() *cobra.Command {
 		Use:   "init --dir DIR",
 		Short: "Make a private CA and the certificates of services, operator and client",
 		Long: `Init makes a private CA in DIR and with it a certificate for each service, for the
-NATS server, for one operator and for one client. Run it again to renew: the CA
+NATS server, for the provisioner of its streams (seaworthyctl topology), for one
+operator and for one client. Run it again to renew: the CA
 and certificates with more than a third of their life left are kept. The
 processes take renewed files without a restart.
 

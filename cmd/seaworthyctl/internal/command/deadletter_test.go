@@ -37,7 +37,7 @@ func (f *testFleet) nats() map[string]*eventbus.Bus {
 	defer cancel()
 	buses := map[string]*eventbus.Bus{}
 	var g errgroup.Group
-	for _, service := range events.Topology.Services() {
+	for _, service := range append(events.Topology.Services(), eventbus.Provisioner) {
 		bus, err := events.Connect(ctx, eventbus.Config{URL: server.URL()}, service, f.source(service, tlsx.ServiceID(domain, service)), obs.Discard(service))
 		if err != nil {
 			f.t.Fatal(err)

@@ -90,7 +90,7 @@ context names one.
 	flags.DurationVar(&s.timeout, "timeout", 0, "give up after this `TIME` (default 30s; none for watch and import, 10m for scan --wait and policy apply)")
 	root.AddCommand(
 		s.scan(), s.verdict(), s.policy(), s.exception(), s.vex(), s.findings(), s.affected(), s.sbom(), s.attestations(), s.advisories(), s.trustBundle(), s.keys(),
-		s.deadLetter(), s.deliveries(), s.certs(), s.context(), s.version(),
+		s.deadLetter(), s.deliveries(), s.topology(), s.certs(), s.context(), s.version(),
 	)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
 	return root

@@ -4,7 +4,6 @@ package evidence
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/pkg/verdict/trustbundle"
 )
 
@@ -97,7 +97,7 @@ func subjects(d registry.Descriptor, raw []byte) ([]registry.Descriptor, error) 
 	var index struct {
 		Manifests []registry.Descriptor `json:"manifests"`
 	}
-	if err := json.Unmarshal(raw, &index); err != nil {
+	if err := strictjson.Unmarshal(raw, &index); err != nil {
 		return nil, fmt.Errorf("read the index: %w", err)
 	}
 	for _, m := range index.Manifests {

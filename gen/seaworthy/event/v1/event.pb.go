@@ -188,7 +188,7 @@ func (x VerdictReachedEvent_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerdictReachedEvent_State.Descriptor instead.
 func (VerdictReachedEvent_State) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{4, 0}
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{6, 0}
 }
 
 // EventMeta is the envelope of every event: who said it, when, and in which
@@ -527,6 +527,164 @@ func (x *ImageAttestedEvent) GetScanTime() *timestamppb.Timestamp {
 	return nil
 }
 
+// ImageReferrerEvent: something that refers to an image was pushed, for example
+// a signature, provenance or a VEX document. Subject
+// `seaworthy.evt.image.referrer.v1`. It is a hint: it only makes the verifier
+// read the image's evidence from the registry again.
+type ImageReferrerEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Envelope.
+	Meta *EventMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// Image that is referred to. The registry is the configured one of the
+	// source. The digest is empty when the publisher does not know it; the
+	// verifier then reads the manifest of the referrer. The tag is empty.
+	Image *v1.ImageRef `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	// Digest of the pushed manifest: of the referrer itself, or of the index
+	// behind a `sha256-<hex>` tag, which lists referrers.
+	ReferrerDigest string `protobuf:"bytes,3,opt,name=referrer_digest,json=referrerDigest,proto3" json:"referrer_digest,omitempty"`
+	// Artifact type of the referrer as the registry named it. May be empty.
+	ArtifactType string `protobuf:"bytes,4,opt,name=artifact_type,json=artifactType,proto3" json:"artifact_type,omitempty"`
+	// Configured webhook source that the push came from. Empty when the scanner
+	// found the referrer.
+	WebhookSource string `protobuf:"bytes,5,opt,name=webhook_source,json=webhookSource,proto3" json:"webhook_source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageReferrerEvent) Reset() {
+	*x = ImageReferrerEvent{}
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageReferrerEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageReferrerEvent) ProtoMessage() {}
+
+func (x *ImageReferrerEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageReferrerEvent.ProtoReflect.Descriptor instead.
+func (*ImageReferrerEvent) Descriptor() ([]byte, []int) {
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ImageReferrerEvent) GetMeta() *EventMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *ImageReferrerEvent) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *ImageReferrerEvent) GetReferrerDigest() string {
+	if x != nil {
+		return x.ReferrerDigest
+	}
+	return ""
+}
+
+func (x *ImageReferrerEvent) GetArtifactType() string {
+	if x != nil {
+		return x.ArtifactType
+	}
+	return ""
+}
+
+func (x *ImageReferrerEvent) GetWebhookSource() string {
+	if x != nil {
+		return x.WebhookSource
+	}
+	return ""
+}
+
+// ImageDeletedEvent: a manifest was deleted from its registry, or is missing
+// from it. Subject `seaworthy.evt.image.deleted.v1`. It is a hint: it only
+// makes the verifier ask the registry whether the image is still there.
+type ImageDeletedEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Envelope.
+	Meta *EventMeta `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// Manifest that was deleted, by digest. Registries do not always say whether
+	// a deleted digest was a manifest or a blob, so it may be a blob. The tag is
+	// empty.
+	Image *v1.ImageRef `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	// Configured webhook source that reported it. Empty when the scanner found
+	// the manifest missing.
+	WebhookSource string `protobuf:"bytes,3,opt,name=webhook_source,json=webhookSource,proto3" json:"webhook_source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImageDeletedEvent) Reset() {
+	*x = ImageDeletedEvent{}
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImageDeletedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImageDeletedEvent) ProtoMessage() {}
+
+func (x *ImageDeletedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImageDeletedEvent.ProtoReflect.Descriptor instead.
+func (*ImageDeletedEvent) Descriptor() ([]byte, []int) {
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ImageDeletedEvent) GetMeta() *EventMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *ImageDeletedEvent) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *ImageDeletedEvent) GetWebhookSource() string {
+	if x != nil {
+		return x.WebhookSource
+	}
+	return ""
+}
+
 // VerdictReachedEvent: a verdict is new or has changed. Subject
 // `seaworthy.evt.verdict.reached.v1`.
 type VerdictReachedEvent struct {
@@ -554,7 +712,7 @@ type VerdictReachedEvent struct {
 
 func (x *VerdictReachedEvent) Reset() {
 	*x = VerdictReachedEvent{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[4]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +724,7 @@ func (x *VerdictReachedEvent) String() string {
 func (*VerdictReachedEvent) ProtoMessage() {}
 
 func (x *VerdictReachedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[4]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +737,7 @@ func (x *VerdictReachedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictReachedEvent.ProtoReflect.Descriptor instead.
 func (*VerdictReachedEvent) Descriptor() ([]byte, []int) {
-	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *VerdictReachedEvent) GetMeta() *EventMeta {
@@ -656,7 +814,7 @@ type AdvisoriesUpdatedEvent struct {
 
 func (x *AdvisoriesUpdatedEvent) Reset() {
 	*x = AdvisoriesUpdatedEvent{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[5]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +826,7 @@ func (x *AdvisoriesUpdatedEvent) String() string {
 func (*AdvisoriesUpdatedEvent) ProtoMessage() {}
 
 func (x *AdvisoriesUpdatedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[5]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +839,7 @@ func (x *AdvisoriesUpdatedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvisoriesUpdatedEvent.ProtoReflect.Descriptor instead.
 func (*AdvisoriesUpdatedEvent) Descriptor() ([]byte, []int) {
-	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AdvisoriesUpdatedEvent) GetMeta() *EventMeta {
@@ -747,7 +905,7 @@ type DeadLetterEvent struct {
 
 func (x *DeadLetterEvent) Reset() {
 	*x = DeadLetterEvent{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[6]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -759,7 +917,7 @@ func (x *DeadLetterEvent) String() string {
 func (*DeadLetterEvent) ProtoMessage() {}
 
 func (x *DeadLetterEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[6]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -772,7 +930,7 @@ func (x *DeadLetterEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterEvent.ProtoReflect.Descriptor instead.
 func (*DeadLetterEvent) Descriptor() ([]byte, []int) {
-	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeadLetterEvent) GetMeta() *EventMeta {
@@ -878,7 +1036,7 @@ type AuditRecordedEvent struct {
 
 func (x *AuditRecordedEvent) Reset() {
 	*x = AuditRecordedEvent{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[7]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1048,7 @@ func (x *AuditRecordedEvent) String() string {
 func (*AuditRecordedEvent) ProtoMessage() {}
 
 func (x *AuditRecordedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[7]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1061,7 @@ func (x *AuditRecordedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRecordedEvent.ProtoReflect.Descriptor instead.
 func (*AuditRecordedEvent) Descriptor() ([]byte, []int) {
-	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_seaworthy_event_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AuditRecordedEvent) GetMeta() *EventMeta {
@@ -954,7 +1112,7 @@ type ImageScannedEvent_PlatformScan struct {
 
 func (x *ImageScannedEvent_PlatformScan) Reset() {
 	*x = ImageScannedEvent_PlatformScan{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[8]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1124,7 @@ func (x *ImageScannedEvent_PlatformScan) String() string {
 func (*ImageScannedEvent_PlatformScan) ProtoMessage() {}
 
 func (x *ImageScannedEvent_PlatformScan) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[8]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1183,7 @@ type ImageAttestedEvent_PlatformEvidence struct {
 
 func (x *ImageAttestedEvent_PlatformEvidence) Reset() {
 	*x = ImageAttestedEvent_PlatformEvidence{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[9]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1037,7 +1195,7 @@ func (x *ImageAttestedEvent_PlatformEvidence) String() string {
 func (*ImageAttestedEvent_PlatformEvidence) ProtoMessage() {}
 
 func (x *ImageAttestedEvent_PlatformEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[9]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1245,7 @@ type ImageAttestedEvent_Attestation struct {
 
 func (x *ImageAttestedEvent_Attestation) Reset() {
 	*x = ImageAttestedEvent_Attestation{}
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[10]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1257,7 @@ func (x *ImageAttestedEvent_Attestation) String() string {
 func (*ImageAttestedEvent_Attestation) ProtoMessage() {}
 
 func (x *ImageAttestedEvent_Attestation) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_event_v1_event_proto_msgTypes[10]
+	mi := &file_seaworthy_event_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1338,17 @@ const file_seaworthy_event_v1_event_proto_rawDesc = "" +
 	"\fattestations\x18\x03 \x03(\v22.seaworthy.event.v1.ImageAttestedEvent.AttestationR\fattestations\x1a]\n" +
 	"\vAttestation\x12%\n" +
 	"\x0epredicate_type\x18\x01 \x01(\tR\rpredicateType\x12'\n" +
-	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\"\xf1\x03\n" +
+	"\x0fmanifest_digest\x18\x02 \x01(\tR\x0emanifestDigest\"\xef\x01\n" +
+	"\x12ImageReferrerEvent\x121\n" +
+	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
+	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12'\n" +
+	"\x0freferrer_digest\x18\x03 \x01(\tR\x0ereferrerDigest\x12#\n" +
+	"\rartifact_type\x18\x04 \x01(\tR\fartifactType\x12%\n" +
+	"\x0ewebhook_source\x18\x05 \x01(\tR\rwebhookSource\"\xa0\x01\n" +
+	"\x11ImageDeletedEvent\x121\n" +
+	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
+	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12%\n" +
+	"\x0ewebhook_source\x18\x03 \x01(\tR\rwebhookSource\"\xf1\x03\n" +
 	"\x13VerdictReachedEvent\x121\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12%\n" +
@@ -1238,7 +1406,7 @@ func file_seaworthy_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_seaworthy_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_seaworthy_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_seaworthy_event_v1_event_proto_goTypes = []any{
 	(ImagePushedEvent_Cause)(0),                 // 0: seaworthy.event.v1.ImagePushedEvent.Cause
 	(ImageScannedEvent_Cause)(0),                // 1: seaworthy.event.v1.ImageScannedEvent.Cause
@@ -1247,50 +1415,56 @@ var file_seaworthy_event_v1_event_proto_goTypes = []any{
 	(*ImagePushedEvent)(nil),                    // 4: seaworthy.event.v1.ImagePushedEvent
 	(*ImageScannedEvent)(nil),                   // 5: seaworthy.event.v1.ImageScannedEvent
 	(*ImageAttestedEvent)(nil),                  // 6: seaworthy.event.v1.ImageAttestedEvent
-	(*VerdictReachedEvent)(nil),                 // 7: seaworthy.event.v1.VerdictReachedEvent
-	(*AdvisoriesUpdatedEvent)(nil),              // 8: seaworthy.event.v1.AdvisoriesUpdatedEvent
-	(*DeadLetterEvent)(nil),                     // 9: seaworthy.event.v1.DeadLetterEvent
-	(*AuditRecordedEvent)(nil),                  // 10: seaworthy.event.v1.AuditRecordedEvent
-	(*ImageScannedEvent_PlatformScan)(nil),      // 11: seaworthy.event.v1.ImageScannedEvent.PlatformScan
-	(*ImageAttestedEvent_PlatformEvidence)(nil), // 12: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence
-	(*ImageAttestedEvent_Attestation)(nil),      // 13: seaworthy.event.v1.ImageAttestedEvent.Attestation
-	nil,                                         // 14: seaworthy.event.v1.DeadLetterEvent.HeadersEntry
-	(*timestamppb.Timestamp)(nil),               // 15: google.protobuf.Timestamp
-	(*v1.ImageRef)(nil),                         // 16: seaworthy.type.v1.ImageRef
-	(*v1.Platform)(nil),                         // 17: seaworthy.type.v1.Platform
+	(*ImageReferrerEvent)(nil),                  // 7: seaworthy.event.v1.ImageReferrerEvent
+	(*ImageDeletedEvent)(nil),                   // 8: seaworthy.event.v1.ImageDeletedEvent
+	(*VerdictReachedEvent)(nil),                 // 9: seaworthy.event.v1.VerdictReachedEvent
+	(*AdvisoriesUpdatedEvent)(nil),              // 10: seaworthy.event.v1.AdvisoriesUpdatedEvent
+	(*DeadLetterEvent)(nil),                     // 11: seaworthy.event.v1.DeadLetterEvent
+	(*AuditRecordedEvent)(nil),                  // 12: seaworthy.event.v1.AuditRecordedEvent
+	(*ImageScannedEvent_PlatformScan)(nil),      // 13: seaworthy.event.v1.ImageScannedEvent.PlatformScan
+	(*ImageAttestedEvent_PlatformEvidence)(nil), // 14: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence
+	(*ImageAttestedEvent_Attestation)(nil),      // 15: seaworthy.event.v1.ImageAttestedEvent.Attestation
+	nil,                                         // 16: seaworthy.event.v1.DeadLetterEvent.HeadersEntry
+	(*timestamppb.Timestamp)(nil),               // 17: google.protobuf.Timestamp
+	(*v1.ImageRef)(nil),                         // 18: seaworthy.type.v1.ImageRef
+	(*v1.Platform)(nil),                         // 19: seaworthy.type.v1.Platform
 }
 var file_seaworthy_event_v1_event_proto_depIdxs = []int32{
-	15, // 0: seaworthy.event.v1.EventMeta.event_time:type_name -> google.protobuf.Timestamp
+	17, // 0: seaworthy.event.v1.EventMeta.event_time:type_name -> google.protobuf.Timestamp
 	3,  // 1: seaworthy.event.v1.ImagePushedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	16, // 2: seaworthy.event.v1.ImagePushedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	18, // 2: seaworthy.event.v1.ImagePushedEvent.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 3: seaworthy.event.v1.ImagePushedEvent.cause:type_name -> seaworthy.event.v1.ImagePushedEvent.Cause
 	3,  // 4: seaworthy.event.v1.ImageScannedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	16, // 5: seaworthy.event.v1.ImageScannedEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	11, // 6: seaworthy.event.v1.ImageScannedEvent.platforms:type_name -> seaworthy.event.v1.ImageScannedEvent.PlatformScan
+	18, // 5: seaworthy.event.v1.ImageScannedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	13, // 6: seaworthy.event.v1.ImageScannedEvent.platforms:type_name -> seaworthy.event.v1.ImageScannedEvent.PlatformScan
 	1,  // 7: seaworthy.event.v1.ImageScannedEvent.cause:type_name -> seaworthy.event.v1.ImageScannedEvent.Cause
-	15, // 8: seaworthy.event.v1.ImageScannedEvent.scan_time:type_name -> google.protobuf.Timestamp
+	17, // 8: seaworthy.event.v1.ImageScannedEvent.scan_time:type_name -> google.protobuf.Timestamp
 	3,  // 9: seaworthy.event.v1.ImageAttestedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	16, // 10: seaworthy.event.v1.ImageAttestedEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	12, // 11: seaworthy.event.v1.ImageAttestedEvent.platforms:type_name -> seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence
-	15, // 12: seaworthy.event.v1.ImageAttestedEvent.scan_time:type_name -> google.protobuf.Timestamp
-	3,  // 13: seaworthy.event.v1.VerdictReachedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	16, // 14: seaworthy.event.v1.VerdictReachedEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	2,  // 15: seaworthy.event.v1.VerdictReachedEvent.state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
-	2,  // 16: seaworthy.event.v1.VerdictReachedEvent.previous_state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
-	3,  // 17: seaworthy.event.v1.AdvisoriesUpdatedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	15, // 18: seaworthy.event.v1.AdvisoriesUpdatedEvent.data_time:type_name -> google.protobuf.Timestamp
-	3,  // 19: seaworthy.event.v1.DeadLetterEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	14, // 20: seaworthy.event.v1.DeadLetterEvent.headers:type_name -> seaworthy.event.v1.DeadLetterEvent.HeadersEntry
-	16, // 21: seaworthy.event.v1.DeadLetterEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	3,  // 22: seaworthy.event.v1.AuditRecordedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	17, // 23: seaworthy.event.v1.ImageScannedEvent.PlatformScan.platform:type_name -> seaworthy.type.v1.Platform
-	17, // 24: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.platform:type_name -> seaworthy.type.v1.Platform
-	13, // 25: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.attestations:type_name -> seaworthy.event.v1.ImageAttestedEvent.Attestation
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	18, // 10: seaworthy.event.v1.ImageAttestedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	14, // 11: seaworthy.event.v1.ImageAttestedEvent.platforms:type_name -> seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence
+	17, // 12: seaworthy.event.v1.ImageAttestedEvent.scan_time:type_name -> google.protobuf.Timestamp
+	3,  // 13: seaworthy.event.v1.ImageReferrerEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 14: seaworthy.event.v1.ImageReferrerEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	3,  // 15: seaworthy.event.v1.ImageDeletedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 16: seaworthy.event.v1.ImageDeletedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	3,  // 17: seaworthy.event.v1.VerdictReachedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 18: seaworthy.event.v1.VerdictReachedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	2,  // 19: seaworthy.event.v1.VerdictReachedEvent.state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
+	2,  // 20: seaworthy.event.v1.VerdictReachedEvent.previous_state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
+	3,  // 21: seaworthy.event.v1.AdvisoriesUpdatedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	17, // 22: seaworthy.event.v1.AdvisoriesUpdatedEvent.data_time:type_name -> google.protobuf.Timestamp
+	3,  // 23: seaworthy.event.v1.DeadLetterEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	16, // 24: seaworthy.event.v1.DeadLetterEvent.headers:type_name -> seaworthy.event.v1.DeadLetterEvent.HeadersEntry
+	18, // 25: seaworthy.event.v1.DeadLetterEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	3,  // 26: seaworthy.event.v1.AuditRecordedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	19, // 27: seaworthy.event.v1.ImageScannedEvent.PlatformScan.platform:type_name -> seaworthy.type.v1.Platform
+	19, // 28: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.platform:type_name -> seaworthy.type.v1.Platform
+	15, // 29: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.attestations:type_name -> seaworthy.event.v1.ImageAttestedEvent.Attestation
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_event_v1_event_proto_init() }
@@ -1304,7 +1478,7 @@ func file_seaworthy_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_event_v1_event_proto_rawDesc), len(file_seaworthy_event_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

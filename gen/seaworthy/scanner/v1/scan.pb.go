@@ -587,7 +587,11 @@ type ImageFacts struct {
 	// Shells that are installed, as paths without a leading slash, sorted.
 	Shells []string `protobuf:"bytes,16,rep,name=shells,proto3" json:"shells,omitempty"`
 	// SHA-256 of the value of each environment variable, in hex, by its name.
-	EnvSha256     map[string]string `protobuf:"bytes,17,rep,name=env_sha256,json=envSha256,proto3" json:"env_sha256,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	EnvSha256 map[string]string `protobuf:"bytes,17,rep,name=env_sha256,json=envSha256,proto3" json:"env_sha256,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether it is certain that the user is not root: an id other than 0, or a name that
+	// has one in the image's own /etc/passwd. False for a user that cannot be resolved, and
+	// for a name in a report of a release that did not look.
+	NonRoot       bool `protobuf:"varint,18,opt,name=non_root,json=nonRoot,proto3" json:"non_root,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -739,6 +743,13 @@ func (x *ImageFacts) GetEnvSha256() map[string]string {
 		return x.EnvSha256
 	}
 	return nil
+}
+
+func (x *ImageFacts) GetNonRoot() bool {
+	if x != nil {
+		return x.NonRoot
+	}
+	return false
 }
 
 // BaseImage is the image that another was built on.
@@ -1217,7 +1228,7 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x0erejected_count\x18\x04 \x01(\x03R\rrejectedCount\x12\x1e\n" +
 	"\n" +
 	"ecosystems\x18\x05 \x03(\tR\n" +
-	"ecosystems\"\xde\x06\n" +
+	"ecosystems\"\xf9\x06\n" +
 	"\n" +
 	"ImageFacts\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1e\n" +
@@ -1242,7 +1253,8 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x10package_managers\x18\x0f \x03(\tR\x0fpackageManagers\x12\x16\n" +
 	"\x06shells\x18\x10 \x03(\tR\x06shells\x12N\n" +
 	"\n" +
-	"env_sha256\x18\x11 \x03(\v2/.seaworthy.scanner.v1.ImageFacts.EnvSha256EntryR\tenvSha256\x1a9\n" +
+	"env_sha256\x18\x11 \x03(\v2/.seaworthy.scanner.v1.ImageFacts.EnvSha256EntryR\tenvSha256\x12\x19\n" +
+	"\bnon_root\x18\x12 \x01(\bR\anonRoot\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a<\n" +

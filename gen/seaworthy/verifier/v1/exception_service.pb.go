@@ -34,7 +34,8 @@ type Exception struct {
 	// Glob of the repositories it is for, over `registry/repository`. Either this or
 	// image_digest is needed.
 	Repositories string `protobuf:"bytes,3,opt,name=repositories,proto3" json:"repositories,omitempty"`
-	// Package it is for, by purl, with a version or without; empty for all. Only for
+	// Package it is for, by purl: all that it says has to match, qualifiers too, and what
+	// it leaves out can be anything; empty for all. No range of versions. Only for
 	// vulnerabilities.
 	Purl string `protobuf:"bytes,4,opt,name=purl,proto3" json:"purl,omitempty"`
 	// Who answers for it. 1 to 200 bytes.

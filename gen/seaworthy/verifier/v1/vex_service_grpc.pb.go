@@ -38,7 +38,7 @@ type VexServiceClient interface {
 	// Errors: INVALID_ARGUMENT for what is no OpenVEX document or no bundle;
 	// PERMISSION_DENIED (`VEX_AUTHOR_UNTRUSTED`) if no trusted author signed it;
 	// FAILED_PRECONDITION (`VEX_OWN_DOCUMENT`) for one that was made of our own
-	// exceptions; RESOURCE_EXHAUSTED (`TOO_MANY_VEX_DOCUMENTS`).
+	// exceptions, or (`VEX_IN_FUTURE`) that is dated in the future; RESOURCE_EXHAUSTED (`TOO_MANY_VEX_DOCUMENTS`).
 	// Idempotency: by content.
 	// Callers: operators.
 	ImportVexDocument(ctx context.Context, in *ImportVexDocumentRequest, opts ...grpc.CallOption) (*ImportVexDocumentResponse, error)
@@ -110,7 +110,7 @@ type VexServiceServer interface {
 	// Errors: INVALID_ARGUMENT for what is no OpenVEX document or no bundle;
 	// PERMISSION_DENIED (`VEX_AUTHOR_UNTRUSTED`) if no trusted author signed it;
 	// FAILED_PRECONDITION (`VEX_OWN_DOCUMENT`) for one that was made of our own
-	// exceptions; RESOURCE_EXHAUSTED (`TOO_MANY_VEX_DOCUMENTS`).
+	// exceptions, or (`VEX_IN_FUTURE`) that is dated in the future; RESOURCE_EXHAUSTED (`TOO_MANY_VEX_DOCUMENTS`).
 	// Idempotency: by content.
 	// Callers: operators.
 	ImportVexDocument(context.Context, *ImportVexDocumentRequest) (*ImportVexDocumentResponse, error)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
 )
 
@@ -79,12 +80,12 @@ func Parse(data []byte, l Limits) ([]core.Event, error) {
 		return nil, err
 	}
 	var env envelope
-	if err := json.Unmarshal(data, &env); err != nil {
+	if err := strictjson.Unmarshal(data, &env); err != nil {
 		var typeErr *json.UnmarshalTypeError
 		if errors.As(err, &typeErr) {
 			return nil, refuse("%s: a %s where %s is expected", field(typeErr.Field), typeErr.Value, typeErr.Type)
 		}
-		return nil, refuse("not JSON: %v", err)
+		return nil, refuse("%v", err)
 	}
 	if env.Events == nil {
 		return nil, refuse("events is missing")

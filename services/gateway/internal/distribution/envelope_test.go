@@ -64,6 +64,9 @@ func TestParse_refused(t *testing.T) {
 		"wrong type":    {`{"events":[{"action":7}]}`, "action: a number where"},
 		"no action":     {`{"events":[{"id":"x"}]}`, "events[0].action is missing"},
 		"not UTF-8":     {"{\"events\":[{\"action\":\"\xff\"}]}", "not UTF-8"},
+		"two names":     {`{"events":[],"events":[]}`, `the name "events" is there twice`},
+		"capitals":      {`{"events":[],"Events":[]}`, `the name "Events" is not "events"`},
+		"long s":        {`{"events":[{"action":"push","target":{"repoſitory":"team/app"}}]}`, `is not "repository"`},
 		"deep":          {`{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "nested deeper than 16"},
 		"many events":   {`{"events":[` + many(257, `{"action":"pull"}`) + `]}`, "257 events, at most 256"},
 	} {

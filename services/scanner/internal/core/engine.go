@@ -189,6 +189,7 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 		return ReportRef{}, fmt.Errorf("extract packages: %w", err)
 	}
 	facts.take(&inv)
+	facts.NonRoot = NonRoot(facts.User, platform.OS, inv.Passwd)
 	if facts.Base = claimedBase(m.Annotations, facts.Labels); e.Lineage != nil {
 		if facts.Base, err = e.Lineage.Base(ctx, ref.Digest, facts.Layers, facts.Base); err != nil {
 			return ReportRef{}, err

@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Media types of manifests that are understood.
@@ -19,8 +20,6 @@ const (
 	mediaOCIIndex       = "application/vnd.oci.image.index.v1+json"
 	mediaDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	mediaDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	mediaOCIConfig      = "application/vnd.oci.image.config.v1+json"
-	mediaDockerConfig   = "application/vnd.docker.container.image.v1+json"
 )
 
 // Limits on what a manifest may hold. They are far above what builders make.
@@ -85,12 +84,11 @@ type Manifest struct {
 	Layers []Descriptor
 	// Annotations are those of a single image's manifest.
 	Annotations map[string]string
-	// Platforms are the platform manifests of an index, in its order; manifests
-	// that are no platform images are left out.
+	// Platforms are the platform manifests of an index, in its order.
 	Platforms []Descriptor
-	// Claims are the manifests of an index that call themselves artifacts and name no
-	// platform. A runtime that does not find its platform by name looks into them, so
-	// only their own configuration tells what they are.
+	// Claims are the manifests of an index that it calls artifacts, or whose platform
+	// it calls unknown. It may say so of an image, so only their own content tells
+	// what they are.
 	Claims []Descriptor
 }
 
@@ -99,8 +97,8 @@ type Manifest struct {
 // an index of images is a NOT_AN_IMAGE fault.
 func ParseManifest(mediaType string, content []byte) (*Manifest, error) {
 	var j jsonManifest
-	if err := json.Unmarshal(content, &j); err != nil {
-		return nil, NewFault(ReasonNotAnImage, "the manifest is not valid JSON").WithCause(err)
+	if err := strictjson.Unmarshal(content, &j); err != nil {
+		return nil, unreadable("the manifest", err)
 	}
 	if j.MediaType != "" && mediaType != "" && j.MediaType != mediaType {
 		return nil, NewFault(ReasonNotAnImage, "the manifest calls itself %q but the registry calls it %q", clip(j.MediaType), clip(mediaType))
@@ -112,10 +110,19 @@ func ParseManifest(mediaType string, content []byte) (*Manifest, error) {
 	case mediaOCIIndex, mediaDockerList:
 		return parseIndex(mediaType, j)
 	case mediaOCIManifest, mediaDockerManifest:
-		return parseImage(mediaType, j)
+		return parseImage(mediaType, j, content)
 	default:
 		return nil, NewFault(ReasonNotAnImage, "media type %q is not an image", clip(mediaType))
 	}
+}
+
+// unreadable says what is wrong with a document, in words that are safe to show.
+func unreadable(what string, err error) *FaultError {
+	var e *strictjson.Error
+	if errors.As(err, &e) {
+		return NewFault(ReasonNotAnImage, "%s is %s", what, e)
+	}
+	return NewFault(ReasonNotAnImage, "%s cannot be read", what).WithCause(err)
 }
 
 func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
@@ -128,9 +135,10 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	m := &Manifest{MediaType: mediaType, Index: true}
 	for _, d := range j.Manifests {
 		switch {
+		case d.MediaType != mediaOCIManifest && d.MediaType != mediaDockerManifest:
 		case isPlatformImage(d):
 			m.Platforms = append(m.Platforms, d.descriptor())
-		case isManifest(d) && d.Platform == nil:
+		default:
 			m.Claims = append(m.Claims, d.descriptor())
 		}
 	}
@@ -143,50 +151,28 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	if slices.ContainsFunc(j.Manifests, func(d jsonDescriptor) bool { return d.MediaType == mediaOCIIndex || d.MediaType == mediaDockerList }) {
 		return nil, NewFault(ReasonNotAnImage, "an index within an index is not scanned: name its images in one index, or push it under a tag of its own")
 	}
-	if n := len(m.Platforms) + len(m.Claims); n > maxPlatforms {
+	// Builders put one attestation beside each image.
+	if n := max(len(m.Platforms), len(m.Claims)); n > maxPlatforms {
 		return nil, NewFault(ReasonLimitExceeded, "the index has %d platforms, more than %d", n, maxPlatforms)
 	}
 	return m, nil
 }
 
-// isPlatformImage leaves out what builders put beside the images: BuildKit's
+// isPlatformImage says whether a manifest in an index has to be an image. BuildKit's
 // attestation manifests have the platform unknown/unknown and a reference type
-// annotation, other artifacts have an artifact type. Nothing that names a platform is
-// left out: a runtime of that platform would run it, whatever else it is called.
+// annotation, other artifacts have an artifact type: those are claims. What names a
+// platform is an image whatever else it is called: a runtime of that platform would run
+// it.
 func isPlatformImage(d jsonDescriptor) bool {
-	if !isManifest(d) {
-		return false
-	}
 	if d.Platform != nil && d.Platform.OS != "unknown" && d.Platform.Architecture != "unknown" {
 		return true
 	}
 	// A descriptor's artifact type is the config's media type where the manifest
 	// has none of its own.
-	if d.ArtifactType != "" && !isImageConfig(d.ArtifactType) || d.Annotations["vnd.docker.reference.type"] != "" {
+	if d.ArtifactType != "" && !artifact.IsImageConfig(d.ArtifactType) || d.Annotations["vnd.docker.reference.type"] != "" {
 		return false
 	}
 	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
-}
-
-func isManifest(d jsonDescriptor) bool {
-	return d.MediaType == mediaOCIManifest || d.MediaType == mediaDockerManifest
-}
-
-// isEvidence recognises a signature, an attestation or an SBOM about an image. A
-// manifest with the configuration of an image is an image whatever else it says:
-// runtimes look at nothing else, so an image cannot hide behind a subject or an
-// artifact type. Only cosign's older signatures have such a configuration, over
-// layers that no runtime unpacks.
-func (j *jsonManifest) isEvidence() bool {
-	if j.Config != nil && isImageConfig(j.Config.MediaType) {
-		return len(j.Layers) > 0 && !slices.ContainsFunc(j.Layers, func(l jsonDescriptor) bool {
-			return !artifact.IsEvidence(l.MediaType, "", "")
-		})
-	}
-	if j.Subject != nil || artifact.IsEvidence("", j.ArtifactType, "") {
-		return true
-	}
-	return j.Config != nil && artifact.IsEvidence(j.Config.MediaType, "", "")
 }
 
 // isEvidenceIndex recognises an index of evidence, such as the one under the
@@ -201,23 +187,21 @@ func (j *jsonManifest) isEvidenceIndex() bool {
 	})
 }
 
-func isImageConfig(mediaType string) bool {
-	return mediaType == mediaOCIConfig || mediaType == mediaDockerConfig
-}
-
-func parseImage(mediaType string, j jsonManifest) (*Manifest, error) {
+func parseImage(mediaType string, j jsonManifest, content []byte) (*Manifest, error) {
 	if len(j.Manifests) > 0 {
 		return nil, NewFault(ReasonNotAnImage, "the manifest also has the members of an index")
 	}
-	if j.isEvidence() {
+	kind, err := artifact.KindOf(content)
+	switch {
+	case err != nil:
+		return nil, unreadable("the manifest", err)
+	case kind == artifact.Evidence:
 		f := NewFault(ReasonNotAnImage, "the manifest is evidence about an image, not an image")
 		f.Evidence, f.Artifact = true, true
 		return nil, f
-	}
-	if j.Config == nil {
+	case j.Config == nil:
 		return nil, NewFault(ReasonNotAnImage, "the manifest has no config")
-	}
-	if !isImageConfig(j.Config.MediaType) {
+	case kind == artifact.Other:
 		f := NewFault(ReasonNotAnImage, "the manifest is an artifact of type %q, not an image", clip(cmp.Or(j.ArtifactType, j.Config.MediaType)))
 		f.Artifact = true
 		return nil, f
@@ -245,17 +229,16 @@ type jsonConfig struct {
 		ExposedPorts map[string]struct{} `json:"ExposedPorts"`
 		Labels       map[string]string   `json:"Labels"`
 	} `json:"config"`
+	RootFS struct {
+		DiffIDs []string `json:"diff_ids"`
+	} `json:"rootfs"`
 }
 
 // diffIDs are the digests that a configuration gives its layers, decompressed; none
 // unless there is one for each layer.
 func diffIDs(content []byte, layers int) []string {
-	var j struct {
-		RootFS struct {
-			DiffIDs []string `json:"diff_ids"`
-		} `json:"rootfs"`
-	}
-	if json.Unmarshal(content, &j) != nil || len(j.RootFS.DiffIDs) != layers {
+	var j jsonConfig
+	if strictjson.Unmarshal(content, &j) != nil || len(j.RootFS.DiffIDs) != layers {
 		return nil
 	}
 	return j.RootFS.DiffIDs
@@ -269,8 +252,8 @@ type Environment map[string]string
 // be secrets.
 func ParseConfig(content []byte) (Facts, Platform, Environment, error) {
 	var j jsonConfig
-	if err := json.Unmarshal(content, &j); err != nil {
-		return Facts{}, Platform{}, nil, NewFault(ReasonNotAnImage, "the image's configuration cannot be read").WithCause(err)
+	if err := strictjson.Unmarshal(content, &j); err != nil {
+		return Facts{}, Platform{}, nil, unreadable("the image's configuration", err)
 	}
 	f := Facts{
 		User:       j.Config.User,

@@ -66,6 +66,12 @@ func TestParseManifest(t *testing.T) {
 		{"two types", ociManifest, `{"mediaType":"` + ociIndex + `","config":{"mediaType":"` + ociConfig + `"}}`, core.ReasonNotAnImage},
 		{"manifest and index", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"},"manifests":[` + platform("linux", "amd64") + `]}`, core.ReasonNotAnImage},
 		{"index and manifest", ociIndex, `{"layers":[{}],"manifests":[` + platform("linux", "amd64") + `]}`, core.ReasonNotAnImage},
+		{"manifests in capitals", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `],"Manifests":[` + platform("linux", "arm64") + `]}`, core.ReasonNotAnImage},
+		{"manifests twice", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `],"manifests":[` + platform("linux", "arm64") + `]}`, core.ReasonNotAnImage},
+		{"manifests with a long s", ociIndex, `{"manifests":[` + platform("linux", "amd64") + `],"manifeſts":[` + platform("linux", "arm64") + `]}`, core.ReasonNotAnImage},
+		{"platform in capitals", ociIndex, strings.Replace(`{"manifests":[`+platform("linux", "amd64")+`,`+platform("linux", "arm64")+`]}`, `"platform"`, `"PLATFORM":{"os":"unknown","architecture":"unknown"},"platform"`, 1), core.ReasonNotAnImage},
+		{"layers twice", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"},"layers":[{"digest":"a"}],"layers":[]}`, core.ReasonNotAnImage},
+		{"BuildKit attestation", ociManifest, `{"config":{"mediaType":"` + ociConfig + `"},"layers":[{"mediaType":"application/vnd.in-toto+json","digest":"a"}]}`, evidence},
 		{"no JSON", ociManifest, `{`, core.ReasonNotAnImage},
 		{"schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws", `{}`, core.ReasonNotAnImage},
 	} {
@@ -126,6 +132,43 @@ func TestParseConfig(t *testing.T) {
 	}
 	if _, _, _, err := core.ParseConfig([]byte("{")); core.AsFault(err) == nil {
 		t.Errorf("malformed config: %v", err)
+	}
+}
+
+func TestParseManifest_Claims(t *testing.T) {
+	entry := func(digest, more string) string {
+		return `{"mediaType":"` + ociManifest + `","digest":"` + digest + `"` + more + `}`
+	}
+	m, err := core.ParseManifest(ociIndex, []byte(`{"manifests":[`+strings.Join([]string{
+		entry("image", `,"platform":{"os":"linux","architecture":"amd64"}`),
+		entry("unknown", `,"platform":{"os":"unknown","architecture":"unknown"}`),
+		entry("marked", `,"platform":{"os":"unknown","architecture":"unknown"},"annotations":{"vnd.docker.reference.type":"attestation-manifest"}`),
+		entry("artifact", `,"artifactType":"x/y"`),
+		`{"mediaType":"application/x-other","digest":"other"}`,
+	}, ",")+`]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims []string
+	for _, d := range m.Claims {
+		claims = append(claims, d.Digest)
+	}
+	if diff := cmp.Diff([]string{"unknown", "marked", "artifact"}, claims); diff != "" || len(m.Platforms) != 1 {
+		t.Errorf("platforms %v, claims (-want +got):\n%s", m.Platforms, diff)
+	}
+}
+
+func TestParseConfig_Strict(t *testing.T) {
+	for _, in := range []string{
+		`{"os":"linux","config":{"User":"root"},"config":{"User":"app"}}`,
+		`{"os":"linux","config":{"User":"root","USER":"app"}}`,
+		`{"os":"linux","config":{"user":"app"}}`,
+		`{"os":"linux","rootfs":{"diff_ids":[],"DIFF_IDS":[]}}`,
+		`{"os":"linux","history":[{"created":1,"created":2}]}`,
+	} {
+		if _, _, _, err := core.ParseConfig([]byte(in)); core.AsFault(err) == nil || !strings.Contains(err.Error(), "the image's configuration is invalid JSON: the name") {
+			t.Errorf("%s: error %v", in, err)
+		}
 	}
 }
 

@@ -114,7 +114,9 @@ type Distro struct {
 
 // Facts are the facts of an image's configuration that policies judge.
 type Facts struct {
-	User         string
+	User string
+	// NonRoot is what NonRoot says of User.
+	NonRoot      bool
 	Entrypoint   []string
 	Cmd          []string
 	ExposedPorts []string
@@ -165,6 +167,8 @@ type Inventory struct {
 	Secrets         []Secret
 	PackageManagers []string
 	Shells          []string
+	// Passwd is the content of /etc/passwd; nil if there is none that can be read.
+	Passwd []byte
 	// Problems name what could not be read, sorted. Any problem makes the report
 	// incomplete.
 	Problems []string

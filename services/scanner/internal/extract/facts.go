@@ -51,6 +51,9 @@ func bitsOf(h *tar.Header) bits {
 
 // facts tells what is in the merged image beside packages.
 func (m *merger) facts(inv *core.Inventory) {
+	if n := m.tree.follow(passwdFile); n != nil && n.file != nil {
+		inv.Passwd = n.file.passwd
+	}
 	managers := map[string]bool{}
 	m.tree.visit(func(p string, n *node) {
 		if n.file != nil {

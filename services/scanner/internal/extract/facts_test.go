@@ -160,3 +160,33 @@ func TestSearchIsBounded(t *testing.T) {
 		t.Errorf("problems %q", inv.Problems)
 	}
 }
+
+// TestPasswd: the users are those of the merged image.
+func TestPasswd(t *testing.T) {
+	const root, app = "app:x:0:0::/:/bin/sh\n", "app:x:1000:1000::/:/bin/sh\n"
+	for _, c := range []struct {
+		name   string
+		layers [][]lt.Entry
+		want   string
+	}{
+		{"file", [][]lt.Entry{{lt.File("etc/passwd", app)}}, app},
+		{"upper layer", [][]lt.Entry{{lt.File("etc/passwd", app)}, {lt.File("./etc/passwd", root)}}, root},
+		{"removed", [][]lt.Entry{{lt.File("etc/passwd", app)}, {lt.File("etc/.wh.passwd", "")}}, ""},
+		{"directory removed", [][]lt.Entry{{lt.File("etc/passwd", app)}, {lt.File("etc/.wh..wh..opq", "")}}, ""},
+		{"linked away", [][]lt.Entry{{lt.File("etc/passwd", app), lt.File("srv/users", root)}, {lt.Symlink("etc/passwd", "../srv/users")}}, ""},
+		{"hard link", [][]lt.Entry{{lt.File("srv/users", root), lt.HardLink("etc/passwd", "srv/users")}}, root},
+		{"directory in its place", [][]lt.Entry{{lt.File("etc/passwd", app)}, {lt.Dir("etc/passwd")}}, ""},
+		{"too large", [][]lt.Entry{{lt.File("etc/passwd", strings.Repeat(app, 256<<10/len(app)+1))}}, ""},
+		{"none", [][]lt.Entry{{lt.File("x", "")}}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inv := inventory(t, c.layers...)
+			if string(inv.Passwd) != c.want {
+				t.Errorf("passwd %.100q", inv.Passwd)
+			}
+			if got, want := core.NonRoot("app", "linux", inv.Passwd), c.want == app; got != want {
+				t.Errorf("app is not root: %t", got)
+			}
+		})
+	}
+}

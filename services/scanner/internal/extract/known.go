@@ -20,7 +20,7 @@ func (r *layerResult) memory() int64 {
 		e := &r.events[i]
 		n += eventMemory + len(e.path) + len(e.target) + 8*len(e.wanted)
 		if f := e.file; f != nil {
-			n += 2*packageMemory + len(f.osRelease) + len(f.problem)
+			n += 2*packageMemory + len(f.osRelease) + len(f.passwd) + len(f.problem)
 			for j := range f.packages {
 				n += packageMemory + f.packages[j].text()
 			}

@@ -44,6 +44,8 @@ type file struct {
 	considered []*plugin
 	// osRelease is the content of an os-release file.
 	osRelease []byte
+	// passwd is the content of /etc/passwd.
+	passwd []byte
 	// database tells that the packages are the state of a package manager: the
 	// next layer's version of the file repeats them.
 	database bool

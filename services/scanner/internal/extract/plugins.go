@@ -102,7 +102,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		}},
 	}
 	out := &plugins{}
-	out.list = append(out.list, osReleasePlugin(), ownerPlugin(out, l.MaxPackages))
+	out.list = append(out.list, osReleasePlugin(), passwdPlugin(), ownerPlugin(out, l.MaxPackages))
 	for _, c := range []struct {
 		make func(*config_go_proto.PluginConfig) (filesystem.Extractor, error)
 		set  func(*plugin)
@@ -198,6 +198,27 @@ func osReleasePlugin() *plugin {
 		look: func(_ context.Context, _ string, content *content, out *file) error {
 			head, err := io.ReadAll(io.LimitReader(content.reader(), maxOSRelease))
 			out.osRelease = head
+			return err
+		},
+	}
+}
+
+// passwdFile names the users of an image.
+const passwdFile = "etc/passwd"
+
+// maxPasswd is the size of the largest passwd file. Of a larger one no user is known.
+const maxPasswd = 256 << 10
+
+// passwdPlugin keeps the users for the merge.
+func passwdPlugin() *plugin {
+	return &plugin{
+		name:     "passwd",
+		required: func(path string, _ fs.FileInfo) bool { return path == passwdFile },
+		look: func(_ context.Context, _ string, content *content, out *file) error {
+			all, err := io.ReadAll(io.LimitReader(content.reader(), maxPasswd+1))
+			if err == nil && len(all) <= maxPasswd {
+				out.passwd = all
+			}
 			return err
 		},
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -48,8 +49,8 @@ func openDocker(ctx context.Context, f files) (*dockerArchive, error) {
 		return nil, err
 	}
 	var entries []dockerEntry
-	if err := json.Unmarshal(content, &entries); err != nil {
-		return nil, core.NewFault(core.ReasonNotAnImage, "manifest.json cannot be read").WithCause(err)
+	if err := strictjson.Unmarshal(content, &entries); err != nil {
+		return nil, core.NewFault(core.ReasonNotAnImage, "manifest.json: %s", err)
 	}
 	if len(entries) != 1 {
 		return nil, core.NewFault(core.ReasonNotAnImage, "the archive has %d images: save one image into it", len(entries))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -40,8 +41,8 @@ func (l *layout) roots(tag string) ([]core.Descriptor, error) {
 		return nil, err
 	}
 	var index layoutIndex
-	if err := json.Unmarshal(content, &index); err != nil {
-		return nil, core.NewFault(core.ReasonNotAnImage, "index.json cannot be read").WithCause(err)
+	if err := strictjson.Unmarshal(content, &index); err != nil {
+		return nil, core.NewFault(core.ReasonNotAnImage, "index.json: %s", err)
 	}
 	var out []core.Descriptor
 	for _, m := range index.Manifests {
@@ -75,8 +76,8 @@ func (l *layout) Manifest(_ context.Context, ref imageref.Ref) (core.Descriptor,
 		MediaType string           `json:"mediaType"`
 		Manifests *json.RawMessage `json:"manifests"`
 	}
-	if err := json.Unmarshal(content, &m); err != nil {
-		return core.Descriptor{}, nil, core.NewFault(core.ReasonNotAnImage, "the manifest is not valid JSON").WithCause(err)
+	if err := strictjson.Unmarshal(content, &m); err != nil {
+		return core.Descriptor{}, nil, core.NewFault(core.ReasonNotAnImage, "the manifest: %s", err)
 	}
 	if m.MediaType == "" {
 		// The member is optional; the index, which has the type too, was not asked.

@@ -71,13 +71,15 @@ func (b *bdb) pairs(page []byte, f func([]byte) error) error {
 	if bdbPageHeader+2*items > b.page {
 		return malformed("a page of %d items", items)
 	}
+	end := b.page
 	at := func(i int64) int64 { return int64(b.order.Uint16(page[bdbPageHeader+2*i:])) }
 	for i := int64(0); i+1 < items; i += 2 {
 		key, value := at(i), at(i+1)
-		// Items fill the page from its end.
-		if value+1 > key || key+5 > b.page {
-			return malformed("an item outside of its page")
+		// Items fill the page from its end, one before the other.
+		if value+1 > key || key+5 > b.page || key >= end || value < bdbPageHeader+2*items {
+			return malformed("an item outside of its page, or within another")
 		}
+		end = value
 		if page[key] == bdbKeyData && b.order.Uint32(page[key+1:]) == 0 {
 			continue
 		}

@@ -46,7 +46,7 @@ type header struct {
 	data  []byte
 }
 
-func parseHeader(blob []byte, want func(string) bool) (*Package, error) {
+func parseHeader(blob []byte, want func(string) bool, left *budget) (*Package, error) {
 	if len(blob) < 8 {
 		return nil, malformed("a header has %d bytes", len(blob))
 	}
@@ -81,7 +81,7 @@ func parseHeader(blob []byte, want func(string) bool) (*Package, error) {
 		p.Epoch = int(epoch[0])
 	}
 	if want != nil {
-		p.Files, err = h.files(want)
+		p.Files, err = h.files(want, left)
 	}
 	return p, err
 }
@@ -154,7 +154,7 @@ func (h *header) numbers(tag uint32) ([]uint32, error) {
 
 // files joins the names of a package's files with their directories; packages of
 // very old releases of rpm have whole paths.
-func (h *header) files(want func(string) bool) ([]string, error) {
+func (h *header) files(want func(string) bool, left *budget) ([]string, error) {
 	bases, err := h.texts(tagBaseNames)
 	if err != nil {
 		return nil, err
@@ -180,17 +180,14 @@ func (h *header) files(want func(string) bool) ([]string, error) {
 	if len(in) != len(bases) {
 		return nil, malformed("%d files in %d directories", len(bases), len(in))
 	}
-	// Directories may be long and files many: what a header of some kilobytes could be
-	// made to say is bounded by its size.
-	left := 32*len(h.data) + 1<<20
 	var path []byte
 	for i, b := range bases {
 		if int64(in[i]) >= int64(len(dirs)) {
 			return nil, malformed("a file in a directory that is not there")
 		}
 		path = append(append(path[:0], dirs[in[i]]...), b...)
-		if left -= len(path); left < 0 {
-			return nil, malformed("the files of a package have names of too many bytes")
+		if err := left.path(len(path)); err != nil {
+			return nil, err
 		}
 		if s := string(path); want(s) {
 			out = append(out, s)

@@ -32,6 +32,9 @@ func readNDB(r io.ReaderAt, size int64, head []byte, f func([]byte) error) error
 		return err
 	}
 	used := newPages(size / ndbBlock)
+	if err := used.visitAll(0, int64(len(slots))/ndbBlock); err != nil {
+		return err
+	}
 	// The header takes the place of two slots.
 	for slot := slots[2*ndbBlock:]; len(slot) >= ndbBlock; slot = slot[ndbBlock:] {
 		if string(slot[:4]) != ndbSlotMagic {
@@ -42,11 +45,7 @@ func readNDB(r io.ReaderAt, size int64, head []byte, f func([]byte) error) error
 			continue
 		}
 		at := int64(binary.LittleEndian.Uint32(slot[8:]))
-		// Two slots at one place would cost one blob's memory many times.
-		if err := used.visit(at); err != nil {
-			return err
-		}
-		blob, err := ndbBlob(r, size, at*ndbBlock, index)
+		blob, err := ndbBlob(r, size, at*ndbBlock, index, used)
 		if err != nil {
 			return err
 		}
@@ -57,7 +56,9 @@ func readNDB(r io.ReaderAt, size int64, head []byte, f func([]byte) error) error
 	return nil
 }
 
-func ndbBlob(r io.ReaderAt, size, at int64, index uint32) ([]byte, error) {
+// ndbBlob reads the blob at a place. Blobs that share blocks would cost one blob's memory
+// and time many times.
+func ndbBlob(r io.ReaderAt, size, at int64, index uint32, used pages) ([]byte, error) {
 	var head [16]byte
 	if err := readAt(r, size, head[:], at); err != nil {
 		return nil, err
@@ -65,6 +66,9 @@ func ndbBlob(r io.ReaderAt, size, at int64, index uint32) ([]byte, error) {
 	length := int64(binary.LittleEndian.Uint32(head[12:]))
 	if string(head[:4]) != ndbBlobMagic || binary.LittleEndian.Uint32(head[4:]) != index || length > maxBlob || length > size {
 		return nil, malformed("a slot without its package")
+	}
+	if err := used.visitAll(at/ndbBlock, (int64(len(head))+length+ndbBlock-1)/ndbBlock); err != nil {
+		return nil, err
 	}
 	blob := make([]byte, length)
 	return blob, readAt(r, size, blob, at+int64(len(head)))

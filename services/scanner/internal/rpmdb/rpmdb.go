@@ -51,8 +51,12 @@ func Read(r io.ReaderAt, size int64, want func(path string) bool, f func(*Packag
 	if _, err := r.ReadAt(head, 0); err != nil {
 		return fmt.Errorf("read rpm database: %w", err)
 	}
+	left := newBudget(size)
 	blob := func(b []byte) error {
-		p, err := parseHeader(b, want)
+		if err := left.record(len(b)); err != nil {
+			return err
+		}
+		p, err := parseHeader(b, want, left)
 		if err != nil {
 			return err
 		}
@@ -81,6 +85,40 @@ func readAt(r io.ReaderAt, size int64, b []byte, off int64) error {
 	return nil
 }
 
+// budget is what is left to do for one database: it bounds the work by the size of the
+// file, whatever its records and their headers point to. The readers find records that
+// share bytes on their own; this holds for what they do not find too.
+type budget struct {
+	// bytes of records. Records are disjoint, so all of them together are not larger
+	// than the file.
+	bytes int64
+	// paths is the length of the names of files. A directory is in a header once and in
+	// the names of all its files.
+	paths int64
+}
+
+const (
+	pathsPerByte = 32
+	// minPaths is for small databases.
+	minPaths = 1 << 20
+)
+
+func newBudget(size int64) *budget { return &budget{bytes: size, paths: pathsPerByte*size + minPaths} }
+
+func (b *budget) record(n int) error {
+	if b.bytes -= int64(n); b.bytes < 0 {
+		return malformed("its records are larger than itself: they share bytes")
+	}
+	return nil
+}
+
+func (b *budget) path(n int) error {
+	if b.paths -= int64(n); b.paths < 0 {
+		return malformed("the files of its packages have names of too many bytes")
+	}
+	return nil
+}
+
 // pages remembers which pages were read: each may be only once.
 type pages []uint64
 
@@ -91,8 +129,18 @@ func (p pages) visit(n int64) error {
 		return malformed("it points outside of itself")
 	}
 	if p[n/64]&(1<<(n%64)) != 0 {
-		return malformed("page %d is part of two things", n)
+		return malformed("two things in it share a place (%d)", n)
 	}
 	p[n/64] |= 1 << (n % 64)
+	return nil
+}
+
+// visitAll visits a piece of neighbouring pages.
+func (p pages) visitAll(from, n int64) error {
+	for i := range n {
+		if err := p.visit(from + i); err != nil {
+			return err
+		}
+	}
 	return nil
 }

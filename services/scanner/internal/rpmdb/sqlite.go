@@ -93,6 +93,9 @@ func (s *sqlite) table(number int64, depth int, f func(record []byte) error) err
 	if kind != sqliteInterior && kind != sqliteLeaf || cells*2 > int64(len(pointers)) {
 		return malformed("page %d is no table", number)
 	}
+	// Which bytes of the page are part of a cell: a table of pointers to one cell is small
+	// and would be read as many records.
+	taken := newPages(s.usable - 1)
 	for i := range cells {
 		at := int64(binary.BigEndian.Uint16(pointers[2*i:]))
 		if at >= s.usable {
@@ -102,10 +105,11 @@ func (s *sqlite) table(number int64, depth int, f func(record []byte) error) err
 		var err error
 		switch {
 		case kind == sqliteLeaf:
-			err = s.leaf(cell, f)
+			err = s.leaf(cell, func(n int64) error { return taken.visitAll(at, n) }, f)
 		case len(cell) < 4:
 			err = malformed("a short cell")
 		default:
+			// A child that two cells name is found by its page.
 			err = s.table(int64(binary.BigEndian.Uint32(cell)), depth+1, f)
 		}
 		if err != nil {
@@ -120,7 +124,9 @@ func (s *sqlite) table(number int64, depth int, f func(record []byte) error) err
 
 // leaf reads one record: its size, its row id, its content, which may go on in a
 // chain of overflow pages.
-func (s *sqlite) leaf(cell []byte, f func([]byte) error) error {
+//
+// take is told how long the cell is before its record is read.
+func (s *sqlite) leaf(cell []byte, take func(int64) error, f func([]byte) error) error {
 	size, n := uvarint(cell)
 	if n == 0 {
 		return malformed("a short cell")
@@ -129,6 +135,7 @@ func (s *sqlite) leaf(cell []byte, f func([]byte) error) error {
 	if m == 0 || size > maxBlob {
 		return malformed("a record of %d bytes", size)
 	}
+	head := int64(n + m)
 	cell = cell[n+m:]
 	total := int64(size)
 	local := total
@@ -141,6 +148,9 @@ func (s *sqlite) leaf(cell []byte, f func([]byte) error) error {
 	}
 	if local > int64(len(cell)) {
 		return malformed("a record outside of its page")
+	}
+	if err := take(head + local); err != nil {
+		return err
 	}
 	if local == total {
 		return f(cell[:local])

@@ -13,7 +13,8 @@ func Domain(r *scannerv1.Report) *core.Report {
 		ImageDigest: r.GetImageDigest(),
 		Platform:    core.Platform{OS: p.GetOs(), Architecture: p.GetArchitecture(), Variant: p.GetVariant()},
 		Facts: core.Facts{
-			User: f.GetUser(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(), ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
+			// A report of an earlier release does not say; of a number it is known all the same.
+			User: f.GetUser(), NonRoot: f.GetNonRoot() || core.NonRoot(f.GetUser(), p.GetOs(), nil), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(), ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
 			Labels: f.GetLabels(), Distro: core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()}, Layers: f.GetLayers(),
 			EnvSHA256: f.GetEnvSha256(), SetuidFiles: f.GetSetuidFiles(), PackageManagers: f.GetPackageManagers(), Shells: f.GetShells(),
 		},

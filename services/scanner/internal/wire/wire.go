@@ -57,7 +57,7 @@ func finding(f *core.Finding) *scannerv1.Finding {
 
 func facts(f core.Facts) *scannerv1.ImageFacts {
 	out := &scannerv1.ImageFacts{
-		User: f.User, Entrypoint: f.Entrypoint, Cmd: f.Cmd, ExposedPorts: f.ExposedPorts, EnvNames: f.EnvNames,
+		User: f.User, NonRoot: f.NonRoot, Entrypoint: f.Entrypoint, Cmd: f.Cmd, ExposedPorts: f.ExposedPorts, EnvNames: f.EnvNames,
 		Labels: f.Labels, CreateTime: Time(f.Created), DistroId: f.Distro.ID, DistroVersion: f.Distro.Version, Layers: f.Layers,
 		DistroEndTime: Time(f.DistroEnd), EnvSha256: f.EnvSHA256, SetuidFiles: f.SetuidFiles, PackageManagers: f.PackageManagers, Shells: f.Shells,
 	}

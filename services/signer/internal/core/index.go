@@ -1,10 +1,11 @@
 package core
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Child is a platform manifest of an index with the report that was made of it.
@@ -110,7 +111,7 @@ func ManifestsOf(index []byte) (map[string]string, error) {
 			Digest    string `json:"digest"`
 		} `json:"manifests"`
 	}
-	if err := json.Unmarshal(index, &doc); err != nil {
+	if err := strictjson.Unmarshal(index, &doc); err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
 	out := make(map[string]string, len(doc.Manifests))

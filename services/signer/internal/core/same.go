@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"reflect"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // SameContent reports whether two predicates of one type say the same. Fields
@@ -23,7 +25,7 @@ func SameContent(predicateType string, a, b json.RawMessage) bool {
 
 func withoutOccasion(predicateType string, raw json.RawMessage) (map[string]any, bool) {
 	var m map[string]any
-	if err := json.Unmarshal(raw, &m); err != nil || m == nil {
+	if err := strictjson.Unmarshal(raw, &m); err != nil || m == nil {
 		return nil, false
 	}
 	switch predicateType {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // Exception is an exception that a verdict rests on.
@@ -187,7 +189,7 @@ func vexPURL(purl string) vexComponent {
 func (d vexDocument) revise(before json.RawMessage, at time.Time) (Predicate, bool, error) {
 	var old vexDocument
 	if before != nil {
-		if err := json.Unmarshal(before, &old); err != nil {
+		if err := strictjson.Unmarshal(before, &old); err != nil {
 			return Predicate{}, false, fmt.Errorf("OpenVEX document in force: %w", err)
 		}
 	}

@@ -33,6 +33,9 @@ func finding(content string, after time.Duration) core.Predicate {
 
 func (f *fixture) attachOne(t *testing.T, ref imageref.Ref, p core.Predicate) string {
 	t.Helper()
+	if f.clock.Before(p.Time) {
+		f.clock = p.Time
+	}
 	got, err := f.writer(t, f.store).Attach(t.Context(), ref, []core.Predicate{p})
 	if err != nil {
 		t.Fatal(err)

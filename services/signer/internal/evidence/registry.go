@@ -2,13 +2,13 @@ package evidence
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
@@ -88,7 +88,7 @@ func layerOf(manifest []byte) (registry.Descriptor, error) {
 	var m struct {
 		Layers []registry.Descriptor `json:"layers"`
 	}
-	if err := json.Unmarshal(manifest, &m); err != nil || len(m.Layers) != 1 {
+	if err := strictjson.Unmarshal(manifest, &m); err != nil || len(m.Layers) != 1 {
 		return registry.Descriptor{}, errors.New("it is not the manifest of a bundle")
 	}
 	return m.Layers[0], nil

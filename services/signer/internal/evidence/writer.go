@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
@@ -32,6 +33,10 @@ var (
 	// ErrRevised: a claim was made of the one in force, and meanwhile another came
 	// into force. Trying again helps.
 	ErrRevised = errors.New("another attestation came into force meanwhile")
+	// ErrFuture: what is claimed is dated later than attest.ClockSkew from now. No reader
+	// would believe it, and it would outrank what is true. Trying again helps when the
+	// clocks agree again.
+	ErrFuture = errors.New("the claim is dated in the future")
 )
 
 // Attached is an attestation that is in the registry.
@@ -50,6 +55,7 @@ type Writer struct {
 	log      *slog.Logger
 	now      func() time.Time
 	written  metric.Int64Counter
+	future   metric.Int64Counter
 	legacy   bool
 	circuits *circuits
 }
@@ -62,9 +68,14 @@ func New(s store.Store, r *registry.Client, signers []identity.Identity, maxAge 
 	if err != nil {
 		return nil, fmt.Errorf("make counter: %w", err)
 	}
+	future, err := t.Meter().Int64Counter("signer.claims.future",
+		metric.WithDescription("Claims refused because they are dated in the future, by predicate type: the clock of the scanner, of the verifier or of the signer is wrong."))
+	if err != nil {
+		return nil, fmt.Errorf("make counter: %w", err)
+	}
 	return &Writer{
 		store: s, registry: r, signers: signers, maxAge: maxAge,
-		log: t.Logger, now: now, written: written,
+		log: t.Logger, now: now, written: written, future: future,
 	}, nil
 }
 
@@ -83,13 +94,34 @@ const (
 // type, and returns them in the order of the claims. Claims that turn out to be
 // nothing when they are revised are left out.
 // Errors are those of the registry, of the store, of attest, of the identities,
-// ErrNotReadBack, ErrRevised and, after LeaveAlone, guard.ErrOpen.
+// ErrNotReadBack, ErrRevised, ErrFuture and, after LeaveAlone, guard.ErrOpen.
 func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) (out []Attached, err error) {
+	if err := w.checkTimes(ctx, claims); err != nil {
+		return nil, err
+	}
 	err = w.circuits.do(ctx, ref.Registry, func(ctx context.Context) (err error) {
 		out, err = w.attachAll(ctx, ref, claims)
 		return err
 	})
 	return out, err
+}
+
+// checkTimes refuses claims of the future, before anything is signed or written down.
+func (w *Writer) checkTimes(ctx context.Context, claims []core.Predicate) error {
+	now := w.now()
+	for _, p := range claims {
+		late := p.Time.After(now.Add(attest.ClockSkew))
+		if !late && p.JSON != nil {
+			late = errors.Is(attest.CheckTime(attest.Statement{PredicateType: p.Type, Predicate: p.JSON}, now), attest.ErrFuture)
+		}
+		if !late {
+			continue
+		}
+		w.future.Add(ctx, 1, metric.WithAttributes(attribute.String("predicate_type", p.Type)))
+		return fmt.Errorf("%w: %s is of %s, it is %s here: set the clocks of the scanner, the verifier and the signer right; it is tried again",
+			ErrFuture, p.Type, p.Time.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func (w *Writer) attachAll(ctx context.Context, ref imageref.Ref, claims []core.Predicate) ([]Attached, error) {

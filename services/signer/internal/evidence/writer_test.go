@@ -98,8 +98,8 @@ func claims(occasion string) []core.Predicate {
 	key := core.Digest([]byte("report"))
 	out := []core.Predicate{
 		{Type: core.PredicateSPDX, ContentKey: core.Digest([]byte("spdx")), JSON: json.RawMessage(`{"spdxVersion":"SPDX-2.3"}`)},
-		{Type: core.PredicateVulnsV02, ContentKey: key, JSON: json.RawMessage(`{"scanner":{"result":[]},"metadata":{"scanStartedOn":"` + occasion + `"}}`)},
-		{Type: core.PredicateCosignVuln, ContentKey: key, JSON: json.RawMessage(`{"scanner":{"result":{}},"metadata":{"scanStartedOn":"` + occasion + `"}}`)},
+		{Type: core.PredicateVulnsV02, ContentKey: key, JSON: json.RawMessage(`{"scanner":{"result":[]},"invocation":{"producer":"` + occasion + `"}}`)},
+		{Type: core.PredicateCosignVuln, ContentKey: key, JSON: json.RawMessage(`{"scanner":{"result":{}},"invocation":{"producer":"` + occasion + `"}}`)},
 	}
 	for i := range out {
 		out[i].Time = start

@@ -163,6 +163,9 @@ func (e *Evaluator) notBefore(ctx context.Context, image imageref.Ref, found evi
 	if err != nil {
 		return err
 	}
+	// An earlier release believed the future: such a time would keep out all that is true.
+	horizon := e.Now().Add(attest.ClockSkew)
+	maps.DeleteFunc(times, func(_ string, at time.Time) bool { return at.After(horizon) })
 	for i := range found.Platforms {
 		found.Platforms[i].NotBefore = times[found.Platforms[i].Digest]
 		dropReplayedVex(&found.Platforms[i], times)

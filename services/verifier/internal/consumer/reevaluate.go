@@ -369,7 +369,6 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	if latest == nil || s.newest != nil && !wasJudged(s.newest) {
 		return nil
 	}
-	// The tag that the image was called by is part of what rules see.
 	image := latest.Image
 	if recorded != nil {
 		image = verdictpb.Ref(recorded.GetImage())
@@ -446,7 +445,7 @@ func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {
 			}
 		}
 		for _, d := range p.VEX {
-			if !r.Evaluator.Authors.Believes(d.Author, d.KeyID, d.DocumentTime, r.Evaluator.Now()) {
+			if !r.Evaluator.Authors.Believes(d, r.Evaluator.Now()) {
 				return false
 			}
 		}

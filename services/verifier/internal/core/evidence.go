@@ -21,19 +21,14 @@ type Facts struct {
 	Attestations []Attestation
 	Advisories   Advisories
 	Now          time.Time
-	// Memo is for a Check to keep what it made of these very facts, which do not
-	// change once a rule has seen them. Facts are used by one goroutine at a time.
-	Memo any
 }
 
 // Image describes the platform manifest that is judged.
 type Image struct {
-	// Reference as it was pushed: registry/repository:tag@digest.
-	Reference  string `cel:"reference"`
+	// There is no tag: a verdict is about a digest, and a tag can be moved without a new
+	// verdict.
 	Registry   string `cel:"registry"`
 	Repository string `cel:"repository"`
-	// Tag is what the digest was called when it was resolved; may be empty.
-	Tag string `cel:"tag"`
 	// Digest of the platform manifest.
 	Digest string `cel:"digest"`
 	// Platform as os/architecture[/variant].
@@ -43,7 +38,9 @@ type Image struct {
 	Created time.Time         `cel:"created"`
 	Labels  map[string]string `cel:"labels"`
 	// User as written; empty means root.
-	User         string   `cel:"user"`
+	User string `cel:"user"`
+	// NonRoot says that the user is certainly not root, by the image's own /etc/passwd.
+	NonRoot      bool     `cel:"non_root" json:",omitempty"`
 	Entrypoint   []string `cel:"entrypoint"`
 	Cmd          []string `cel:"cmd"`
 	ExposedPorts []string `cel:"exposed_ports"`

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/purl"
 )
 
 // maxNarrowing bounds the evaluations that find out which exceptions a rule needs.
@@ -26,7 +27,7 @@ type Exception struct {
 	Target string
 	// Vulnerability is an id or alias; empty if the exception is from a rule.
 	Vulnerability string
-	// Purl of the package, with or without a version; empty for all packages.
+	// Purl of the package; what it leaves out can be anything. Empty for all packages.
 	Purl string
 	// Policy and Rule name a rule; an empty policy is every policy.
 	Policy, Rule  string
@@ -72,22 +73,19 @@ func lasting(all []Exception) []Exception {
 
 // covers tells whether the exception is for a finding.
 func (e *Exception) covers(f *Finding) bool {
-	if e.Vulnerability == "" || f.ID != e.Vulnerability && !slices.Contains(f.Aliases, e.Vulnerability) {
+	named := func(id string) bool { return vulnerabilityKey(id) == vulnerabilityKey(e.Vulnerability) }
+	if e.Vulnerability == "" || !named(f.ID) && !slices.ContainsFunc(f.Aliases, named) {
 		return false
 	}
 	if e.Purl == "" {
 		return true
 	}
-	want, have := barePurl(e.Purl), barePurl(f.Purl)
-	return have == want || strings.HasPrefix(have, want+"@")
-}
-
-// barePurl is a purl without qualifiers and subpath.
-func barePurl(p string) string {
-	if i := strings.IndexAny(p, "?#"); i >= 0 {
-		return p[:i]
+	want, err := purl.Parse(e.Purl)
+	if err != nil {
+		return false
 	}
-	return p
+	have, err := purl.Parse(f.Purl)
+	return err == nil && want.Misses(&have) == ""
 }
 
 // excepted returns the exceptions without which a rule that does not hold would

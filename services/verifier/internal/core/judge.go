@@ -38,6 +38,8 @@ type Input struct {
 // that of the context: an evaluation that was broken off is no verdict.
 func Judge(ctx context.Context, in Input) (Verdict, error) {
 	v := Verdict{Image: in.Image, EvaluateTime: in.Now}
+	// The verdict names the tag for people; nothing is decided by it.
+	in.Image.Tag = ""
 	policies := matching(in.Policies, in.Image)
 	var ends deadline
 	used := map[string]ExceptionUse{}
@@ -287,8 +289,7 @@ func (j *platformJudge) facts() *Facts {
 	r := j.evidence.Report
 	image := r.Image
 	ref := j.in.Image
-	image.Reference = ref.String()
-	image.Registry, image.Repository, image.Tag = ref.Registry, ref.Repository, ref.Tag
+	image.Registry, image.Repository = ref.Registry, ref.Repository
 	image.Digest = j.evidence.Digest
 	image.Platform = j.evidence.Platform.String()
 	if image.Created.IsZero() {

@@ -64,6 +64,47 @@ var (
 	breaks = rule("breaks", check{err: errors.New("division by zero")}, true)
 )
 
+// seer keeps what a rule sees.
+type seer struct{ image *core.Image }
+
+func (s *seer) Evaluate(_ context.Context, f *core.Facts) (bool, []string, error) {
+	s.image = f.Image
+	return true, nil, nil
+}
+
+// TestTagDecidesNothing judges one digest under several tags: the verdict names the tag,
+// and neither rules nor exceptions nor VEX statements see it.
+func TestTagDecidesNothing(t *testing.T) {
+	t.Parallel()
+	var first *core.Verdict
+	for _, tag := range []string{"v1", "latest", ""} {
+		tagged := image
+		tagged.Tag = tag
+		e := evidence()
+		e.Report.Findings = []core.Finding{{ID: "CVE-1", Purl: zlib, SeverityRank: core.SeverityCritical}}
+		e.VEX = []core.VexDocument{{Digest: "sha256:d", Author: "vendor", Attached: true, Statements: []core.VexStatement{statement("pkg:docker/team/app@v1")}}}
+		excepted := exception("a", "CVE-1", 1)
+		excepted.Matches = func(i imageref.Ref, _ string) bool { return i.Tag != "" }
+		var sees seer
+		v, err := core.Judge(t.Context(), core.Input{
+			Image: tagged, Platforms: []core.PlatformEvidence{e}, Now: now, Exceptions: []core.Exception{excepted},
+			Policies: []core.Policy{policy("p", core.Rule{Name: "sees", Check: &sees}, core.Rule{Name: "no-critical", Check: noCritical{}})},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.State != core.StateFail || v.Image != tagged || sees.image.Repository != image.Repository {
+			t.Errorf("%s: %s of %s, rules saw %+v", tag, v.State, v.Image, sees.image)
+		}
+		v.Image.Tag = ""
+		if first == nil {
+			first = &v
+		} else if d := cmp.Diff(*first, v); d != "" {
+			t.Errorf("%s (-first +this):\n%s", tag, d)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	require := func(predicateType string, maxAge time.Duration) core.Policy {

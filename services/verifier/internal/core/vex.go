@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/purl"
 )
 
 // Statuses of a VEX statement, in OpenVEX's words.
@@ -63,8 +63,11 @@ type VexComponent struct {
 	// ID as it is written, for people.
 	ID   string
 	Purl string `json:",omitempty"`
-	// Digests as `sha256:` and hex.
+	// Digests as `sha256:` and hex; all of them have to match.
 	Digests []string `json:",omitempty"`
+	// Unmatched is what the component says that cannot be compared with anything, so that
+	// it matches nothing. Empty for most.
+	Unmatched string `json:",omitempty"`
 }
 
 // VexUse is a finding that a statement says does not affect the image.
@@ -102,12 +105,16 @@ func NewVexIndex(documents []VexDocument) VexIndex {
 	for d := range documents {
 		for s := range documents[d].Statements {
 			for _, v := range documents[d].Statements[s].Vulnerabilities {
-				x.byVulnerability[v] = append(x.byVulnerability[v], vexRef{d, s})
+				x.byVulnerability[vulnerabilityKey(v)] = append(x.byVulnerability[vulnerabilityKey(v)], vexRef{d, s})
 			}
 		}
 	}
 	return x
 }
+
+// vulnerabilityKey is the same for spellings of one vulnerability's id, which differ in
+// case only.
+func vulnerabilityKey(id string) string { return strings.ToUpper(id) }
 
 // saying is one statement with its document.
 type saying struct {
@@ -118,10 +125,10 @@ type saying struct {
 // about lists what is said about a finding.
 func (x *VexIndex) about(f *Finding) []saying {
 	var refs []vexRef
-	refs = append(refs, x.byVulnerability[f.ID]...)
+	refs = append(refs, x.byVulnerability[vulnerabilityKey(f.ID)]...)
 	for _, a := range f.Aliases {
 		if a != f.ID {
-			refs = append(refs, x.byVulnerability[a]...)
+			refs = append(refs, x.byVulnerability[vulnerabilityKey(a)]...)
 		}
 	}
 	slices.SortFunc(refs, func(a, b vexRef) int { return cmp.Or(a.document-b.document, a.statement-b.statement) })
@@ -135,9 +142,8 @@ func (x *VexIndex) about(f *Finding) []saying {
 
 // vexer applies statements to the findings of one platform manifest.
 type vexer struct {
-	image    imageref.Ref
-	platform string
-	now      time.Time
+	about purl.Image
+	now   time.Time
 	// imported and attached are the statements there are.
 	imported, attached *VexIndex
 	ends               *deadline
@@ -240,8 +246,8 @@ func (x *vexer) misses(f *Finding, s saying) string {
 }
 
 func (x *vexer) productMisses(f *Finding, s saying, p *VexProduct) string {
-	notImage := x.imageMisses(&p.VexComponent, s.Attached)
-	if notImage == "" {
+	whyImage := x.imageMisses(&p.VexComponent, s.Attached)
+	if whyImage == "" {
 		if len(p.Subcomponents) == 0 {
 			return ""
 		}
@@ -252,12 +258,12 @@ func (x *vexer) productMisses(f *Finding, s saying, p *VexProduct) string {
 		}
 		return fmt.Sprintf("none of the %d subcomponents of %s is %s", len(p.Subcomponents), p.ID, f.Purl)
 	}
-	notPackage := packageMisses(f, &p.VexComponent)
+	whyPackage := packageMisses(f, &p.VexComponent)
 	switch {
-	case notPackage != "" && notImage == notOCI:
-		return notPackage
-	case notPackage != "":
-		return notImage
+	case whyPackage != "" && whyImage == notImage:
+		return whyPackage
+	case whyPackage != "":
+		return whyImage
 	case len(p.Subcomponents) > 0:
 		return p.ID + " is a package and no image: which of its subcomponents the finding is in is not known"
 	case s.Status == VexFixed && !versioned(p.Purl):
@@ -272,8 +278,11 @@ func (x *vexer) productMisses(f *Finding, s saying, p *VexProduct) string {
 func (j *platformJudge) applyVex(facts *Facts) []string {
 	attached := NewVexIndex(j.evidence.VEX)
 	x := vexer{
-		image: j.in.Image, platform: j.evidence.Digest, now: j.in.Now, imported: &j.in.VEX, attached: &attached,
-		ends: j.ends, used: map[string]bool{},
+		about: purl.Image{
+			Registry: j.in.Image.Registry, Repository: j.in.Image.Repository, Digests: []string{j.in.Image.Digest, j.evidence.Digest},
+			Architecture: j.evidence.Platform.Architecture, Variant: j.evidence.Platform.Variant,
+		},
+		now: j.in.Now, imported: &j.in.VEX, attached: &attached, ends: j.ends, used: map[string]bool{},
 	}
 	if j.in.OnVexMismatch != nil {
 		x.mismatch = func(f *Finding, s saying, why string) {

@@ -117,6 +117,9 @@ func (c *Collector) Collect(ctx context.Context, image imageref.Ref) (Evidence, 
 	if err != nil {
 		return Evidence{}, err
 	}
+	if all, err = c.images(ctx, image, all); err != nil {
+		return Evidence{}, err
+	}
 	out, unknown, err := c.platforms(ctx, image, all)
 	if err == nil && unknown && c.roots.Refresh(ctx) {
 		// The signer has a key that we had not heard of.
@@ -208,7 +211,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		return nil, fmt.Errorf("read attestation %s: %w", r.Digest, r.Err)
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: version}
-	if f, ok := c.cache.Get(key); ok && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.stated)) {
+	if f, ok := c.cache.Get(key); ok && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.predicateType, f.stated)) {
 		return f, nil
 	}
 	v, err := r.Verify(subject, roots)
@@ -218,19 +221,20 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey) || errors.Is(err, attest.ErrUntrustedIdentity),
 		}
 		c.log.DebugContext(ctx, "attestation rejected", "manifest_digest", r.Digest, "subject", subject, "error", err)
-		// A key may become valid or known later; the other failures stay what they are.
-		if !f.unknownKey && r.Err == nil {
+		// A key may become valid or known later, and the future becomes the present; the
+		// other failures stay what they are.
+		if !f.unknownKey && r.Err == nil && !errors.Is(err, attest.ErrFuture) {
 			c.cache.Put(key, f, 512)
 		}
 		return f, nil
 	}
 	f := &finding{
-		predicateType: v.PredicateType, stated: attest.StatedTime(v.Statement),
+		predicateType: v.PredicateType, stated: v.StatedTime,
 		ours: v.PredicateType == attest.PredicateVSA || attest.IsPublishedException(v.Statement),
 		attestation: core.Attestation{
 			PredicateType: v.PredicateType, ManifestDigest: v.ManifestDigest, KeyID: v.KeyID,
 			Identity: v.Identity, Issuer: v.Issuer,
-			SignTime:  signedTime(v.PredicateType, v.Predicate),
+			SignTime:  v.Time,
 			Predicate: decoded(v.PredicateType, v.Predicate),
 		},
 	}
@@ -241,6 +245,11 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 			f.rejected = fmt.Sprintf("%s: %v", short(r.Digest), err)
 		default:
 			report.Source = f.attestation
+			// A scan cannot have known advisories of later: a snapshot that calls itself
+			// newer would never grow old.
+			if report.AdvisoryTime.After(v.Time) {
+				report.AdvisoryTime = v.Time
+			}
 			f.report = report
 		}
 	}
@@ -286,15 +295,18 @@ func gather(e *core.PlatformEvidence, found []*finding) {
 	}
 }
 
-// Believed tells whether the key of a recorded attestation would still make it
-// evidence.
+// Believed tells whether the trust roots, at their time, would still make a recorded
+// attestation evidence.
 func Believed(roots attest.TrustRoots, a core.Attestation) bool {
+	if a.SignTime.After(roots.At.Add(attest.ClockSkew)) {
+		return false
+	}
 	var stated time.Time
 	switch a.PredicateType {
 	case attest.PredicateCosignVuln, attest.PredicateVulnsV02, attest.PredicateOpenVEX:
 		stated = a.SignTime // what attest.StatedTime says of these types; of others it is zero
 	}
-	return roots.Believes(a.KeyID, stated)
+	return roots.Believes(a.KeyID, a.PredicateType, stated)
 }
 
 // claimedType is what an attestation that does not verify says it is.

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -21,6 +23,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
 
 func TestMain(m *testing.M) {
@@ -227,7 +230,7 @@ func TestCollect(t *testing.T) {
 	if f := e.Report.Findings[0]; f.Severity != "CRITICAL" || f.SeverityRank != core.SeverityCritical || f.FixedVersions[0] != "0.3.8" || f.CVSS != 9.8 {
 		t.Errorf("finding %+v", f)
 	}
-	if e.Platform.String() != "linux/amd64" || e.Report.Image.User != "65532" || e.Report.Image.Distro.ID != "alpine" {
+	if e.Platform.String() != "linux/amd64" || e.Report.Image.User != "65532" || !e.Report.Image.NonRoot || e.Report.Image.Distro.ID != "alpine" {
 		t.Errorf("platform %s, image %+v", e.Platform, e.Report.Image)
 	}
 	// One SBOM and one report: the older report, and our own verdict, are left out.
@@ -245,8 +248,9 @@ func TestIndexNeedsEvidenceOfEveryPlatform(t *testing.T) {
 	reg := evidencetest.NewRegistry(t)
 	image, digests := reg.PushIndex("team/app", "v1",
 		v1.Platform{OS: "linux", Architecture: "amd64"},
-		v1.Platform{OS: "unknown", Architecture: "unknown"},
-		v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"})
+		evidencetest.BuildKit,
+		v1.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"},
+		v1.Platform{OS: "unknown", Architecture: "unknown"})
 	reg.Attest(key, image, digests[0], evidencetest.Report(digests[0]), evidencetest.Now)
 
 	found, err := collector(reg, trusting(key), Limits{}).Collect(t.Context(), image)
@@ -254,10 +258,16 @@ func TestIndexNeedsEvidenceOfEveryPlatform(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := found.Platforms
-	if len(p) != 2 || p[0].Digest != digests[0] || p[1].Digest != digests[2] || p[1].Platform.String() != "linux/arm64/v8" {
+	// The attestation is left out by its content; the image cannot hide behind the name
+	// that the index gives it.
+	if len(p) != 3 || p[0].Digest != digests[0] || p[1].Digest != digests[2] || p[1].Platform.String() != "linux/arm64/v8" || p[2].Digest != digests[3] {
 		t.Fatalf("platforms %+v", p)
 	}
-	if p[0].Report == nil || p[1].Report != nil {
+	image, _ = reg.PushIndex("team/app", "evidence", evidencetest.BuildKit)
+	if _, err := collector(reg, trusting(key), Limits{}).Collect(t.Context(), image); !errors.Is(err, ErrNotAnImage) {
+		t.Errorf("an index of attestations: error %v", err)
+	}
+	if p[0].Report == nil || p[1].Report != nil || p[2].Report != nil {
 		t.Errorf("reports %v and %v", p[0].Report, p[1].Report)
 	}
 }
@@ -314,18 +324,117 @@ func TestRevokedKey(t *testing.T) {
 	image := reg.PushImage("team/app", "v1")
 	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
 	r := trusting(key)
-	r.keys[0].Revoked = evidencetest.Now.Add(time.Hour)
-	now := evidencetest.Now
-	c := NewCollector(reg.Client(), r, nil, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
-	for _, step := range []struct {
-		at   time.Duration
-		want bool
-	}{{0, true}, {time.Hour + time.Second, false}} {
-		now = evidencetest.Now.Add(step.at)
+	c := collector(reg, r, Limits{Cache: 1 << 20})
+	// A clock that is ahead of ours has revoked it: that is no reason to wait.
+	for _, revoked := range []time.Time{{}, evidencetest.Now.Add(time.Hour), evidencetest.Now.Add(-time.Hour)} {
+		r.keys[0].Revoked = revoked
 		found, err := c.Collect(t.Context(), image)
-		if err != nil || (found.Platforms[0].Report != nil) != step.want {
-			t.Errorf("after %s: %+v, %v", step.at, found, err)
+		if err != nil || (found.Platforms[0].Report != nil) != revoked.IsZero() {
+			t.Errorf("revoked %s: %+v, %v", revoked, found, err)
 		}
+	}
+}
+
+// TestTheFutureIsNoEvidence: what is dated in the future does not count, does not hide
+// what is true, and counts when its time has come, also out of the cache.
+func TestTheFutureIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	key, author := evidencetest.NewKey(t), evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), evidencetest.Now)
+	later := evidencetest.Now.Add(time.Hour)
+	reg.Attest(key, image, image.Digest, evidencetest.Report(image.Digest), later)
+	reg.Attach(image, image.Digest, attest.PredicateOpenVEX, author.Sign(image.Digest, attest.PredicateOpenVEX, map[string]any{
+		"@context": "https://openvex.dev/ns/v0.2.0", "timestamp": later, "statements": []any{},
+	}))
+	now := evidencetest.Now
+	authors := vex.Authors{{Name: "vendor", Roots: attest.TrustRoots{Keys: []attest.TrustedKey{author.Trusted()}}.Stating(attest.AuthorStates())}}
+	c := NewCollector(reg.Client(), trusting(key), authors, Limits{Cache: 1 << 20}, slog.New(slog.DiscardHandler), func() time.Time { return now })
+	for _, step := range []struct {
+		at       time.Duration
+		findings int
+		vex      int
+	}{{0, 1, 0}, {time.Hour - attest.ClockSkew - time.Second, 1, 0}, {time.Hour, 0, 1}} {
+		now = evidencetest.Now.Add(step.at)
+		for range 2 {
+			found, err := c.Collect(t.Context(), image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := found.Platforms[0]
+			if p.Report == nil || len(p.Report.Findings) != step.findings || len(p.VEX) != step.vex {
+				t.Errorf("after %s: %+v", step.at, p)
+			}
+			future := 0
+			for _, r := range p.Rejected {
+				if strings.Contains(r.Why, attest.ErrFuture.Error()) {
+					future++
+				}
+			}
+			// The report, the bill of materials beside it, and the VEX document.
+			if (future >= 2) != (step.vex == 0) {
+				t.Errorf("after %s: rejected %+v", step.at, p.Rejected)
+			}
+		}
+	}
+	roots := attest.TrustRoots{Keys: []attest.TrustedKey{key.Trusted()}, At: evidencetest.Now}
+	for _, predicateType := range []string{core.PredicateReport, attest.PredicateSPDX, attest.PredicateSLSAProvenance} {
+		recorded := core.Attestation{PredicateType: predicateType, KeyID: key.Trusted().ID, SignTime: later}
+		if Believed(roots, recorded) {
+			t.Errorf("a recorded %s of the future is believed", predicateType)
+		}
+	}
+}
+
+// TestAdvisoriesAreNotNewerThanTheScan: a snapshot that calls itself newer would never
+// be too old.
+func TestAdvisoriesAreNotNewerThanTheScan(t *testing.T) {
+	t.Parallel()
+	key := evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	report := evidencetest.Report(image.Digest)
+	report.Snapshot.DataTime = timestamppb.New(evidencetest.Now.AddDate(10, 0, 0))
+	reg.Attest(key, image, image.Digest, report, evidencetest.Now)
+	found, err := collector(reg, trusting(key), Limits{}).Collect(t.Context(), image)
+	if err != nil || found.Platforms[0].Report == nil || !found.Platforms[0].Report.AdvisoryTime.Equal(evidencetest.Now) {
+		t.Errorf("%+v, %v", found.Platforms[0].Report, err)
+	}
+}
+
+// TestBuildersStateNoScan: the key of a build service may sign a report as well as any
+// other; nobody believes it.
+func TestBuildersStateNoScan(t *testing.T) {
+	t.Parallel()
+	signer, builder := evidencetest.NewKey(t), evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(signer, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), evidencetest.Now.Add(-time.Hour))
+	reg.Attest(builder, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
+	for predicateType, predicate := range map[string]any{
+		attest.PredicateSLSAProvenance: map[string]any{"buildDefinition": map[string]any{}}, attest.PredicateCosignSign: map[string]any{},
+	} {
+		reg.Attach(image, image.Digest, predicateType, builder.Sign(image.Digest, predicateType, predicate))
+	}
+	r := trusting(signer, builder)
+	r.keys[0].States, r.keys[1].States = attest.SignerStates(), attest.BuilderStates()
+	found, err := collector(reg, r, Limits{}).Collect(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := found.Platforms[0]
+	if p.Report == nil || len(p.Report.Findings) != 1 || p.Report.Source.KeyID != signer.Trusted().ID {
+		t.Errorf("the report is %+v", p.Report)
+	}
+	var types []string
+	for _, a := range p.Attestations {
+		if a.KeyID == builder.Trusted().ID {
+			types = append(types, a.PredicateType)
+		}
+	}
+	if !slices.Equal(types, []string{attest.PredicateCosignSign, attest.PredicateSLSAProvenance}) {
+		t.Errorf("the builder states %v", types)
 	}
 }
 
@@ -362,30 +471,9 @@ func FuzzDecodeReport(f *testing.F) {
 	f.Add([]byte(`{"scanner":{"result":{}}}`))
 	f.Add([]byte(`{"scanner":{"result":{"imageDigest":"` + digest + `","findings":[{}]}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		signedTime(attest.PredicateCosignVuln, data)
 		r, err := DecodeReport(data, digest)
 		if (r == nil) == (err == nil) {
 			t.Errorf("report %v, error %v", r, err)
 		}
 	})
-}
-
-func TestSignedTime(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	for predicateType, predicate := range map[string]string{
-		attest.PredicateCosignVuln:     `{"metadata":{"scanFinishedOn":"2026-03-01T12:00:00Z"}}`,
-		attest.PredicateVulnsV02:       `{"metadata":{"scanFinishedOn":"2026-03-01T12:00:00Z"}}`,
-		attest.PredicateSPDX:           `{"creationInfo":{"created":"2026-03-01T12:00:00Z"}}`,
-		attest.PredicateCycloneDX:      `{"metadata":{"timestamp":"2026-03-01T12:00:00Z"}}`,
-		attest.PredicateOpenVEX:        `{"timestamp":"2026-03-01T12:00:00Z"}`,
-		attest.PredicateSLSAProvenance: `{"runDetails":{"metadata":{"finishedOn":"2026-03-01T12:00:00Z"}}}`,
-	} {
-		if got := signedTime(predicateType, json.RawMessage(predicate)); !got.Equal(at) {
-			t.Errorf("%s: %s, want %s", predicateType, got, at)
-		}
-		if got := signedTime(predicateType, json.RawMessage(`{}`)); !got.IsZero() {
-			t.Errorf("%s states no time, got %s", predicateType, got)
-		}
-	}
 }

@@ -9,53 +9,14 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 )
-
-// signedTime returns the time that a predicate itself states, which is covered by
-// the signature; zero if it states none. The registry's own times are not used:
-// whoever may write to the repository sets them.
-func signedTime(predicateType string, predicate json.RawMessage) time.Time {
-	var stated struct {
-		Metadata struct {
-			ScanFinishedOn time.Time `json:"scanFinishedOn"`
-			Timestamp      time.Time `json:"timestamp"`
-		} `json:"metadata"`
-		CreationInfo struct {
-			Created time.Time `json:"created"`
-		} `json:"creationInfo"`
-		Timestamp  time.Time `json:"timestamp"`
-		RunDetails struct {
-			Metadata struct {
-				FinishedOn time.Time `json:"finishedOn"`
-			} `json:"metadata"`
-		} `json:"runDetails"`
-	}
-	if err := json.Unmarshal(predicate, &stated); err != nil {
-		return time.Time{}
-	}
-	switch predicateType {
-	case attest.PredicateCosignVuln, attest.PredicateVulnsV02:
-		return stated.Metadata.ScanFinishedOn.UTC()
-	case attest.PredicateSPDX:
-		return stated.CreationInfo.Created.UTC()
-	case attest.PredicateCycloneDX:
-		return stated.Metadata.Timestamp.UTC()
-	case attest.PredicateOpenVEX:
-		return stated.Timestamp.UTC()
-	case attest.PredicateSLSAProvenance:
-		return stated.RunDetails.Metadata.FinishedOn.UTC()
-	default:
-		return time.Time{}
-	}
-}
 
 // maxPredicate is the size of a predicate that rules can see; a larger one is
 // verified evidence all the same.
@@ -72,7 +33,7 @@ func decoded(predicateType string, predicate json.RawMessage) map[string]any {
 		return nil
 	}
 	var out map[string]any
-	if err := json.Unmarshal(predicate, &out); err != nil {
+	if err := strictjson.Unmarshal(predicate, &out); err != nil {
 		return nil
 	}
 	return out
@@ -88,12 +49,12 @@ func DecodeReport(predicate json.RawMessage, digest string) (*core.Report, error
 			ScanFinishedOn time.Time `json:"scanFinishedOn"`
 		} `json:"metadata"`
 	}
-	if err := json.Unmarshal(predicate, &p); err != nil {
+	if err := strictjson.Unmarshal(predicate, &p); err != nil {
 		return nil, fmt.Errorf("predicate: %w", err)
 	}
 	var m scannerv1.Report
 	// A newer scanner may say more than this release knows.
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(p.Scanner.Result, &m); err != nil {
+	if err := strictjson.UnmarshalMessage(p.Scanner.Result, &m); err != nil {
 		return nil, fmt.Errorf("scanner.result is no report: %w", err)
 	}
 	if m.GetImageDigest() != digest {
@@ -176,7 +137,7 @@ func unknownEcosystems(m *scannerv1.Report) []string {
 
 func facts(f *scannerv1.ImageFacts) core.Image {
 	i := core.Image{
-		Labels: f.GetLabels(), User: f.GetUser(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(),
+		Labels: f.GetLabels(), User: f.GetUser(), NonRoot: f.GetNonRoot(), Entrypoint: f.GetEntrypoint(), Cmd: f.GetCmd(),
 		ExposedPorts: f.GetExposedPorts(), EnvNames: f.GetEnvNames(),
 		Distro:      core.Distro{ID: f.GetDistroId(), Version: f.GetDistroVersion()},
 		SetuidFiles: f.GetSetuidFiles(), PackageManagers: f.GetPackageManagers(), Shells: f.GetShells(),

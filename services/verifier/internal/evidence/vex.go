@@ -24,18 +24,25 @@ func (c *Collector) vexOf(r *attest.Referred, subject string) *finding {
 		return nil
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: vexRoots}
-	if f, ok := c.cache.Get(key); ok && (f.vex == nil || c.authors.Believes(f.vex.Author, f.vex.KeyID, f.stated, c.now())) {
+	if f, ok := c.cache.Get(key); ok && (f.vex == nil || c.authors.Believes(*f.vex, c.now())) {
 		return f
 	}
 	v, author, err := c.authors.Verify(r.Bundle, subject, c.now())
+	if errors.Is(err, attest.ErrFuture) {
+		return &finding{
+			predicateType: attest.PredicateOpenVEX, attestation: core.Attestation{ManifestDigest: r.Digest},
+			rejected: fmt.Sprintf("%s: %v", short(r.Digest), err),
+		}
+	}
 	if err != nil {
 		return nil
 	}
 	f := &finding{
-		predicateType: v.PredicateType, stated: attest.StatedTime(v.Statement),
+		predicateType: v.PredicateType, stated: v.StatedTime,
 		attestation: core.Attestation{PredicateType: v.PredicateType, ManifestDigest: r.Digest, KeyID: v.KeyID},
 	}
 	d, err := vex.Parse(v.Predicate)
+	d.NotAfter(v.SignTime)
 	if err != nil {
 		f.rejected = fmt.Sprintf("%s: VEX of %s: %v", short(r.Digest), author, err)
 	} else {

@@ -18,6 +18,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/purl"
 )
 
 // Limits of exceptions.
@@ -33,7 +34,7 @@ const (
 var (
 	namePattern          = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	vulnerabilityPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{1,127}$`)
-	purlPattern          = regexp.MustCompile(`^pkg:[a-z0-9.+-]+/[!-~]{1,400}$`)
+	purlPattern          = regexp.MustCompile(`^[!-~]{1,450}$`)
 )
 
 // Justifications are OpenVEX's words for why a vulnerability does not affect an image.
@@ -90,8 +91,10 @@ func (e *Exception) Check() []Fault {
 			fault("image_digest", "%v", err)
 		}
 	}
-	if e.Purl != "" && !purlPattern.MatchString(e.Purl) {
-		fault("purl", "must be a package URL, for example pkg:golang/golang.org/x/text@0.3.7")
+	if e.Purl != "" {
+		if problem := checkPurl(e.Purl); problem != "" {
+			fault("purl", "%s", problem)
+		}
 	}
 	if e.Purl != "" && isRule {
 		fault("purl", "an exception from a rule is for all packages")
@@ -118,6 +121,22 @@ func (e *Exception) Check() []Fault {
 		fault("expire_time", "must be before the year 10000")
 	}
 	return out
+}
+
+// checkPurl says why a package URL cannot be that of a package with a finding; empty if
+// it can.
+func checkPurl(s string) string {
+	p, err := purl.Parse(s)
+	switch {
+	case err != nil || !purlPattern.MatchString(s):
+		return "must be a package URL of at most 450 bytes, for example pkg:golang/golang.org/x/text@v0.3.7"
+	case p.IsImage():
+		return "names an image, and an exception is for the packages in one: use repositories or image_digest"
+	}
+	if err := p.Unmatchable(); err != nil {
+		return "can match no package: " + err.Error()
+	}
+	return ""
 }
 
 // target takes the target apart. For a vulnerability rule is its id.

@@ -71,6 +71,10 @@ func TestParseRefuses(t *testing.T) {
 	replace := func(old, with string) string { return strings.Replace(good, old, with, 1) }
 	for name, tc := range map[string]struct{ doc, want string }{
 		"unknown field":       {good + "  expiry: never\n", "e.yaml:14:3: spec.expiry: unknown field; there are target,"},
+		"tag":                 {replace("r.example/team/**", "r.example/team/app:v1"), `spec.repositories: "r.example/team/app:v1" names a tag`},
+		"no package URL":      {replace("pkg:golang/golang.org/x/text", "golang.org/x/text"), "spec.purl: must be a package URL"},
+		"range of versions":   {replace("golang.org/x/text", "golang.org/x/text@<0.3.8"), "spec.purl: can match no package: it names a range of versions"},
+		"purl of an image":    {replace("pkg:golang/golang.org/x/text", "pkg:oci/app?tag=v1"), "spec.purl: names an image"},
 		"no end":              {replace("  expires: 2026-12-31T00:00:00Z\n", ""), "e.yaml:5:1: spec.expires: every exception needs an end"},
 		"no time":             {replace("2026-12-31T00:00:00Z", "never"), "e.yaml:13:12: spec.expires: must be a time, for example"},
 		"no owner":            {replace("owner: team-a", "owner: ' '"), "e.yaml:9:10: spec.owner: must have 1 to 200 bytes"},

@@ -43,23 +43,11 @@ func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 	if estimate.Max > MaxCost {
 		return nil, at(t, "the expression can cost %d, more than %d; walk over findings or packages once, not nested", estimate.Max, MaxCost)
 	}
-	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery)}
-	p := program{sees: seen(ast)}
-	if p.counted, err = c.env.Program(ast, append(options, cel.CostLimit(MaxCost))...); err != nil {
+	p, err := c.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.InterruptCheckFrequency(interruptEvery), cel.CostLimit(MaxCost))
+	if err != nil {
 		return nil, at(t, "%v", err)
 	}
-	// Attestations carry predicates, which are anybody's JSON.
-	if p.sees&seesAttestations == 0 {
-		if p.free, err = c.env.Program(ast, options...); err != nil {
-			return nil, at(t, "%v", err)
-		}
-		if want == cel.BoolType {
-			p.native = nativeBool(ast)
-		} else {
-			p.nativeItems = nativeItems(ast)
-		}
-	}
-	return &p, nil
+	return &program{sees: seen(ast), Program: p}, nil
 }
 
 // variable is a set of the variables that vary in size.
@@ -105,6 +93,16 @@ func at(t text, format string, args ...any) error {
 	return &strictyaml.Fault{Path: t.Path, Line: t.Line, Column: t.Column, Problem: fmt.Sprintf(format, args...)}
 }
 
+// removed explains fields that people expect of an image, by the message of the
+// type checker.
+var removed = map[string]string{
+	"undefined field 'tag'":       noTag,
+	"undefined field 'reference'": noTag,
+}
+
+const noTag = "a verdict is about a digest, and a tag can be moved to it without a new verdict, so rules see no tag; " +
+	"use image.registry, image.repository, image.digest or image.labels, and check tags where the image is deployed"
+
 // issues shows each fault of an expression with its line and a caret.
 func (c *compiler) issues(t text, faults []*common.Error) error {
 	lines := strings.Split(t.Value, "\n")
@@ -119,6 +117,9 @@ func (c *compiler) issues(t text, faults []*common.Error) error {
 			fmt.Fprintf(&b, "\n%d:%d: ", fileLine, fileCol)
 		}
 		b.WriteString(strings.ReplaceAll(f.Message, "\n", " "))
+		if why, ok := removed[f.Message]; ok {
+			b.WriteString(": " + why)
+		}
 		if row <= len(lines) {
 			fmt.Fprintf(&b, "\n    %s\n    %s^", printable(lines[row-1]), strings.Repeat(" ", col))
 		}

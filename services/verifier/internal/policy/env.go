@@ -40,7 +40,6 @@ func newEnv() (*cel.Env, error) {
 			reflect.TypeFor[core.BaseImage](), reflect.TypeFor[core.Secret](),
 			ext.ParseStructTags(true),
 		),
-		direct(),
 		ext.Strings(),
 		cel.ParserRecursionLimit(100),
 		cel.ParserExpressionSizeLimit(MaxExpression),

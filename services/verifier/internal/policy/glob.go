@@ -24,6 +24,10 @@ func compileGlobs(globs []string) (func(string) bool, error) {
 		if !globPattern.MatchString(g) {
 			return nil, fmt.Errorf("%q is no glob of registry/repository", g)
 		}
+		if namesTag(g) {
+			return nil, fmt.Errorf("%q names a tag, and would match nothing: a verdict is about a digest, whatever its tags; "+
+				"write registry/repository without a tag", g)
+		}
 		alternatives = append(alternatives, globExpression(g))
 	}
 	re, err := regexp.Compile(`^(?:` + strings.Join(alternatives, "|") + `)$`)
@@ -31,6 +35,17 @@ func compileGlobs(globs []string) (func(string) bool, error) {
 		return nil, fmt.Errorf("compile globs: %w", err)
 	}
 	return re.MatchString, nil
+}
+
+// namesTag tells whether a glob has a colon where only a tag can have one. The name of
+// a repository has none; that of a registry has one before its port, and a slash after it.
+func namesTag(glob string) bool {
+	i := strings.LastIndexByte(glob, ':')
+	if i < 0 {
+		return false
+	}
+	before, after := glob[:i], glob[i+1:]
+	return strings.Contains(before, "/") || !strings.Contains(after, "/") && !strings.Contains(after, "**")
 }
 
 func globExpression(glob string) string {

@@ -221,7 +221,7 @@ func (b *builder) rule(r rule, byDefault text) core.Rule {
 	if out.Warn, ok = severities[severity]; !ok && (r.Severity.Line > 0 || byDefault.Line == 0) {
 		b.fault(orAt(r.Severity, r.Name), "rule %q: must be deny or warn", out.Name)
 	}
-	c := &check{adapter: b.env.CELTypeAdapter()}
+	c := &check{}
 	var err error
 	if c.holds, err = b.compile(orAt(r.Expression, r.Name), cel.BoolType); err != nil {
 		b.faults = append(b.faults, err)

@@ -53,7 +53,7 @@ func TestPacks(t *testing.T) {
 			}), []string{"no-critical"}},
 			"fixable high":        {finding(func(f *core.Finding) { f.SeverityRank = core.SeverityHigh }), []string{"no-fixable-high"}},
 			"likely exploited":    {finding(func(f *core.Finding) { f.EPSS = 0.7 }), []string{"no-likely-exploited"}},
-			"root":                {func(f *core.Facts) { f.Image.User = "root:root" }, []string{"not-root"}},
+			"root":                {func(f *core.Facts) { f.Image.User, f.Image.NonRoot = "root:root", false }, []string{"not-root"}},
 			"old debian":          {func(f *core.Facts) { distro(f, "debian", "9.13") }, []string{"supported-distribution"}},
 			"secret in variables": {func(f *core.Facts) { f.Image.EnvNames = []string{"PATH", "db_password"} }, []string{"no-secret-variables"}},
 			"old":                 {func(f *core.Facts) { f.Image.Created = f.Now.Add(-200 * 24 * time.Hour) }, []string{"built-recently"}},
@@ -84,7 +84,7 @@ func TestPacks(t *testing.T) {
 		"nist-800-190": {
 			"clean":             {func(*core.Facts) {}, nil},
 			"exploited":         {finding(func(f *core.Finding) { f.KEV = true }), []string{"image-vulnerabilities"}},
-			"root":              {func(f *core.Facts) { f.Image.User = "0" }, []string{"image-not-root"}},
+			"root":              {func(f *core.Facts) { f.Image.User, f.Image.NonRoot = "0", false }, []string{"image-not-root"}},
 			"ssh port":          {func(f *core.Facts) { f.Image.ExposedPorts = []string{"22/tcp"} }, []string{"image-no-remote-administration"}},
 			"ssh server":        {func(f *core.Facts) { f.Packages[0].Name = "openssh-server" }, []string{"image-no-remote-administration"}},
 			"old ubuntu":        {func(f *core.Facts) { distro(f, "ubuntu", "14.04") }, []string{"image-supported-base"}},
@@ -95,7 +95,6 @@ func TestPacks(t *testing.T) {
 			"setuid":            {func(f *core.Facts) { f.Image.SetuidFiles = []string{"usr/bin/su"} }, []string{"image-no-setuid"}},
 			"package manager":   {func(f *core.Facts) { f.Image.PackageManagers = []string{"apk"} }, []string{"image-no-package-managers"}},
 			"shell":             {func(f *core.Facts) { f.Image.Shells = []string{"bin/sh"} }, []string{"image-no-shells"}},
-			"tag of nothing":    {func(f *core.Facts) { f.Image.Tag = "latest" }, []string{"image-by-tag-latest"}},
 		},
 	}
 	for pack, cases := range tests {

@@ -47,7 +47,7 @@ type document struct {
 // Case is one case.
 type Case struct {
 	Name string `yaml:"name"`
-	// Image is a reference; registry.example/app:1 if it is empty.
+	// Image is a reference; registry.example/app if it is empty.
 	Image       string `yaml:"image"`
 	Environment string `yaml:"environment"`
 	// Recorded is a file of recorded evidence.

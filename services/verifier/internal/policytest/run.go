@@ -75,7 +75,7 @@ func (c *Case) input(read func(file string) ([]byte, error)) (core.Input, error)
 	}
 	in.Image = c.ref
 	if c.Image == "" {
-		in.Image = imageref.Ref{Registry: "registry.example", Repository: "app", Tag: "1"}
+		in.Image = imageref.Ref{Registry: "registry.example", Repository: "app"}
 	}
 	if in.Image.Digest == "" {
 		sum := sha256.Sum256([]byte(c.Name))

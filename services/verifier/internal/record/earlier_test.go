@@ -11,7 +11,7 @@ import (
 // earlier is evidence as the first release that recorded any wrote it.
 const earlier = `{"Digest":"sha256:aa","Platform":{"OS":"linux","Architecture":"amd64","Variant":""},` +
 	`"Report":{"Source":{"PredicateType":"p","ManifestDigest":"sha256:bb","KeyID":"k","SignTime":"2026-03-01T11:00:00Z","Predicate":null},` +
-	`"Image":{"Reference":"","Registry":"","Repository":"","Tag":"","Digest":"","Platform":"","Created":"2026-03-01T11:00:00Z","Labels":null,` +
+	`"Image":{"Registry":"","Repository":"","Digest":"","Platform":"","Created":"2026-03-01T11:00:00Z","Labels":null,` +
 	`"User":"65532","Entrypoint":null,"Cmd":null,"ExposedPorts":null,"EnvNames":["PATH"],"Distro":{"ID":"alpine","Version":"3.22"}},` +
 	`"Platform":{"OS":"linux","Architecture":"amd64","Variant":""},` +
 	`"Packages":[{"Purl":"pkg:apk/alpine/a@1","Name":"a","Version":"1","Ecosystem":"Alpine:v3.22","SourceName":"","SourceVersion":"","Location":"","Licenses":null}],` +

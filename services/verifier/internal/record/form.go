@@ -34,7 +34,7 @@ const (
 const (
 	// magic is not that of gzip. The last byte is the version: a release that does not
 	// know it takes the evidence as damaged and asks the registry again.
-	magic        = "SWE\x01"
+	magic        = "SWE\x02"
 	sumSize      = 32
 	sectionEntry = 12
 	formHeader   = len(magic) + sumSize + sections*sectionEntry + 4

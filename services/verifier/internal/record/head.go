@@ -15,6 +15,7 @@ const maxHead = 100_000
 const (
 	flagReport = 1 << iota
 	flagIncomplete
+	flagNonRoot
 )
 
 // writeHead is evidence without findings, packages and predicates: one row with a row of
@@ -29,6 +30,9 @@ func writeHead(e core.PlatformEvidence) ([]byte, bool) {
 		flags |= flagReport
 		if e.Report.Incomplete {
 			flags |= flagIncomplete
+		}
+		if e.Report.Image.NonRoot {
+			flags |= flagNonRoot
 		}
 	}
 	w.number(flags)
@@ -106,6 +110,7 @@ func readHead(b []byte) (core.PlatformEvidence, error) {
 		e.Report.AdvisoryTime = r.time()
 		e.Report.Problems = r.list()
 		r.image(&e.Report.Image)
+		e.Report.Image.NonRoot = flags&flagNonRoot != 0
 	}
 	return e, r.end()
 }
@@ -163,7 +168,7 @@ func (w *writer) image(i *core.Image) bool {
 	if !w.short(len(i.Labels), len(i.Secrets)) {
 		return false
 	}
-	for _, s := range [...]string{i.Reference, i.Registry, i.Repository, i.Tag, i.Digest, i.Platform, i.User, i.Distro.ID, i.Distro.Version, i.BaseImage.Name, i.BaseImage.Digest} {
+	for _, s := range [...]string{i.Registry, i.Repository, i.Digest, i.Platform, i.User, i.Distro.ID, i.Distro.Version, i.BaseImage.Name, i.BaseImage.Digest} {
 		w.text(s)
 	}
 	w.signed(i.BaseImage.LayerCount)
@@ -187,7 +192,7 @@ func (w *writer) image(i *core.Image) bool {
 }
 
 func (r *reader) image(i *core.Image) {
-	for _, s := range [...]*string{&i.Reference, &i.Registry, &i.Repository, &i.Tag, &i.Digest, &i.Platform, &i.User, &i.Distro.ID, &i.Distro.Version, &i.BaseImage.Name, &i.BaseImage.Digest} {
+	for _, s := range [...]*string{&i.Registry, &i.Repository, &i.Digest, &i.Platform, &i.User, &i.Distro.ID, &i.Distro.Version, &i.BaseImage.Name, &i.BaseImage.Digest} {
 		*s = r.text()
 	}
 	i.BaseImage.LayerCount = r.signed()

@@ -1,12 +1,12 @@
 package record
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 )
 
@@ -41,10 +41,8 @@ func DecodeImage(data []byte) (Image, error) {
 	if len(data) > MaxDocument {
 		return Image{}, fmt.Errorf("a recorded image of %d bytes is larger than %d", len(data), MaxDocument)
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var i Image
-	if err := dec.Decode(&i); err != nil {
+	if err := strictjson.UnmarshalKnown(data, &i); err != nil {
 		return Image{}, fmt.Errorf("decode recorded image: %w", err)
 	}
 	if i.APIVersion != "seaworthy.dev/v1" || i.Kind != KindImage {

@@ -31,8 +31,8 @@ func whole() core.PlatformEvidence {
 			Source: source, Platform: core.Platform{OS: "linux"}, AdvisoryDigest: "sha256:a", AdvisoryTime: at.In(time.FixedZone("", 7200)),
 			Incomplete: true, Problems: []string{"one", "one"},
 			Image: core.Image{
-				Reference: "r/a:1", Registry: "r", Repository: "a", Tag: "1", Digest: "sha256:i", Platform: "linux/arm64",
-				Created: at, Labels: map[string]string{"b": "<2>", "a": "\u2028"}, User: "1", Entrypoint: []string{"/a"}, Cmd: []string{},
+				Registry: "r", Repository: "a", Digest: "sha256:i", Platform: "linux/arm64",
+				Created: at, Labels: map[string]string{"b": "<2>", "a": "\u2028"}, User: "1", NonRoot: true, Entrypoint: []string{"/a"}, Cmd: []string{},
 				ExposedPorts: []string{"80/tcp"}, EnvNames: []string{"PATH"}, Distro: core.Distro{ID: "debian", Version: "12"}, DistroEndTime: at,
 				BaseImage: core.BaseImage{Name: "n", Digest: "d", LayerCount: -3}, SetuidFiles: []string{"su"}, PackageManagers: []string{"apt"},
 				Shells: []string{"sh"}, Secrets: []core.Secret{{Kind: "k", Location: "l", LayerDigest: "d"}},
@@ -218,7 +218,7 @@ func TestStoredDamage(t *testing.T) {
 	}
 	check("more", append(bytes.Clone(d.Packed), 0))
 	newer := bytes.Clone(d.Packed)
-	newer[3] = 2
+	newer[3]++
 	check("another version", reseal(newer))
 	other := d
 	other.Digest = "sha256:" + strings.Repeat("0", 64)

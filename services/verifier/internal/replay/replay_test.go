@@ -78,7 +78,7 @@ func evidence() core.PlatformEvidence {
 		Digest: digest, Platform: core.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"},
 		Report: &core.Report{
 			Source: source, AdvisoryDigest: "sha256:advisories", AdvisoryTime: now.Add(-24 * time.Hour),
-			Image: core.Image{User: "65532", Labels: map[string]string{"b": "2", "a": "1"}, Created: now.Add(-time.Hour), EnvNames: []string{}},
+			Image: core.Image{User: "65532", NonRoot: true, Labels: map[string]string{"b": "2", "a": "1"}, Created: now.Add(-time.Hour), EnvNames: []string{}},
 			Findings: []core.Finding{{
 				ID: "CVE-1 <&> \u2028", Severity: "CRITICAL", SeverityRank: core.SeverityCritical, CVSS: 9.8, EPSS: 0.1234567890123,
 				Package: "p", Version: "1", FixedVersions: []string{"2"},

@@ -9,6 +9,7 @@ import (
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/page"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
@@ -20,6 +21,7 @@ import (
 const (
 	ReasonVexAuthorUntrusted  = "VEX_AUTHOR_UNTRUSTED"
 	ReasonVexOwnDocument      = "VEX_OWN_DOCUMENT"
+	ReasonVexInFuture         = "VEX_IN_FUTURE"
 	ReasonVexDocumentNotFound = "VEX_DOCUMENT_NOT_FOUND"
 	ReasonVexDocumentFromFile = "VEX_DOCUMENT_FROM_FILE"
 	ReasonTooManyVexDocuments = "TOO_MANY_VEX_DOCUMENTS"
@@ -59,6 +61,9 @@ func (s *Vex) ImportVexDocument(ctx context.Context, req *verifierv1.ImportVexDo
 		return nil, apierr.InvalidField("document", err.Error())
 	case errors.Is(err, vex.ErrOurs):
 		return nil, apierr.New(codes.FailedPrecondition, ReasonVexOwnDocument, "the document was made of the verifier's own exceptions; they count already").WithCause(err)
+	case errors.Is(err, attest.ErrFuture):
+		return nil, apierr.New(codes.FailedPrecondition, ReasonVexInFuture,
+			"the document is dated in the future: import it when its time has come, and check the clock of its author").WithCause(err)
 	case errors.Is(err, vex.ErrUntrusted):
 		return nil, apierr.New(codes.PermissionDenied, ReasonVexAuthorUntrusted,
 			"no author that the verifier's configuration names under vex.authors signed this document").WithCause(err)

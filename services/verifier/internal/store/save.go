@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
@@ -220,12 +221,18 @@ func newest(ctx context.Context, tx *sql.Tx, v NewVerdict) (newestVerdict, error
 }
 
 func saveReportTimes(ctx context.Context, tx *sql.Tx, v NewVerdict) error {
+	// What is dated in the future is no evidence. If it is here all the same, or was
+	// stored before that was so, it must not outlast the present.
+	horizon := v.CreateTime.Add(attest.ClockSkew)
 	for digest, signed := range v.ReportTimes {
+		if signed.After(horizon) {
+			continue
+		}
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO report_times (registry, repository, digest, sign_time) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (registry, repository, digest) DO UPDATE SET sign_time = excluded.sign_time
-			WHERE report_times.sign_time < excluded.sign_time`,
-			v.Image.Registry, v.Image.Repository, digest, sqldb.Time(signed))
+			WHERE report_times.sign_time < excluded.sign_time OR report_times.sign_time > $5`,
+			v.Image.Registry, v.Image.Repository, digest, sqldb.Time(signed), sqldb.Time(horizon))
 		if err != nil {
 			return fmt.Errorf("save report time: %w", err)
 		}

@@ -45,15 +45,13 @@ type Cache interface {
 
 // Source is the trust roots in force. It is safe for concurrent use.
 type Source struct {
-	static []attest.TrustedKey
-	// identities are trusted by certificates of sigstore.
-	identities []attest.TrustedIdentity
-	sigstore   []byte
-	bundles    Bundles
-	cache      Cache
-	refresh    time.Duration
-	log        *slog.Logger
-	now        func() time.Time
+	fixed    attest.TrustRoots
+	sigstore []byte
+	bundles  Bundles
+	cache    Cache
+	refresh  time.Duration
+	log      *slog.Logger
+	now      func() time.Time
 	// report is told whether trust roots are known.
 	report func(error)
 
@@ -71,10 +69,8 @@ type Source struct {
 
 // Options make a Source.
 type Options struct {
-	// Static keys are always trusted.
-	Static []attest.TrustedKey
-	// Identities are always trusted, by certificates of the authorities of Sigstore.
-	Identities []attest.TrustedIdentity
+	// Fixed are the keys and identities of the configuration. Each says what it may state.
+	Fixed attest.TrustRoots
 	// Sigstore is a trusted root, trusted_root.json; nil for none.
 	Sigstore []byte
 	// Bundles may be nil: then only static keys are trusted.
@@ -91,9 +87,12 @@ type Options struct {
 // New returns a source that starts with the static keys and the cached bundle.
 func New(ctx context.Context, o Options) (*Source, error) {
 	s := &Source{
-		static: o.Static, identities: o.Identities, sigstore: o.Sigstore, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
+		fixed: o.Fixed, sigstore: o.Sigstore, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
 		log: o.Log, now: o.Now, report: o.Report, version: 1,
 		known: make(chan struct{}),
+	}
+	if err := checkStates(o.Fixed); err != nil {
+		return nil, err
 	}
 	var err error
 	if s.roots, err = s.with(attest.TrustRoots{}, nil); err != nil {
@@ -246,9 +245,15 @@ func (s *Source) parse(body []byte) (attest.TrustRoots, error) {
 	return s.with(signer, []byte(m.GetTrustedRootJson()))
 }
 
-// with adds the roots of the configuration to those of the signer.
+// with adds the roots of the configuration to those of the signer. A key that the signer
+// has revoked is trusted for nothing, also if the configuration names it.
 func (s *Source) with(signer attest.TrustRoots, root []byte) (attest.TrustRoots, error) {
-	out := attest.TrustRoots{Keys: slices.Concat(s.static, signer.Keys), Identities: slices.Concat(s.identities, signer.Identities)}
+	fixed := slices.DeleteFunc(slices.Clone(s.fixed.Keys), func(k attest.TrustedKey) bool {
+		return slices.ContainsFunc(signer.Keys, func(own attest.TrustedKey) bool {
+			return !own.Revoked.IsZero() && attest.KeyID(own.Key) == attest.KeyID(k.Key)
+		})
+	})
+	out := attest.TrustRoots{Keys: slices.Concat(fixed, signer.Keys), Identities: slices.Concat(s.fixed.Identities, signer.Identities)}
 	var documents [][]byte
 	for _, d := range [][]byte{s.sigstore, root} {
 		if len(d) > 0 {
@@ -259,8 +264,30 @@ func (s *Source) with(signer attest.TrustRoots, root []byte) (attest.TrustRoots,
 		return out, nil
 	}
 	var err error
-	out.Sigstore, err = attest.ParseSigstoreRoot(documents...)
-	return out, err
+	if out.Sigstore, err = attest.ParseSigstoreRoot(documents...); err != nil {
+		return out, err
+	}
+	return Named(out), nil
+}
+
+// Named gives each identity an ID that changes with the authorities who vouch for it: a
+// recorded result is believed as long as its ID is trusted.
+func Named(r attest.TrustRoots) attest.TrustRoots {
+	r.Identities = slices.Clone(r.Identities)
+	for i := range r.Identities {
+		r.Identities[i].ID = r.Identities[i].Rule(r.Sigstore)
+	}
+	return r
+}
+
+// checkStates refuses a root that may state anything.
+func checkStates(r attest.TrustRoots) error {
+	anything := slices.ContainsFunc(r.Keys, func(k attest.TrustedKey) bool { return k.States == nil }) ||
+		slices.ContainsFunc(r.Identities, func(i attest.TrustedIdentity) bool { return i.States == nil })
+	if anything {
+		return errors.New("a trust root of the configuration does not say what it may state")
+	}
+	return nil
 }
 
 func empty(r attest.TrustRoots) bool { return len(r.Keys)+len(r.Identities) == 0 }

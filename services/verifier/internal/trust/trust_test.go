@@ -224,7 +224,7 @@ func TestKeylessBundle(t *testing.T) {
 	}}
 	s := newSource(t, Options{
 		Bundles: sign, Cache: &memory{}, Sigstore: own.Root(),
-		Identities: []attest.TrustedIdentity{{Issuer: "https://ci.example", Subject: "ci"}},
+		Fixed: attest.TrustRoots{Identities: []attest.TrustedIdentity{{Issuer: "https://ci.example", Subject: "ci"}}}.Stating(attest.BuilderStates()),
 	})
 	roots, version, err := s.Roots()
 	if err != nil || len(roots.Identities) != 1 {

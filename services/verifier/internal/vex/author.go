@@ -40,18 +40,25 @@ func (all Authors) Verify(bundle []byte, subject string, now time.Time) (*attest
 			}
 			return v, a.Name, nil
 		}
+		if errors.Is(err, attest.ErrFuture) {
+			return nil, "", fmt.Errorf("%s: %w", a.Name, err)
+		}
 		failures = append(failures, fmt.Errorf("%s: %w", a.Name, err))
 	}
 	return nil, "", fmt.Errorf("%w: %w", ErrUntrusted, errors.Join(failures...))
 }
 
-// Believes tells whether a statement by a key or identity of the author that was
-// verified once is believed still.
-func (all Authors) Believes(author, keyID string, stated, now time.Time) bool {
+// Believes tells whether an attached document that was verified once is believed still.
+func (all Authors) Believes(d core.VexDocument, now time.Time) bool {
+	for i := range d.Statements {
+		if d.Statements[i].Time.After(now.Add(attest.ClockSkew)) {
+			return false
+		}
+	}
 	for _, a := range all {
 		roots := a.Roots
 		roots.At = now
-		if a.Name == author && roots.Believes(keyID, stated) {
+		if a.Name == d.Author && roots.Believes(d.KeyID, attest.PredicateOpenVEX, d.DocumentTime) {
 			return true
 		}
 	}
@@ -92,10 +99,21 @@ func (all Authors) Import(document, bundle []byte, now time.Time) (Imported, err
 	} else if ours(document) {
 		return Imported{}, ErrOurs
 	}
+	// The bundle's statement is about the document: its own times were not looked at yet.
+	if err := attest.CheckTime(attest.Statement{PredicateType: attest.PredicateOpenVEX, Predicate: document}, now); errors.Is(err, attest.ErrFuture) {
+		return Imported{}, err
+	}
 	d, err := Parse(document)
 	if err != nil {
 		return Imported{}, err
 	}
+	if err := d.unmatchable(); err != nil {
+		return Imported{}, err
+	}
+	if !v.SignTime.IsZero() && d.latest().After(v.SignTime.Add(attest.ClockSkew)) {
+		return Imported{}, fmt.Errorf("%w: the document is of after its signature", attest.ErrFuture)
+	}
+	d.NotAfter(v.SignTime)
 	return Imported{Document: d, Digest: Digest(document), TrustedAuthor: author, KeyID: v.KeyID}, nil
 }
 

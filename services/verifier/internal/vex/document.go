@@ -1,17 +1,20 @@
 package vex
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/exception"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/purl"
 )
 
 // Limits of a document.
@@ -31,6 +34,8 @@ const (
 	maxText = 4096
 	// maxAliases of a vulnerability.
 	maxAliases = 100
+	// maxIdentifiers of a product, and hashes of it.
+	maxIdentifiers = 20
 )
 
 // ErrMalformed says that a document is not OpenVEX, or not one that is taken.
@@ -58,7 +63,7 @@ type statementJSON struct {
 	Timestamp       time.Time         `json:"timestamp"`
 	LastUpdated     time.Time         `json:"last_updated"`
 	Products        []productJSON     `json:"products"`
-	Subcomponents   []productJSON     `json:"subcomponents"`
+	Subcomponents   []componentJSON   `json:"subcomponents"`
 	Status          string            `json:"status"`
 	Justification   string            `json:"justification"`
 	ImpactStatement string            `json:"impact_statement"`
@@ -73,29 +78,43 @@ type vulnerabilityJSON struct {
 // UnmarshalJSON implements json.Unmarshaler.
 func (v *vulnerabilityJSON) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &v.Name)
+		return strictjson.Unmarshal(b, &v.Name)
 	}
 	type plain vulnerabilityJSON
-	return json.Unmarshal(b, (*plain)(v))
+	return strictjson.Unmarshal(b, (*plain)(v))
 }
 
-// productJSON is an object, or in old documents an identifier.
+type componentFields struct {
+	ID          string            `json:"@id"`
+	Identifiers map[string]string `json:"identifiers"`
+	Hashes      map[string]string `json:"hashes"`
+}
+
+// componentJSON is an object, or in old documents an identifier.
+type componentJSON struct{ componentFields }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *componentJSON) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return strictjson.Unmarshal(b, &c.ID)
+	}
+	return strictjson.Unmarshal(b, &c.componentFields)
+}
+
+// productJSON is a component with others in it, which have none: each level with an
+// UnmarshalJSON of its own reads all that is below it once more.
 type productJSON struct {
-	ID          string `json:"@id"`
-	Identifiers struct {
-		Purl string `json:"purl"`
-	} `json:"identifiers"`
-	Hashes        map[string]string `json:"hashes"`
-	Subcomponents []productJSON     `json:"subcomponents"`
+	componentFields
+	Subcomponents []componentJSON `json:"subcomponents"`
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *productJSON) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &p.ID)
+		return strictjson.Unmarshal(b, &p.ID)
 	}
 	type plain productJSON
-	return json.Unmarshal(b, (*plain)(p))
+	return strictjson.Unmarshal(b, (*plain)(p))
 }
 
 // Parse reads a document. Errors wrap ErrMalformed; of a faulty document nothing is
@@ -105,7 +124,7 @@ func Parse(raw []byte) (Document, error) {
 		return Document{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrMalformed, len(raw), MaxDocument)
 	}
 	var d documentJSON
-	if err := json.Unmarshal(raw, &d); err != nil {
+	if err := strictjson.Unmarshal(raw, &d); err != nil {
 		return Document{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if !strings.HasPrefix(d.Context, "https://openvex.dev/ns") {
@@ -127,6 +146,31 @@ func Parse(raw []byte) (Document, error) {
 		out.Statements = append(out.Statements, s)
 	}
 	return out, nil
+}
+
+// NotAfter brings times that are later than the proven time of the signature down to it.
+// It is zero if nothing is proven.
+func (d *Document) NotAfter(signed time.Time) {
+	if signed.IsZero() {
+		return
+	}
+	if d.Time.After(signed) {
+		d.Time = signed
+	}
+	for i := range d.Statements {
+		if d.Statements[i].Time.After(signed) {
+			d.Statements[i].Time = signed
+		}
+	}
+}
+
+// latest is the latest time in it.
+func (d *Document) latest() time.Time {
+	out := d.Time
+	for i := range d.Statements {
+		out = later(out, d.Statements[i].Time)
+	}
+	return out
 }
 
 func later(a, b time.Time) time.Time {
@@ -195,13 +239,18 @@ func (s *statementJSON) read(document time.Time, left *int) (core.VexStatement, 
 	return out, nil
 }
 
-func (p *productJSON) component(left *int) (core.VexComponent, error) {
+func (p *componentFields) component(left *int) (core.VexComponent, error) {
 	if *left--; *left < 0 {
 		return core.VexComponent{}, fmt.Errorf("%w: more than %d products and subcomponents", ErrMalformed, maxTotal)
 	}
-	out := core.VexComponent{ID: p.ID, Purl: p.Identifiers.Purl}
-	if out.Purl == "" && strings.HasPrefix(p.ID, "pkg:") {
+	if len(p.Identifiers) > maxIdentifiers || len(p.Hashes) > maxIdentifiers {
+		return core.VexComponent{}, fmt.Errorf("%w: a product has more than %d identifiers or hashes", ErrMalformed, maxIdentifiers)
+	}
+	out := core.VexComponent{ID: p.ID, Purl: p.Identifiers["purl"]}
+	if isPurl := len(p.ID) > 4 && strings.EqualFold(p.ID[:4], "pkg:"); isPurl && out.Purl == "" {
 		out.Purl = p.ID
+	} else if isPurl && !samePurl(p.ID, out.Purl) {
+		out.Unmatched = "is not the package URL that its identifiers have"
 	}
 	if out.ID == "" {
 		out.ID = out.Purl
@@ -214,10 +263,66 @@ func (p *productJSON) component(left *int) (core.VexComponent, error) {
 	if strings.HasPrefix(p.ID, "sha256:") {
 		out.Digests = append(out.Digests, strings.ToLower(p.ID))
 	}
+	// What is named by its SHA-256 is the same whatever else is said of it. Everything else
+	// has to match all that is said.
+	if len(out.Digests) == 0 {
+		for _, kind := range slices.Sorted(maps.Keys(p.Identifiers)) {
+			if kind != "purl" && p.Identifiers[kind] != "" {
+				out.Unmatched = cmp.Or(out.Unmatched, fmt.Sprintf("has the identifier %.20s, which cannot be compared", kind))
+			}
+		}
+		for _, algorithm := range slices.Sorted(maps.Keys(p.Hashes)) {
+			if p.Hashes[algorithm] != "" {
+				out.Unmatched = cmp.Or(out.Unmatched, fmt.Sprintf("has the hash %.20s, and only SHA-256 can be compared", algorithm))
+			}
+		}
+	}
 	if out.ID == "" && len(out.Digests) == 0 {
 		return out, fmt.Errorf("%w: a product without an identifier", ErrMalformed)
 	}
-	return out, checkTexts(append(out.Digests, out.ID, out.Purl)...)
+	return out, checkTexts(append(out.Digests, out.ID, out.Purl, out.Unmatched)...)
+}
+
+func samePurl(a, b string) bool {
+	x, err := purl.Parse(a)
+	if err != nil {
+		return false
+	}
+	y, err := purl.Parse(b)
+	return err == nil && x.Equal(&y)
+}
+
+// unmatchable says of the first product that names an image by a tag what is wrong with
+// it: its author may believe that the statement counts. Attached documents are taken all
+// the same, and so are ranges of versions, which real documents of vendors have: such a
+// statement has no effect, and explanations say so.
+func (d *Document) unmatchable() error {
+	check := func(statement int, c *core.VexComponent) error {
+		if c.Purl == "" {
+			return nil
+		}
+		p, err := purl.Parse(c.Purl)
+		if err != nil || !p.IsImage() {
+			return nil
+		}
+		if err := p.Unmatchable(); err != nil {
+			return fmt.Errorf("%w: statement %d: %.200q can match nothing: %w", ErrMalformed, statement, c.Purl, err)
+		}
+		return nil
+	}
+	for i := range d.Statements {
+		for _, p := range d.Statements[i].Products {
+			if err := check(i+1, &p.VexComponent); err != nil {
+				return err
+			}
+			for n := range p.Subcomponents {
+				if err := check(i+1, &p.Subcomponents[n]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // Digest names a document by its content.

@@ -3,6 +3,7 @@ package vex
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,25 +45,76 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseKeepsWhatIsSaid reads products that say more than a package URL.
+func TestParseKeepsWhatIsSaid(t *testing.T) {
+	t.Parallel()
+	for product, want := range map[string]string{
+		`{"@id":"pkg:npm/b@2","identifiers":{"purl":"pkg:npm/%62@2"}}`:                             "",
+		`{"@id":"pkg:npm/b@2","identifiers":{"purl":"pkg:npm/b"}}`:                                 "is not the package URL that its identifiers have",
+		`{"@id":"pkg:npm/b@2","identifiers":{"cpe23":"cpe:2.3:a:b:b:2:*:*:*:*:*:*:*"}}`:            "has the identifier cpe23",
+		`{"@id":"pkg:npm/b@2","hashes":{"sha-512":"aa"}}`:                                          "has the hash sha-512",
+		`{"@id":"pkg:oci/b","identifiers":{"cpe23":"c"},"hashes":{"sha-256":"AA","sha-512":"bb"}}`: "",
+		`{"@id":"https://b.example","identifiers":{"purl":"PKG:npm/b"}}`:                           "",
+	} {
+		d, err := Parse([]byte(strings.Replace(sample, `"pkg:npm/b@2"`, product, 1)))
+		if err != nil {
+			t.Errorf("%s: %v", product, err)
+			continue
+		}
+		c := d.Statements[2].Products[0]
+		if got := c.Unmatched; want == "" && got != "" || !strings.Contains(got, want) || c.Purl == "" {
+			t.Errorf("%s: %+v, want %q", product, c, want)
+		}
+	}
+}
+
+// TestImportRefusesTags imports documents about images that are named by a tag.
+func TestImportRefusesTags(t *testing.T) {
+	t.Parallel()
+	vendor := evidencetest.NewKey(t)
+	trusted := authors(map[string]*evidencetest.Key{"vendor": vendor})
+	for old, tc := range map[string]struct{ with, want string }{
+		`"pkg:oci/app"`: {`"pkg:oci/app?tag=v1"`, "statement 1: \"pkg:oci/app?tag=v1\" can match nothing: it names a tag"},
+		`"pkg:npm/c"`:   {`"pkg:docker/c@latest"`, "statement 3: \"pkg:docker/c@latest\" can match nothing: its version is a tag"},
+	} {
+		doc := []byte(strings.Replace(sample, old, tc.with, 1))
+		_, err := trusted.Import(doc, vendor.Sign(Digest(doc), "https://example.com/type", map[string]any{}), evidencetest.Now)
+		if !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", tc.with, err, tc.want)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	replace := func(old, with string) string { return strings.Replace(sample, old, with, 1) }
 	many := func(n int, s string) string { return strings.TrimSuffix(strings.Repeat(s+",", n), ",") }
 	for name, tc := range map[string]struct{ doc, want string }{
-		"no JSON":               {"{", "unexpected end"},
-		"another format":        {replace("https://openvex.dev/ns/v0.2.0", "https://x.example"), "@context"},
-		"status":                {replace("not_affected", "harmless"), `no status "harmless"`},
-		"justification":         {replace("component_not_present", "trust_me"), `no justification "trust_me"`},
-		"no vulnerability":      {replace(`"name":"CVE-2"`, `"name":""`), "statement 2: "},
-		"no time":               {replace(`"timestamp":"2026-02-01T00:00:00Z",`, ""), "usable timestamp"},
-		"time out of reach":     {replace(`"timestamp":"2026-02-01`, `"timestamp":"0001-02-01`), "usable timestamp"},
-		"product without name":  {replace(`"pkg:npm/b@2"`, `{}`), "without an identifier"},
-		"too large":             {strings.Repeat(" ", MaxDocument+1), "the limit is"},
-		"too many statements":   {`{"@context":"https://openvex.dev/ns","statements":[` + many(MaxStatements+1, "{}") + `]}`, "statements, the limit is"},
-		"too many products":     {replace(`["pkg:npm/b@2"]`, "["+many(MaxProducts+1, `"a"`)+"]"), "products, the limit is"},
-		"too many of all":       {replace(`["pkg:npm/b@2"],"subcomponents":["pkg:npm/c"]`, "["+many(9000, `"a"`)+`],"subcomponents":[`+many(20, `"a"`)+"]"), "products and subcomponents"},
-		"too many aliases":      {replace(`["GHSA-1"]`, "["+many(maxAliases+1, `"a"`)+"]"), "aliases"},
-		"too long an id":        {replace("pkg:npm/b@2", strings.Repeat("x", maxText+1)), "a text has more than"},
+		"no JSON":              {"{", "ends early"},
+		"another format":       {replace("https://openvex.dev/ns/v0.2.0", "https://x.example"), "@context"},
+		"status":               {replace("not_affected", "harmless"), `no status "harmless"`},
+		"justification":        {replace("component_not_present", "trust_me"), `no justification "trust_me"`},
+		"no vulnerability":     {replace(`"name":"CVE-2"`, `"name":""`), "statement 2: "},
+		"no time":              {replace(`"timestamp":"2026-02-01T00:00:00Z",`, ""), "usable timestamp"},
+		"time out of reach":    {replace(`"timestamp":"2026-02-01`, `"timestamp":"0001-02-01`), "usable timestamp"},
+		"product without name": {replace(`"pkg:npm/b@2"`, `{}`), "without an identifier"},
+		"a status twice":       {replace(`"status":`, `"status":"fixed","status":`), "is there twice"},
+		"a status in capitals": {replace(`"status":`, `"Status":"fixed","status":`), `is not "status"`},
+		"a product with an ID": {replace(`"pkg:npm/b@2"`, `{"@id":"pkg:npm/b@2","@ID":"pkg:npm/c"}`), `is not "@id"`},
+		"a name with a long s": {replace(`"status":`, "\"@\u212aontext\":1,\"ſtatus\":\"fixed\",\"status\":"), `is not "status"`},
+		"too large":            {strings.Repeat(" ", MaxDocument+1), "the limit is"},
+		"too many statements":  {`{"@context":"https://openvex.dev/ns","statements":[` + many(MaxStatements+1, "{}") + `]}`, "statements, the limit is"},
+		"too many products":    {replace(`["pkg:npm/b@2"]`, "["+many(MaxProducts+1, `"a"`)+"]"), "products, the limit is"},
+		"too many of all":      {replace(`["pkg:npm/b@2"],"subcomponents":["pkg:npm/c"]`, "["+many(9000, `"a"`)+`],"subcomponents":[`+many(20, `"a"`)+"]"), "products and subcomponents"},
+		"too many aliases":     {replace(`["GHSA-1"]`, "["+many(maxAliases+1, `"a"`)+"]"), "aliases"},
+		"too long an id":       {replace("pkg:npm/b@2", strings.Repeat("x", maxText+1)), "a text has more than"},
+		"too many identifiers": {replace(`"hashes":{"sha-256":"AA"}`, `"hashes":{"sha-256":"AA"`+func() string {
+			var b strings.Builder
+			for i := range maxIdentifiers {
+				fmt.Fprintf(&b, `,"h%d":"y"`, i)
+			}
+			return b.String()
+		}()+"}"), "identifiers or hashes"},
 		"too many of one's own": {replace(`["pkg:npm/c"]`, "["+many(MaxProducts+1, `"a"`)+"]"), "subcomponents, the limit is"},
 	} {
 		d, err := Parse([]byte(tc.doc))
@@ -89,6 +141,9 @@ func TestRealDocument(t *testing.T) {
 		if len(s.Products) == 0 || s.Time.IsZero() {
 			t.Errorf("%+v", s)
 		}
+	}
+	if err := d.unmatchable(); err != nil {
+		t.Error(err)
 	}
 	if statuses[core.VexFixed] != 172 || statuses[core.VexNotAffected] != 11 {
 		t.Errorf("%v", statuses)
@@ -157,8 +212,47 @@ func TestImport(t *testing.T) {
 	if err != nil || again.Digest != d.Digest || len(again.Statements) != len(d.Statements) {
 		t.Errorf("recorded: %+v, %v", again, err)
 	}
-	if !trusted.Believes("vendor", got.KeyID, time.Time{}, evidencetest.Now) || trusted.Believes("other", got.KeyID, time.Time{}, evidencetest.Now) {
+	attached := core.VexDocument{Author: "vendor", KeyID: got.KeyID, Statements: got.Statements}
+	other := attached
+	other.Author = "other"
+	if !trusted.Believes(attached, evidencetest.Now) || trusted.Believes(other, evidencetest.Now) {
 		t.Error("whose key it is was mixed up")
+	}
+	dated := attached
+	dated.DocumentTime = evidencetest.Now.Add(attest.ClockSkew + 1)
+	late := attached
+	late.Statements = []core.VexStatement{{Time: evidencetest.Now.Add(time.Hour)}}
+	if trusted.Believes(dated, evidencetest.Now) || trusted.Believes(late, evidencetest.Now) || !trusted.Believes(late, evidencetest.Now.Add(time.Hour)) {
+		t.Error("a document of the future is believed, or is not when its time has come")
+	}
+}
+
+// TestImportOfTheFuture: neither the document, nor one of its statements, nor the file
+// beside the bundle may be of later than now.
+func TestImportOfTheFuture(t *testing.T) {
+	t.Parallel()
+	vendor := evidencetest.NewKey(t)
+	trusted := authors(map[string]*evidencetest.Key{"vendor": vendor})
+	future := evidencetest.Now.Add(time.Hour).Format(time.RFC3339)
+	past := evidencetest.Now.Add(-time.Hour).Format(time.RFC3339)
+	statement := func(at string) string {
+		return `{"vulnerability":{"name":"CVE-2022-32149"},"products":[{"@id":"pkg:golang/golang.org/x/text@0.3.7"}],"status":"fixed","timestamp":"` + at + `"}`
+	}
+	for name, doc := range map[string]string{
+		"document":  `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + future + `","statements":[` + statement(past) + `]}`,
+		"updated":   `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + past + `","last_updated":"` + future + `","statements":[` + statement(past) + `]}`,
+		"statement": `{"@context":"https://openvex.dev/ns/v0.2.0","timestamp":"` + past + `","statements":[` + statement(past) + `,` + statement(future) + `]}`,
+	} {
+		inside := vendor.Sign("sha256:"+strings.Repeat("a", 64), attest.PredicateOpenVEX, json.RawMessage(doc))
+		beside := vendor.Sign(Digest([]byte(doc)), attest.PredicateOpenVEX, json.RawMessage(`{}`))
+		for how, in := range map[string]struct{ document, bundle []byte }{"inside": {nil, inside}, "beside": {[]byte(doc), beside}} {
+			if _, err := trusted.Import(in.document, in.bundle, evidencetest.Now); !errors.Is(err, attest.ErrFuture) {
+				t.Errorf("%s, %s: %v", name, how, err)
+			}
+			if _, err := trusted.Import(in.document, in.bundle, evidencetest.Now.Add(time.Hour)); err != nil {
+				t.Errorf("%s, %s, when its time has come: %v", name, how, err)
+			}
+		}
 	}
 }
 

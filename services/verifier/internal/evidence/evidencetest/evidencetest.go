@@ -27,6 +27,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -103,6 +105,10 @@ func (r *Registry) PushImage(repository, tag string) imageref.Ref {
 	return r.resolve(ref, repository, tag)
 }
 
+// BuildKit is the platform of the attestations that BuildKit adds to an index: PushIndex
+// makes one of it instead of an image.
+var BuildKit = v1.Platform{OS: "unknown", Architecture: "unknown", Variant: "attestation"}
+
 // PushIndex pushes an index with an image for each platform and returns it with
 // the digests of the images.
 func (r *Registry) PushIndex(repository, tag string, platforms ...v1.Platform) (imageref.Ref, []string) {
@@ -113,6 +119,9 @@ func (r *Registry) PushIndex(repository, tag string, platforms ...v1.Platform) (
 	)
 	for _, p := range platforms {
 		i := r.image()
+		if p.Equals(BuildKit) {
+			i, p.Variant = r.attestation(), ""
+		}
 		d, err := i.Digest()
 		if err != nil {
 			r.tb.Fatal(err)
@@ -156,6 +165,17 @@ func (r *Registry) Delete(repository, digest string) {
 func (r *Registry) image() v1.Image {
 	r.tb.Helper()
 	i, err := random.Image(256, 1)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return i
+}
+
+// attestation is a manifest as BuildKit writes it: with the configuration of an image.
+func (r *Registry) attestation() v1.Image {
+	r.tb.Helper()
+	i, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
+		static.NewLayer([]byte(`{"_type":"https://in-toto.io/Statement/v0.1"}`), "application/vnd.in-toto+json"))
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -289,7 +309,7 @@ func Report(digest string, findings ...*scannerv1.Finding) *scannerv1.Report {
 	return &scannerv1.Report{
 		ImageDigest: digest,
 		Platform:    &typev1.Platform{Os: "linux", Architecture: "amd64"},
-		Facts:       &scannerv1.ImageFacts{User: "65532", DistroId: "alpine", DistroVersion: "3.22.1"},
+		Facts:       &scannerv1.ImageFacts{User: "65532", NonRoot: true, DistroId: "alpine", DistroVersion: "3.22.1"},
 		Packages: []*scannerv1.Package{{
 			Purl: "pkg:golang/golang.org/x/text@0.3.7", Name: "golang.org/x/text", Version: "0.3.7", Ecosystem: "Go",
 		}},

@@ -44,11 +44,24 @@ func testReportTimes(t *testing.T, s store.Store) {
 	// An unchanged verdict moves the time too, an older report does not.
 	for i, at := range []time.Time{start.Add(time.Hour), start.Add(time.Minute)} {
 		v = verdict(image, core.StatePass, "one", 1)
-		v.ReportTimes = map[string]time.Time{digest: at}
+		v.ReportTimes, v.CreateTime = map[string]time.Time{digest: at}, start.Add(time.Hour)
 		save(t, s, v)
 		got, err := s.ReportTimes(t.Context(), image, []string{digest, "sha256:none"})
 		if diff := cmp.Diff(map[string]time.Time{digest: start.Add(time.Hour)}, got); err != nil || diff != "" {
 			t.Errorf("step %d: %v, %s", i, err, diff)
+		}
+	}
+	// A time of the future is not kept, and one that an earlier release kept goes.
+	for i, step := range []struct{ now, signed, want time.Time }{
+		{start.Add(time.Hour), start.Add(48 * time.Hour), start.Add(time.Hour)},
+		{start, start.Add(time.Minute), start.Add(time.Minute)},
+	} {
+		v = verdict(image, core.StatePass, "one", 1)
+		v.ReportTimes, v.CreateTime = map[string]time.Time{digest: step.signed}, step.now
+		save(t, s, v)
+		got, err := s.ReportTimes(t.Context(), image, []string{digest})
+		if diff := cmp.Diff(map[string]time.Time{digest: step.want}, got); err != nil || diff != "" {
+			t.Errorf("the future, step %d: %v, %s", i, err, diff)
 		}
 	}
 	// A copy in another repository has reports of its own.

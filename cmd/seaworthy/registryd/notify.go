@@ -1,0 +1,303 @@
+package registryd
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3"
+	"github.com/distribution/distribution/v3/notifications"
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	v2 "github.com/distribution/distribution/v3/registry/api/v2"
+	"github.com/docker/go-events"
+	"github.com/gorilla/mux"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus" //nolint:depguard // the registry's log
+)
+
+const (
+	// maxManifest is the largest manifest that Distribution takes.
+	maxManifest = 4 << 20
+	// maxWrites bounds the manifests written at a time, and with them the requests
+	// that wait at the gateway: it stays below the gateway's own bound.
+	maxWrites      = 16
+	notifyPatience = 10 * time.Second
+	notifyTimeout  = 6 * time.Second
+	notifyMinWait  = 50 * time.Millisecond
+	notifyMaxWait  = time.Second
+	tagLocks       = 64
+)
+
+// notifying answers a client that wrote or deleted a manifest only after the gateway
+// has stored the event about it. Distribution's own notifications wait in memory, in
+// one queue that also carries every blob and every pull: what is in it when the
+// process ends is lost, although the client was told that the push succeeded.
+type notifying struct {
+	registry http.Handler
+	routes   *mux.Router
+	url      string
+	secret   string
+	client   *http.Client
+	// patience is how long a client waits for a gateway that does not take the event
+	// before it is told to come back.
+	patience time.Duration
+	// writes has a place for each manifest that is being written.
+	writes chan struct{}
+	// tags make the events of one tag follow one another as the writes did.
+	tags [tagLocks]sync.Mutex
+	seed maphash.Seed
+}
+
+func newNotifying(registry http.Handler, url, secret string) *notifying {
+	return &notifying{
+		registry: registry, url: url, secret: secret,
+		// The registry's own routes: a path that it takes for a manifest is one here too.
+		routes: v2.Router(),
+		client: &http.Client{
+			Timeout: notifyTimeout,
+			// No proxy: the gateway is beside us, and its answer is what is acknowledged.
+			Transport: &http.Transport{MaxIdleConnsPerHost: maxWrites, IdleConnTimeout: 30 * time.Second},
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse
+			},
+		},
+		patience: notifyPatience,
+		writes:   make(chan struct{}, maxWrites),
+		seed:     maphash.MakeSeed(),
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (n *notifying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var route mux.RouteMatch
+	if r.Method != http.MethodPut && r.Method != http.MethodDelete ||
+		!n.routes.Match(r, &route) || route.Route == nil || route.Route.GetName() != v2.RouteNameManifest {
+		n.registry.ServeHTTP(w, r)
+		return
+	}
+	select {
+	case n.writes <- struct{}{}:
+		defer func() { <-n.writes }()
+	case <-r.Context().Done():
+		return
+	}
+	repository, reference := route.Vars["name"], route.Vars["reference"]
+	if !isDigest(reference) {
+		unlock := n.lock(repository, reference)
+		defer unlock()
+	}
+	if r.Method == http.MethodPut {
+		n.put(w, r, repository, reference)
+	} else {
+		n.remove(w, r, repository, reference)
+	}
+}
+
+func isDigest(reference string) bool {
+	_, err := digest.Parse(reference)
+	return err == nil
+}
+
+func (n *notifying) lock(repository, tag string) (unlock func()) {
+	m := &n.tags[maphash.String(n.seed, repository+":"+tag)%tagLocks]
+	m.Lock()
+	return m.Unlock
+}
+
+// put stores a manifest, then the event about it, then answers.
+func (n *notifying) put(w http.ResponseWriter, r *http.Request, repository, reference string) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
+	if err != nil {
+		serveError(w, errcode.ErrorCodeUnknown.WithMessage("the manifest did not arrive whole"))
+		return
+	}
+	// The registry sees the request as it came; what is over the limit it refuses.
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}
+	answer := &recorder{header: w.Header()}
+	n.registry.ServeHTTP(answer, r)
+	if answer.status != http.StatusCreated {
+		answer.copyTo(w)
+		return
+	}
+	event, err := pushEvent(r, repository, reference, body)
+	if err == nil {
+		err = n.send(r.Context(), event)
+	}
+	if err != nil {
+		n.fail(w, repository, reference, err)
+		return
+	}
+	answer.copyTo(w)
+}
+
+// remove deletes a manifest or a tag, then stores the event about it, then answers.
+// A client that was told to come back finds the manifest gone; then the event is sent
+// again, which is harmless.
+func (n *notifying) remove(w http.ResponseWriter, r *http.Request, repository, reference string) {
+	answer := &recorder{header: w.Header()}
+	n.registry.ServeHTTP(answer, r)
+	if answer.status == http.StatusAccepted || answer.status == http.StatusNotFound {
+		if err := n.send(r.Context(), deleteEvent(r, repository, reference)); err != nil {
+			n.fail(w, repository, reference, err)
+			return
+		}
+	}
+	answer.copyTo(w)
+}
+
+func (n *notifying) fail(w http.ResponseWriter, repository, reference string, err error) {
+	logrus.WithError(err).WithField("repository", repository).WithField("reference", reference).
+		Error("the event about a manifest is not stored")
+	for name := range w.Header() {
+		switch http.CanonicalHeaderKey(name) {
+		case "Location", "Docker-Content-Digest", "Content-Length":
+			w.Header().Del(name)
+		}
+	}
+	if refused := new(refusedError); errors.As(err, &refused) {
+		serveError(w, errcode.ErrorCodeManifestInvalid.WithMessage("the image cannot be judged: "+refused.detail))
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	serveError(w, errcode.ErrorCodeUnavailable.WithMessage("the push cannot be recorded now; repeat it"))
+}
+
+func serveError(w http.ResponseWriter, err errcode.Error) {
+	_ = errcode.ServeJSON(w, err) // the client went away
+}
+
+// refusedError says that the gateway will not take an event, now or later.
+type refusedError struct{ detail string }
+
+func (e *refusedError) Error() string { return "the gateway refuses the event: " + e.detail }
+
+// send returns nil once the gateway has stored the event. It goes on although the
+// client went away: what it pushed is in the registry.
+func (n *notifying) send(ctx context.Context, event notifications.Event) error {
+	body, err := json.Marshal(notifications.Envelope{Events: []events.Event{event}})
+	if err != nil {
+		return fmt.Errorf("encode event: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.patience)
+	defer cancel()
+	for wait := notifyMinWait; ; wait = min(2*wait, notifyMaxWait) {
+		err := n.post(ctx, body)
+		if refused := new(refusedError); err == nil || errors.As(err, &refused) {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+func (n *notifying) post(ctx context.Context, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", notifications.EventsMediaType)
+	req.Header.Set("Authorization", "Bearer "+n.secret)
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	detail, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	switch s := resp.StatusCode; {
+	case s >= 200 && s < 300:
+		return nil
+	case s == http.StatusBadRequest, s == http.StatusRequestEntityTooLarge, s == http.StatusUnsupportedMediaType:
+		return &refusedError{detail: problemDetail(detail)}
+	default:
+		return errors.Join(fmt.Errorf("the gateway answers %s: %s", resp.Status, problemDetail(detail)), err)
+	}
+}
+
+// problemDetail is what a problem document says.
+func problemDetail(body []byte) string {
+	var p struct{ Title, Detail string }
+	if json.Unmarshal(body, &p) != nil {
+		return "no explanation"
+	}
+	return strings.TrimSpace(p.Title + ". " + p.Detail)
+}
+
+func newEvent(r *http.Request, action, repository string) notifications.Event {
+	e := notifications.Event{
+		ID: rand.Text(), Timestamp: time.Now(), Action: action,
+		Request: notifications.RequestRecord{Addr: r.RemoteAddr, Host: r.Host, Method: r.Method, UserAgent: r.UserAgent()},
+	}
+	e.Target.Repository = repository
+	return e
+}
+
+// pushEvent describes a manifest as Distribution does, with what it refers to: the
+// gateway sees by that whether it is an image or evidence about one.
+func pushEvent(r *http.Request, repository, reference string, body []byte) (notifications.Event, error) {
+	manifest, descriptor, err := distribution.UnmarshalManifest(r.Header.Get("Content-Type"), body)
+	if err != nil {
+		return notifications.Event{}, fmt.Errorf("read manifest: %w", err)
+	}
+	e := newEvent(r, notifications.EventActionPush, repository)
+	e.Target.Descriptor = v1.Descriptor{MediaType: descriptor.MediaType, Digest: descriptor.Digest, Size: descriptor.Size}
+	e.Target.Length = descriptor.Size
+	e.Target.References = manifest.References()
+	if !isDigest(reference) {
+		e.Target.Tag = reference
+	}
+	return e, nil
+}
+
+func deleteEvent(r *http.Request, repository, reference string) notifications.Event {
+	e := newEvent(r, notifications.EventActionDelete, repository)
+	if isDigest(reference) {
+		e.Target.Digest = digest.Digest(reference)
+	} else {
+		e.Target.Tag = reference
+	}
+	return e
+}
+
+// recorder holds an answer back. Headers go where they will be sent from.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (a *recorder) Header() http.Header { return a.header }
+
+func (a *recorder) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+func (a *recorder) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	return a.body.Write(p)
+}
+
+func (a *recorder) copyTo(w http.ResponseWriter) {
+	a.WriteHeader(http.StatusOK)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body.Bytes()) // the client went away
+}
