@@ -306,3 +306,44 @@ func ctLogs(t *testing.T) map[string]*root.TransparencyLog {
 	}
 	return logs
 }
+
+func TestFingerprint(t *testing.T) {
+	k, other := newKey(t, "p256"), newKey(t, "p256")
+	s, stranger := newSigstore(t), newSigstore(t)
+	base := func() TrustRoots {
+		return TrustRoots{
+			Keys: []TrustedKey{{Key: k.pub, States: SignerStates()}, {Key: other.pub, States: BuilderStates()}}, Sigstore: s.trusted,
+			Identities: []TrustedIdentity{identity(nil)},
+		}
+	}
+	want := base().Fingerprint()
+	same := base()
+	same.Keys[0], same.Keys[1], same.At = same.Keys[1], same.Keys[0], time.Now()
+	if same.Fingerprint() != want {
+		t.Error("order or time of verification changed it")
+	}
+	seen := map[string]string{want: "base"}
+	for name, change := range map[string]func(*TrustRoots){
+		"revoked":     func(r *TrustRoots) { r.Keys[0].Revoked = time.Now() },
+		"ended":       func(r *TrustRoots) { r.Keys[0].NotAfter = time.Now() },
+		"begins":      func(r *TrustRoots) { r.Keys[0].NotBefore = time.Now() },
+		"states":      func(r *TrustRoots) { r.Keys[1].States = SignerStates() },
+		"log":         func(r *TrustRoots) { r.Keys[0].RequireLog = true },
+		"timestamp":   func(r *TrustRoots) { r.Keys[0].RequireTimestamp = true },
+		"key gone":    func(r *TrustRoots) { r.Keys = r.Keys[:1] },
+		"identity":    func(r *TrustRoots) { r.Identities[0].Subject = "x@seaworthy.test" },
+		"may state":   func(r *TrustRoots) { r.Identities[0].States = BuilderStates() },
+		"SCT":         func(r *TrustRoots) { r.Identities[0].RequireSCT = true },
+		"root":        func(r *TrustRoots) { r.Sigstore = stranger.trusted },
+		"no root":     func(r *TrustRoots) { r.Sigstore = nil },
+		"no identity": func(r *TrustRoots) { r.Identities = nil },
+	} {
+		r := base()
+		change(&r)
+		f := r.Fingerprint()
+		if before, ok := seen[f]; ok {
+			t.Errorf("%s: the same as %s", name, before)
+		}
+		seen[f] = name
+	}
+}

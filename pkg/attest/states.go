@@ -1,6 +1,12 @@
 package attest
 
-import "slices"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"time"
+)
 
 // SignerStates are the predicate types that the signer writes. Whoever may state them
 // decides verdicts.
@@ -30,4 +36,41 @@ func (r TrustRoots) Stating(types []string) TrustRoots {
 		r.Identities[i].States = types
 	}
 	return r
+}
+
+// Fingerprint is equal for roots that believe the same, whatever their order and their
+// time of verification.
+func (r TrustRoots) Fingerprint() string {
+	type key struct {
+		ID, Key                      string
+		States                       []string
+		NotBefore, NotAfter, Revoked time.Time
+		Log, Timestamp               bool
+	}
+	type identity struct {
+		ID, Rule string
+		States   []string
+	}
+	var lines []string
+	add := func(v any) {
+		// Nothing in it fails to encode.
+		line, _ := json.Marshal(v) //nolint:errchkjson // see above
+		lines = append(lines, string(line))
+	}
+	for _, k := range r.Keys {
+		add(key{
+			ID: k.id(), Key: KeyID(k.Key), States: k.States, NotBefore: k.NotBefore.UTC(), NotAfter: k.NotAfter.UTC(), Revoked: k.Revoked.UTC(),
+			Log: k.RequireLog, Timestamp: k.RequireTimestamp,
+		})
+	}
+	for _, i := range r.Identities {
+		add(identity{ID: i.id(), Rule: i.Rule(r.Sigstore), States: i.States})
+	}
+	add(r.Sigstore.Digest())
+	slices.Sort(lines)
+	h := sha256.New()
+	for _, l := range lines {
+		h.Write([]byte(l + "\n"))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }

@@ -24,6 +24,9 @@ const maxReason = 2000
 // deadLetters makes the dead letters of one service.
 type deadLetters struct {
 	source string
+	// salt makes ids that nobody else can foresee: the stream drops a message whose id
+	// it has seen, and all services write to the one stream of dead letters.
+	salt string
 }
 
 // message makes the dead letter of d. Whatever d contains, it succeeds as long
@@ -33,7 +36,7 @@ func (l deadLetters) message(d *eventbus.Delivery, info eventbus.DeadLetterInfo)
 		Meta: &eventv1.EventMeta{
 			// The sequence makes a replay's dead letter another fact, the
 			// consumer tells two consumers of the same message apart.
-			EventId:   ID("deadletter", info.Consumer, d.Stream, strconv.FormatUint(d.Sequence, 10), d.ID),
+			EventId:   ID("deadletter", l.salt, info.Consumer, d.Stream, strconv.FormatUint(d.Sequence, 10), d.ID),
 			EventTime: timestamppb.New(info.Time),
 			Source:    l.source,
 			TraceId:   traceID(d.Header),

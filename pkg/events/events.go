@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -35,7 +36,7 @@ func Connect(ctx context.Context, cfg eventbus.Config, service string, tls *tlsx
 func options(service string, tls *tlsx.Source, t *obs.Telemetry) eventbus.Options {
 	o := eventbus.Options{Service: service, TLS: tls, Telemetry: t, Topology: Topology}
 	if tls != nil {
-		o.DeadLetter = deadLetters{source: tls.ID()}.message
+		o.DeadLetter = deadLetters{source: tls.ID(), salt: rand.Text()}.message
 	}
 	return o
 }

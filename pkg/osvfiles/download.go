@@ -62,7 +62,9 @@ func Download(ctx context.Context, client *http.Client, from, dir, name string, 
 	if have.LastModified != "" {
 		req.Header.Set("If-Modified-Since", have.LastModified)
 	}
-	resp, err := client.Do(req)
+	bounded := *client
+	bounded.CheckRedirect = checkRedirect
+	resp, err := bounded.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // it repeats the address, which may hold a secret
@@ -81,6 +83,22 @@ func Download(ctx context.Context, client *http.Client, from, dir, name string, 
 	d, err = save(resp.Body, dir, name, maxBytes)
 	d.Validators = Validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
 	return d, err
+}
+
+// maxRedirects is how many are followed.
+const maxRedirects = 5
+
+// checkRedirect follows servers to their storage, but not from a secured place to an
+// unsecured one: whoever is in between there could write advisories. Credentials that an
+// address has in it are for its own host; net/http sends them nowhere else.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("it redirects more than %d times", maxRedirects)
+	}
+	if s := req.URL.Scheme; s != "https" && (s != "http" || via[len(via)-1].URL.Scheme == "https") {
+		return fmt.Errorf("it redirects from %s to %.10q", via[len(via)-1].URL.Scheme, s)
+	}
+	return nil
 }
 
 // withoutQuery leaves out of an address what may be a secret.

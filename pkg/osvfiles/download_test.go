@@ -61,3 +61,47 @@ func TestDownload(t *testing.T) {
 		t.Errorf("failed downloads left files: %v, %v", after, err)
 	}
 }
+
+// TestDownload_redirects: as registries are followed, never from https to http.
+func TestDownload_redirects(t *testing.T) {
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/deeper" {
+			http.Redirect(w, r, "/deeper", http.StatusFound)
+			return
+		}
+		if r.Header.Get("Authorization") != "" {
+			t.Error("credentials for another host")
+		}
+		_, _ = w.Write([]byte("{}"))
+	}))
+	defer plain.Close()
+	var target string
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/file" {
+			_, _ = w.Write([]byte("{}"))
+			return
+		}
+		http.Redirect(w, r, target, http.StatusFound)
+	})
+	secured, other := httptest.NewTLSServer(handler), httptest.NewServer(handler)
+	defer secured.Close()
+	defer other.Close()
+	withUser := func(address string) string { return strings.Replace(address, "://", "://user:secret@", 1) }
+	for _, c := range []struct{ from, to, want string }{
+		{secured.URL, secured.URL + "/file", ""},
+		{secured.URL, "/file", ""},
+		{secured.URL, plain.URL, "redirects from https to \"http\""},
+		{withUser(secured.URL), plain.URL + "/?token=secret", "redirects from https to \"http\""},
+		{other.URL, plain.URL, ""},
+		{withUser(other.URL), strings.Replace(plain.URL, "127.0.0.1", "localhost", 1), ""},
+		{other.URL, secured.URL + "/file", ""},
+		{other.URL, plain.URL + "/deeper", "redirects more than 5 times"},
+		{other.URL, "file:///etc/passwd", "redirects from http to \"file\""},
+	} {
+		target = c.to
+		_, err := osvfiles.Download(t.Context(), secured.Client(), c.from, t.TempDir(), "x", osvfiles.Validators{}, 100)
+		if (err == nil) != (c.want == "") || err != nil && (!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret")) {
+			t.Errorf("from %s to %s: %v, want %q", c.from, c.to, err, c.want)
+		}
+	}
+}

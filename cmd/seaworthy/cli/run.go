@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 )
 
@@ -26,11 +28,25 @@ on the same ports.`,
 			if err != nil {
 				return err
 			}
-			return fleet.Run(c.Context(), cfg, logs, func(f *fleet.Fleet) { printAddresses(out, f) })
+			return fleet.Run(c.Context(), cfg, logs, func(f *fleet.Fleet) {
+				if err := registerContext(f); err != nil {
+					_, _ = fmt.Fprintln(logs, "seaworthy: seaworthyctl will not find this fleet by itself, use --context:", err)
+				}
+				printAddresses(out, f)
+			})
 		},
 	}
 	flags.register(c, ".seaworthy")
 	return c
+}
+
+// registerContext lets seaworthyctl find the fleet in the folder that it was started in.
+func registerContext(f *fleet.Fleet) error {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return err
+	}
+	return fleetcontext.Register(dir, f.ContextFile())
 }
 
 func printAddresses(out io.Writer, f *fleet.Fleet) {

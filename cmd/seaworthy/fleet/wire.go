@@ -34,6 +34,7 @@ func (c *Config) wire(ids *identities, s *sockets, natsURL string, secrets *secr
 	c.Gateway.HTTP.Listen = s.address("gateway")
 	c.Signer.ScannerAddress = s.address("scanner")
 	c.Signer.VerifierAddress = s.address("verifier")
+	c.Notifier.VerifierAddress = s.address("verifier")
 	c.Signer.Keystore.Dir = c.path("keys")
 	c.Signer.Keystore.Password = config.Secret{File: secrets.keystoreFile}
 	c.Signer.Keystore.Generate = true

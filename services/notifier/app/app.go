@@ -8,10 +8,13 @@ import (
 	"math/rand/v2"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
+	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/server"
@@ -41,6 +44,7 @@ type notifier struct {
 	worker   *worker.Worker
 	consumer *consumer.Consumer
 	client   *webhook.Client
+	verifier *grpc.ClientConn
 }
 
 // New migrates the database and makes the notifier ready.
@@ -73,12 +77,16 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.consumer = consumer.New(db, filters, n.worker.Wake, d.Telemetry, d.Now)
+	verifier := tlsx.ServiceID(d.TLS.TrustDomain(), events.Verifier)
+	if n.verifier, err = grpcx.Dial(cfg.VerifierAddress, verifier, grpcx.ClientDeps{TLS: d.TLS, Telemetry: d.Telemetry}); err != nil {
+		return nil, fmt.Errorf("verifier: %w", err)
+	}
+	n.consumer = consumer.New(db, filters, verifierv1.NewVerdictServiceClient(n.verifier), verifier, n.worker.Wake, d.Telemetry, d.Now)
 	n.grpc, err = grpcx.NewServer(cfg.Server, grpcx.ServerDeps{ //nolint:contextcheck // calls have contexts of their own
 		TLS: d.TLS, Authz: server.Authz(), Telemetry: d.Telemetry, Readiness: d.Readiness, Listener: d.Listener,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("grpc: %w", err)
+		return nil, fmt.Errorf("grpc: %w", errors.Join(err, n.verifier.Close()))
 	}
 	server.Register(n.grpc, server.NewDeliveries(db, n.worker.Wake, d.Now), server.NewSubscriptions(db, shown))
 	return n, nil
@@ -114,5 +122,5 @@ func (n *notifier) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return n.worker.Run(ctx) })
 	group.Go(func() error { return n.grpc.Run(ctx) })
-	return group.Wait()
+	return errors.Join(group.Wait(), n.verifier.Close())
 }

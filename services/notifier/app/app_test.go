@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,10 +18,13 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	notifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/notifier/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/authz"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/eventbustest"
@@ -116,6 +120,7 @@ func start(t *testing.T, fleet *eventstest.Fleet, database sqldb.Config, change 
 	}
 	cfg := app.Default()
 	cfg.Delivery.Poll = 20 * time.Millisecond
+	cfg.VerifierAddress = serveVerifier(t, fleet)
 	change(&cfg)
 	common := service.DefaultConfig("notifier")
 	common.StopTimeout = 5 * time.Second
@@ -145,13 +150,75 @@ func subscription(url string) app.SubscriptionConfig {
 	return app.SubscriptionConfig{Name: "ops", URL: url, Secret: config.Secret{Value: secret}, AllowPrivateNetworks: true}
 }
 
-func publish(t *testing.T, bus *eventbus.Bus, id string) trace.TraceID {
+// verdicts is the history that the verifier of the tests has, latest change first.
+type verdicts struct {
+	verifierv1.UnimplementedVerdictServiceServer
+	mu      sync.Mutex
+	changes []*verifierv1.VerdictChange
+}
+
+var recorded verdicts
+
+func (v *verdicts) GetVerdictHistory(context.Context, *verifierv1.GetVerdictHistoryRequest) (*verifierv1.GetVerdictHistoryResponse, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return &verifierv1.GetVerdictHistoryResponse{Changes: v.changes}, nil
+}
+
+func (v *verdicts) add(c *verifierv1.VerdictChange) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	c.Verdict.Sequence = int64(len(v.changes) + 1)
+	v.changes = append([]*verifierv1.VerdictChange{c}, v.changes...)
+}
+
+// serveVerifier runs a verifier that knows what was recorded.
+func serveVerifier(t *testing.T, fleet *eventstest.Fleet) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := authz.Table{}
+	for _, m := range verifierv1.VerdictService_ServiceDesc.Methods {
+		rows["/"+verifierv1.VerdictService_ServiceDesc.ServiceName+"/"+m.MethodName] = authz.Rule{Services: []string{events.Notifier}}
+	}
+	for _, m := range verifierv1.VerdictService_ServiceDesc.Streams {
+		rows["/"+verifierv1.VerdictService_ServiceDesc.ServiceName+"/"+m.StreamName] = authz.Rule{Services: []string{events.Notifier}}
+	}
+	s, err := grpcx.NewServer(grpcx.DefaultServerConfig(""), grpcx.ServerDeps{
+		TLS: fleet.TLS(tlsx.ServiceID(eventbustest.TrustDomain, events.Verifier)), Authz: rows,
+		Telemetry: obs.Discard("verifier"), Readiness: lifecycle.NewReadiness(), Listener: listener,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifierv1.RegisterVerdictServiceServer(s, &recorded)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("verifier: %v", err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+func publish(t *testing.T, bus *eventbus.Bus) trace.TraceID {
 	t.Helper()
 	ctx, span := obs.Discard("verifier").Tracer().Start(t.Context(), "evaluate")
 	defer span.End()
-	err := events.Publish(ctx, bus, id, &eventv1.VerdictReachedEvent{
-		Image:         &typev1.ImageRef{Registry: "registry.example", Repository: "team/app", Digest: digest},
-		VerdictDigest: "sha256:" + strings.Repeat("b", 64), State: eventv1.VerdictReachedEvent_STATE_FAIL, Reasons: []string{"r"},
+	image := &typev1.ImageRef{Registry: "registry.example", Repository: "team/app", Digest: digest}
+	c := &verifierv1.VerdictChange{Verdict: &verifierv1.Verdict{
+		Image: image, Digest: "sha256:" + strings.Repeat("b", 64), State: verifierv1.Verdict_STATE_FAIL,
+		EvaluateTime: timestamppb.Now(), TraceId: span.SpanContext().TraceID().String(),
+	}}
+	recorded.add(c)
+	err := events.Publish(ctx, bus, events.ID(c.GetVerdict().GetDigest(), strconv.FormatInt(c.GetVerdict().GetSequence(), 10)), &eventv1.VerdictReachedEvent{
+		Image: image, VerdictDigest: c.GetVerdict().GetDigest(), State: eventv1.VerdictReachedEvent_STATE_FAIL, Reasons: []string{"r"},
+		Sequence: c.GetVerdict().GetSequence(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +230,7 @@ func TestNotifier_tellsOnceInOneTrace(t *testing.T) {
 	fleet, sub := eventstest.Start(t), newSubscriber(t)
 	verifier := fleet.Bus("verifier")
 	start(t, fleet, sqldbtest.SQLite(t), func(c *app.Config) { c.Subscriptions = []app.SubscriptionConfig{subscription(sub.URL)} })
-	id := publish(t, verifier, "e1")
+	id := publish(t, verifier)
 	r := sub.next(t)
 	var body struct {
 		ID   string
@@ -191,7 +258,7 @@ func TestNotifier_retriesAcrossRestart(t *testing.T) {
 	}
 	sub.answer(http.StatusInternalServerError)
 	first := start(t, fleet, database, change)
-	id := publish(t, verifier, "e1")
+	id := publish(t, verifier)
 	before := sub.next(t)
 	first.stop()
 	sub.answer(http.StatusOK)
@@ -214,7 +281,7 @@ func TestNotifier_deadLetterAndReplay(t *testing.T) {
 		c.Subscriptions = []app.SubscriptionConfig{subscription(sub.URL)}
 		c.Delivery.Schedule = []time.Duration{0, time.Millisecond}
 	})
-	publish(t, verifier, "e1")
+	publish(t, verifier)
 	first := sub.next(t)
 	sub.next(t)
 	var letters []events.DeadLetter
@@ -245,7 +312,7 @@ func TestNotifier_privateAddressIsNotReached(t *testing.T) {
 		s.AllowPrivateNetworks = false
 		c.Subscriptions = []app.SubscriptionConfig{s}
 	})
-	publish(t, verifier, "e1")
+	publish(t, verifier)
 	waitFor(t, fleet, run, func(d *notifierv1.Delivery) bool {
 		return d.GetAttempts() == 1 && strings.Contains(d.GetLastError(), "not one that notifications may reach")
 	})
@@ -356,4 +423,29 @@ subscriptions:
 		c.Delivery.Timeout != 15*time.Second || c.Subscriptions[0].Secret.Env != "OPS_SECRET" {
 		t.Errorf("%+v", c.Delivery)
 	}
+}
+
+// An event that the verifier knows nothing of reaches no subscriber, whoever sent it.
+func TestNotifier_forgedVerdict(t *testing.T) {
+	fleet, sub := eventstest.Start(t), newSubscriber(t)
+	verifier, operator := fleet.Bus("verifier"), fleet.Bus(eventbus.Operator)
+	start(t, fleet, sqldbtest.SQLite(t), func(c *app.Config) { c.Subscriptions = []app.SubscriptionConfig{subscription(sub.URL)} })
+	err := events.Publish(t.Context(), verifier, "forged", &eventv1.VerdictReachedEvent{
+		Image:         &typev1.ImageRef{Registry: "registry.example", Repository: "team/forged", Digest: digest},
+		VerdictDigest: "sha256:" + strings.Repeat("c", 64), State: eventv1.VerdictReachedEvent_STATE_PASS,
+		PreviousState: eventv1.VerdictReachedEvent_STATE_FAIL, Sequence: 1 << 40,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var letters []events.DeadLetter
+	for deadline := time.Now().Add(20 * time.Second); len(letters) == 0; {
+		if letters, err = events.ListDeadLetters(t.Context(), operator, 1, 10); err != nil || time.Now().After(deadline) {
+			t.Fatalf("no dead letter: %v", err)
+		}
+	}
+	if r := letters[0].Event.GetReason(); r != "VERDICT_NOT_CONFIRMED" {
+		t.Errorf("reason %s", r)
+	}
+	sub.none(t, 100*time.Millisecond)
 }

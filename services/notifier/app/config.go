@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -19,6 +20,9 @@ import (
 type Config struct {
 	service.Config `yaml:",inline"`
 
+	// VerifierAddress is host:port of the verifier's gRPC server, which confirms every
+	// verdict before anybody is told.
+	VerifierAddress string `yaml:"verifier_address"`
 	// Delivery times and bounds the deliveries.
 	Delivery DeliveryConfig `yaml:"delivery"`
 	// Subscriptions say who is told what.
@@ -69,7 +73,8 @@ const drain = 5 * time.Second
 // Default returns the configuration without subscriptions.
 func Default() Config {
 	return Config{
-		Config: service.DefaultConfig("notifier"),
+		Config:          service.DefaultConfig("notifier"),
+		VerifierAddress: "127.0.0.1:9103",
 		Delivery: DeliveryConfig{
 			Schedule: core.DefaultSchedule(), Timeout: 15 * time.Second, Lease: time.Minute, Poll: time.Second,
 			Workers: 16, PerSubscription: 4,
@@ -80,6 +85,9 @@ func Default() Config {
 
 // Validate reports what is wrong.
 func (c *Config) Validate(p *config.Problems) {
+	if _, _, err := net.SplitHostPort(c.VerifierAddress); err != nil {
+		p.Errorf("verifier_address", "%q is not host:port", c.VerifierAddress)
+	}
 	c.Delivery.validate(p.In("delivery"))
 	if len(c.Subscriptions) == 0 {
 		p.Warnf("subscriptions", "is empty: nobody is told anything")

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -108,6 +109,8 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	replayer.Trusted = trusted(roots, d.Now)
+	replayer.TrustedVex = func(doc core.VexDocument) bool { return authors.Believes(doc, d.Now()) }
 	rules := &consumer.RuleBook{Store: kept, Loader: loader, Authors: authors, Log: d.Telemetry.Logger, Now: d.Now}
 	auditor := server.Auditor{Propagator: d.Telemetry.Propagator, Now: d.Now}
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
@@ -166,13 +169,20 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 	again := &consumer.Reevaluator{
 		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
 		Backlog: backlog.report,
-		Trusted: func(a core.Attestation) bool {
-			keys, _, err := roots.Roots()
-			keys.At = d.Now()
-			return err == nil && evidence.Believed(keys, a)
+		Trusted: trusted(roots, d.Now),
+		SyncTrust: func(ctx context.Context) error {
+			fingerprint, err := roots.Fingerprint()
+			if errors.Is(err, trust.ErrNoTrust) {
+				return nil // nothing is judged without
+			}
+			if err != nil {
+				return err
+			}
+			return recorder.Store.SyncTrust(ctx, fingerprint,
+				store.Cause{Kind: core.CauseTrust, Detail: "the trust roots have changed"}, fromFiles("trust.roots", d))
 		},
 	}
-	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub}
+	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Pauses: consumer.AskAgain, Log: log, Now: d.Now}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Scans: scans, Now: d.Now}
 	drain := &outbox.Drain{
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,
@@ -194,6 +204,15 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		}},
 		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
 	}...)
+}
+
+// trusted tells whether a recorded attestation would be evidence now.
+func trusted(roots *trust.Source, now func() time.Time) func(core.Attestation) bool {
+	return func(a core.Attestation) bool {
+		keys, _, err := roots.Roots()
+		keys.At = now()
+		return err == nil && evidence.Believed(keys, a)
+	}
 }
 
 func consume[T proto.Message](bus *eventbus.Bus, durable string, concurrency int, h func(context.Context, T, *eventbus.Delivery) error) func(context.Context) error {

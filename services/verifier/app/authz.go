@@ -13,14 +13,17 @@ func authzTable() authz.Table {
 	people := authz.Rule{Operators: true, Clients: true}
 	return authz.Table{
 		verifierv1.VerdictService_GetVerdict_FullMethodName: {
-			Services: []string{events.Gateway, events.Signer, events.Notifier}, Operators: true, Clients: true,
+			Services: []string{events.Gateway, events.Signer}, Operators: true, Clients: true,
 		},
 		verifierv1.VerdictService_BatchGetVerdicts_FullMethodName: read,
 		verifierv1.VerdictService_ListVerdicts_FullMethodName:     read,
 		verifierv1.VerdictService_WatchVerdicts_FullMethodName:    read,
 		verifierv1.VerdictService_ExplainVerdict_FullMethodName:   people,
 
-		verifierv1.VerdictService_GetVerdictHistory_FullMethodName: read,
+		// The notifier confirms by it what it tells.
+		verifierv1.VerdictService_GetVerdictHistory_FullMethodName: {
+			Services: []string{events.Gateway, events.Notifier}, Operators: true, Clients: true,
+		},
 
 		verifierv1.PolicyService_GetPolicy_FullMethodName:    people,
 		verifierv1.PolicyService_ListPolicies_FullMethodName: people,

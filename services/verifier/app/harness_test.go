@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
@@ -68,7 +70,7 @@ func newFleet(t *testing.T) *fleet {
 	f.cfg.NATS = eventbus.Config{
 		URL: f.nats.URL(), Backoff: []time.Duration{20 * time.Millisecond}, MaxDeliver: 8, DrainTimeout: 2 * time.Second,
 	}
-	for _, name := range []string{events.Gateway, events.Scanner, events.Signer, events.Notifier} {
+	for _, name := range []string{eventbus.Provisioner, events.Gateway, events.Scanner, events.Signer, events.Notifier} {
 		f.bus[name] = f.connect(name)
 	}
 	f.background(func(ctx context.Context) error {
@@ -85,7 +87,7 @@ func (f *fleet) service(name string) *tlsx.Source {
 	return f.nats.TLS(tlsx.ServiceID(trustDomain, name))
 }
 
-// connect connects a service and makes its streams in the background.
+// connect connects a service, which waits for its streams in the background.
 func (f *fleet) connect(name string) *eventbus.Bus {
 	f.t.Helper()
 	b, err := events.Connect(f.t.Context(), f.cfg.NATS, name, f.service(name), obs.Discard(name))
@@ -172,15 +174,30 @@ type signer struct {
 	signerv1.UnimplementedAttestationServiceServer
 
 	key *evidencetest.Key
+	// revoked is set when the key is, and successor when there is one.
+	revoked   atomic.Bool
+	successor atomic.Pointer[evidencetest.Key]
 }
 
 func (s *signer) GetTrustBundle(context.Context, *signerv1.GetTrustBundleRequest) (*signerv1.GetTrustBundleResponse, error) {
-	return &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{
-		{KeyId: s.key.Trusted().ID, PublicKeyPem: string(s.key.PEM())},
-	}}, nil
+	own := &signerv1.TrustedKey{KeyId: s.key.Trusted().ID, PublicKeyPem: string(s.key.PEM())}
+	if s.revoked.Load() {
+		// By a clock that is ahead.
+		own.RevokeTime = timestamppb.New(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
+	out := &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{own}}
+	if k := s.successor.Load(); k != nil {
+		out.Keys = append(out.Keys, &signerv1.TrustedKey{KeyId: k.Trusted().ID, PublicKeyPem: string(k.PEM())})
+	}
+	return out, nil
 }
 
 func (f *fleet) startSigner(address string) (stop func()) {
+	f.t.Helper()
+	return f.serveSigner(address, &signer{key: f.key})
+}
+
+func (f *fleet) serveSigner(address string, s *signer) (stop func()) {
 	f.t.Helper()
 	srv, err := grpcx.NewServer(grpcx.DefaultServerConfig(address), grpcx.ServerDeps{
 		TLS: f.service(events.Signer), Telemetry: obs.Discard(events.Signer), Readiness: lifecycle.NewReadiness(),
@@ -192,7 +209,7 @@ func (f *fleet) startSigner(address string) (stop func()) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	signerv1.RegisterAttestationServiceServer(srv, &signer{key: f.key})
+	signerv1.RegisterAttestationServiceServer(srv, s)
 	return f.background(srv.Run)
 }
 

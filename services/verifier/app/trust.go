@@ -242,16 +242,11 @@ func syncVex(ctx context.Context, kept store.Store, cfg Config, authors vex.Auth
 	}
 	var fingerprint []byte
 	if len(cfg.Vex.Authors) > 0 {
-		ids := map[string][]string{}
+		trusted := map[string]string{}
 		for _, a := range authors {
-			for _, k := range a.Roots.Keys {
-				ids[a.Name] = append(ids[a.Name], k.ID)
-			}
+			trusted[a.Name] = a.Roots.Fingerprint()
 		}
-		if fingerprint, err = json.Marshal(struct {
-			Keys    map[string][]string
-			Authors []VexAuthorConfig
-		}{ids, cfg.Vex.Authors}); err != nil {
+		if fingerprint, err = json.Marshal(trusted); err != nil {
 			return fmt.Errorf("encode VEX authors: %w", err)
 		}
 	}

@@ -40,6 +40,7 @@ scanner_address: "127.0.0.1:{{.Port "scanner"}}"
 	"notifier": `
 server: {listen: "127.0.0.1:{{.Port "notifier"}}"}
 database: {driver: postgres, dsn: "{{.DSN}}"}
+verifier_address: "127.0.0.1:{{.Port "verifier"}}"
 delivery: {schedule: [0s, 200ms, 1s, 1s, 2s, 2s, 5s, 5s], timeout: 2s, lease: 4s, poll: 100ms}
 subscriptions:
   - name: tests

@@ -185,6 +185,10 @@ func (s *session) nextOf(api *apierr.Error) string {
 		return "compare the key that signed the bundle with those in the scanner's configuration, key advisories.trusted_keys"
 	case "SNAPSHOT_OLDER":
 		return "use a newer bundle; if the older one is meant, add --force"
+	case "SCORES_OLDER":
+		return "use a newer list; if the older one is meant, add --force"
+	case "SCORES_TOO_FEW":
+		return "check that the list of exploited vulnerabilities or scores is complete; if it is meant to be smaller, add --force"
 	case "SNAPSHOT_TOO_SMALL":
 		return "check that the import is complete; if it is meant to be smaller, add --force"
 	case "REGISTRY_NOT_ALLOWED":

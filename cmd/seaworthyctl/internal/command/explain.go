@@ -154,7 +154,7 @@ func (s *session) runVerdictExplain(ctx context.Context, arg, digest string) err
 	switch {
 	case len(proof.GetMissingInputs()) > 0:
 		return &answerError{exitUnknown}
-	case !proof.GetEqual():
+	case !proof.GetEqual(), len(proof.GetWithdrawnInputs()) > 0:
 		return &answerError{exitFail}
 	default:
 		return nil
@@ -172,6 +172,8 @@ func (s *session) printProof(proof *verifierv1.ExplainVerdictResponse) error {
 		proven = "cannot be made again: inputs are missing"
 	case !proof.GetEqual():
 		proven = "DIFFERENT from the recorded verdict"
+	case len(proof.GetWithdrawnInputs()) > 0:
+		proven = "equal byte for byte, but it rests on evidence that is NOT TRUSTED any more"
 	}
 	t := output.NewTable(s.env.Out)
 	t.Row("IMAGE", imageName(v.GetImage()))
@@ -185,6 +187,9 @@ func (s *session) printProof(proof *verifierv1.ExplainVerdictResponse) error {
 	t.Row("REPLAY", proven)
 	for _, d := range proof.GetMissingInputs() {
 		t.Row("MISSING", d)
+	}
+	for _, w := range proof.GetWithdrawnInputs() {
+		t.Row("NOT TRUSTED", w.GetPredicateType()+" "+w.GetManifestDigest()+", signed by "+w.GetKeyId())
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -47,7 +47,8 @@ type AdvisoryServiceClient interface {
 	//
 	// Errors: INVALID_ARGUMENT (`NO_ADVISORIES`) if no record could be used,
 	// (`MALFORMED_KEV`, `MALFORMED_EPSS`) if one of these cannot be read;
-	// FAILED_PRECONDITION (`SNAPSHOT_TOO_SMALL`) if it is more than 20 % smaller
+	// FAILED_PRECONDITION (`SCORES_OLDER`, `SCORES_TOO_FEW`) if a list of scores is older
+	// than the one in use or lacks much of it, (`SNAPSHOT_TOO_SMALL`) if it is more than 20 % smaller
 	// than the one in use and `force` is not set; RESOURCE_EXHAUSTED for a record
 	// over 4 MiB (`ADVISORY_TOO_LARGE`), for scores over 64 MiB
 	// (`SCORES_TOO_LARGE`).
@@ -180,7 +181,8 @@ type AdvisoryServiceServer interface {
 	//
 	// Errors: INVALID_ARGUMENT (`NO_ADVISORIES`) if no record could be used,
 	// (`MALFORMED_KEV`, `MALFORMED_EPSS`) if one of these cannot be read;
-	// FAILED_PRECONDITION (`SNAPSHOT_TOO_SMALL`) if it is more than 20 % smaller
+	// FAILED_PRECONDITION (`SCORES_OLDER`, `SCORES_TOO_FEW`) if a list of scores is older
+	// than the one in use or lacks much of it, (`SNAPSHOT_TOO_SMALL`) if it is more than 20 % smaller
 	// than the one in use and `force` is not set; RESOURCE_EXHAUSTED for a record
 	// over 4 MiB (`ADVISORY_TOO_LARGE`), for scores over 64 MiB
 	// (`SCORES_TOO_LARGE`).

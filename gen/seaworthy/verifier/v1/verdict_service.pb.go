@@ -109,21 +109,25 @@ const (
 	// A newer scan report that says something else and was not judged in time, or
 	// that a step gave up on.
 	VerdictChange_CAUSE_OVERDUE VerdictChange_Cause = 9
+	// A change of trust: a key that was added, revoked or has ended, another identity,
+	// trusted root or author, or what one of them may state.
+	VerdictChange_CAUSE_TRUST VerdictChange_Cause = 12
 )
 
 // Enum value maps for VerdictChange_Cause.
 var (
 	VerdictChange_Cause_name = map[int32]string{
-		0: "CAUSE_UNSPECIFIED",
-		1: "CAUSE_FIRST",
-		2: "CAUSE_EVIDENCE",
-		3: "CAUSE_ADVISORIES",
-		4: "CAUSE_POLICY",
-		5: "CAUSE_EXCEPTION",
-		6: "CAUSE_EXPIRY",
-		7: "CAUSE_PIPELINE",
-		8: "CAUSE_VEX",
-		9: "CAUSE_OVERDUE",
+		0:  "CAUSE_UNSPECIFIED",
+		1:  "CAUSE_FIRST",
+		2:  "CAUSE_EVIDENCE",
+		3:  "CAUSE_ADVISORIES",
+		4:  "CAUSE_POLICY",
+		5:  "CAUSE_EXCEPTION",
+		6:  "CAUSE_EXPIRY",
+		7:  "CAUSE_PIPELINE",
+		8:  "CAUSE_VEX",
+		9:  "CAUSE_OVERDUE",
+		12: "CAUSE_TRUST",
 	}
 	VerdictChange_Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED": 0,
@@ -136,6 +140,7 @@ var (
 		"CAUSE_PIPELINE":    7,
 		"CAUSE_VEX":         8,
 		"CAUSE_OVERDUE":     9,
+		"CAUSE_TRUST":       12,
 	}
 )
 
@@ -163,7 +168,7 @@ func (x VerdictChange_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerdictChange_Cause.Descriptor instead.
 func (VerdictChange_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11, 0}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12, 0}
 }
 
 // GetVerdictRequest chooses an image.
@@ -739,8 +744,12 @@ type ExplainVerdictResponse struct {
 	// VEX statements about vulnerabilities that were found which had no effect, and
 	// why. At most 200.
 	VexMismatches []*VexMismatch `protobuf:"bytes,5,rep,name=vex_mismatches,json=vexMismatches,proto3" json:"vex_mismatches,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Evidence that the verdict rests on and that is not trusted any more. The replay
+	// shows that the verdict followed from its inputs; with one of these it would not be
+	// reached today.
+	WithdrawnInputs []*WithdrawnInput `protobuf:"bytes,6,rep,name=withdrawn_inputs,json=withdrawnInputs,proto3" json:"withdrawn_inputs,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ExplainVerdictResponse) Reset() {
@@ -808,6 +817,87 @@ func (x *ExplainVerdictResponse) GetVexMismatches() []*VexMismatch {
 	return nil
 }
 
+func (x *ExplainVerdictResponse) GetWithdrawnInputs() []*WithdrawnInput {
+	if x != nil {
+		return x.WithdrawnInputs
+	}
+	return nil
+}
+
+// WithdrawnInput is evidence that was trusted when the verdict was reached and is not
+// trusted now.
+type WithdrawnInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest of the attestation's manifest.
+	ManifestDigest string `protobuf:"bytes,1,opt,name=manifest_digest,json=manifestDigest,proto3" json:"manifest_digest,omitempty"`
+	// Predicate type of the attestation.
+	PredicateType string `protobuf:"bytes,2,opt,name=predicate_type,json=predicateType,proto3" json:"predicate_type,omitempty"`
+	// Id of the key or identity that signed it, as it was recorded.
+	KeyId string `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Platform manifest that it is about.
+	PlatformDigest string `protobuf:"bytes,4,opt,name=platform_digest,json=platformDigest,proto3" json:"platform_digest,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *WithdrawnInput) Reset() {
+	*x = WithdrawnInput{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawnInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawnInput) ProtoMessage() {}
+
+func (x *WithdrawnInput) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawnInput.ProtoReflect.Descriptor instead.
+func (*WithdrawnInput) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WithdrawnInput) GetManifestDigest() string {
+	if x != nil {
+		return x.ManifestDigest
+	}
+	return ""
+}
+
+func (x *WithdrawnInput) GetPredicateType() string {
+	if x != nil {
+		return x.PredicateType
+	}
+	return ""
+}
+
+func (x *WithdrawnInput) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *WithdrawnInput) GetPlatformDigest() string {
+	if x != nil {
+		return x.PlatformDigest
+	}
+	return ""
+}
+
 // VexMismatch is a VEX statement about a vulnerability that was found which had no
 // effect on the finding.
 type VexMismatch struct {
@@ -835,7 +925,7 @@ type VexMismatch struct {
 
 func (x *VexMismatch) Reset() {
 	*x = VexMismatch{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +937,7 @@ func (x *VexMismatch) String() string {
 func (*VexMismatch) ProtoMessage() {}
 
 func (x *VexMismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +950,7 @@ func (x *VexMismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VexMismatch.ProtoReflect.Descriptor instead.
 func (*VexMismatch) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *VexMismatch) GetVulnerability() string {
@@ -936,7 +1026,7 @@ type VerdictChange struct {
 
 func (x *VerdictChange) Reset() {
 	*x = VerdictChange{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1038,7 @@ func (x *VerdictChange) String() string {
 func (*VerdictChange) ProtoMessage() {}
 
 func (x *VerdictChange) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1051,7 @@ func (x *VerdictChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictChange.ProtoReflect.Descriptor instead.
 func (*VerdictChange) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *VerdictChange) GetVerdict() *Verdict {
@@ -1008,7 +1098,7 @@ type GetVerdictHistoryRequest struct {
 
 func (x *GetVerdictHistoryRequest) Reset() {
 	*x = GetVerdictHistoryRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1110,7 @@ func (x *GetVerdictHistoryRequest) String() string {
 func (*GetVerdictHistoryRequest) ProtoMessage() {}
 
 func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1123,7 @@ func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetVerdictHistoryRequest) GetImage() *v1.ImageRef {
@@ -1070,7 +1160,7 @@ type GetVerdictHistoryResponse struct {
 
 func (x *GetVerdictHistoryResponse) Reset() {
 	*x = GetVerdictHistoryResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1172,7 @@ func (x *GetVerdictHistoryResponse) String() string {
 func (*GetVerdictHistoryResponse) ProtoMessage() {}
 
 func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1185,7 @@ func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetVerdictHistoryResponse) GetChanges() []*VerdictChange {
@@ -1152,13 +1242,19 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06cursor\x18\x03 \x01(\x03R\x06cursor\x127\n" +
 	"\tsend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\">\n" +
 	"\x15ExplainVerdictRequest\x12%\n" +
-	"\x0everdict_digest\x18\x01 \x01(\tR\rverdictDigest\"\x98\x02\n" +
+	"\x0everdict_digest\x18\x01 \x01(\tR\rverdictDigest\"\xea\x02\n" +
 	"\x16ExplainVerdictResponse\x12:\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\brecorded\x12:\n" +
 	"\breplayed\x18\x02 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\breplayed\x12\x14\n" +
 	"\x05equal\x18\x03 \x01(\bR\x05equal\x12%\n" +
 	"\x0emissing_inputs\x18\x04 \x03(\tR\rmissingInputs\x12I\n" +
-	"\x0evex_mismatches\x18\x05 \x03(\v2\".seaworthy.verifier.v1.VexMismatchR\rvexMismatches\"\x9e\x02\n" +
+	"\x0evex_mismatches\x18\x05 \x03(\v2\".seaworthy.verifier.v1.VexMismatchR\rvexMismatches\x12P\n" +
+	"\x10withdrawn_inputs\x18\x06 \x03(\v2%.seaworthy.verifier.v1.WithdrawnInputR\x0fwithdrawnInputs\"\xa0\x01\n" +
+	"\x0eWithdrawnInput\x12'\n" +
+	"\x0fmanifest_digest\x18\x01 \x01(\tR\x0emanifestDigest\x12%\n" +
+	"\x0epredicate_type\x18\x02 \x01(\tR\rpredicateType\x12\x15\n" +
+	"\x06key_id\x18\x03 \x01(\tR\x05keyId\x12'\n" +
+	"\x0fplatform_digest\x18\x04 \x01(\tR\x0eplatformDigest\"\x9e\x02\n" +
 	"\vVexMismatch\x12$\n" +
 	"\rvulnerability\x18\x01 \x01(\tR\rvulnerability\x12\x12\n" +
 	"\x04purl\x18\x02 \x01(\tR\x04purl\x12'\n" +
@@ -1167,12 +1263,12 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12'\n" +
 	"\x0fdocument_digest\x18\x06 \x01(\tR\x0edocumentDigest\x12A\n" +
 	"\x0estatement_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rstatementTime\x12\x10\n" +
-	"\x03why\x18\b \x01(\tR\x03why\"\xbb\x03\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xcc\x03\n" +
 	"\rVerdictChange\x128\n" +
 	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\x12K\n" +
 	"\x0eprevious_state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\rpreviousState\x12@\n" +
 	"\x05cause\x18\x03 \x01(\x0e2*.seaworthy.verifier.v1.VerdictChange.CauseR\x05cause\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xc8\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xd9\x01\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCAUSE_FIRST\x10\x01\x12\x12\n" +
@@ -1183,7 +1279,8 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\fCAUSE_EXPIRY\x10\x06\x12\x12\n" +
 	"\x0eCAUSE_PIPELINE\x10\a\x12\r\n" +
 	"\tCAUSE_VEX\x10\b\x12\x11\n" +
-	"\rCAUSE_OVERDUE\x10\t\"\x89\x01\n" +
+	"\rCAUSE_OVERDUE\x10\t\x12\x0f\n" +
+	"\vCAUSE_TRUST\x10\f\"\x89\x01\n" +
 	"\x18GetVerdictHistoryRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
@@ -1219,7 +1316,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(VerdictView)(0),                  // 0: seaworthy.verifier.v1.VerdictView
 	(VerdictChange_Cause)(0),          // 1: seaworthy.verifier.v1.VerdictChange.Cause
@@ -1233,53 +1330,55 @@ var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(*WatchVerdictsResponse)(nil),     // 9: seaworthy.verifier.v1.WatchVerdictsResponse
 	(*ExplainVerdictRequest)(nil),     // 10: seaworthy.verifier.v1.ExplainVerdictRequest
 	(*ExplainVerdictResponse)(nil),    // 11: seaworthy.verifier.v1.ExplainVerdictResponse
-	(*VexMismatch)(nil),               // 12: seaworthy.verifier.v1.VexMismatch
-	(*VerdictChange)(nil),             // 13: seaworthy.verifier.v1.VerdictChange
-	(*GetVerdictHistoryRequest)(nil),  // 14: seaworthy.verifier.v1.GetVerdictHistoryRequest
-	(*GetVerdictHistoryResponse)(nil), // 15: seaworthy.verifier.v1.GetVerdictHistoryResponse
-	(*v1.ImageRef)(nil),               // 16: seaworthy.type.v1.ImageRef
-	(*Verdict)(nil),                   // 17: seaworthy.verifier.v1.Verdict
-	(Verdict_State)(0),                // 18: seaworthy.verifier.v1.Verdict.State
-	(*timestamppb.Timestamp)(nil),     // 19: google.protobuf.Timestamp
+	(*WithdrawnInput)(nil),            // 12: seaworthy.verifier.v1.WithdrawnInput
+	(*VexMismatch)(nil),               // 13: seaworthy.verifier.v1.VexMismatch
+	(*VerdictChange)(nil),             // 14: seaworthy.verifier.v1.VerdictChange
+	(*GetVerdictHistoryRequest)(nil),  // 15: seaworthy.verifier.v1.GetVerdictHistoryRequest
+	(*GetVerdictHistoryResponse)(nil), // 16: seaworthy.verifier.v1.GetVerdictHistoryResponse
+	(*v1.ImageRef)(nil),               // 17: seaworthy.type.v1.ImageRef
+	(*Verdict)(nil),                   // 18: seaworthy.verifier.v1.Verdict
+	(Verdict_State)(0),                // 19: seaworthy.verifier.v1.Verdict.State
+	(*timestamppb.Timestamp)(nil),     // 20: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_verdict_service_proto_depIdxs = []int32{
-	16, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	17, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 1: seaworthy.verifier.v1.GetVerdictRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	17, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	16, // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
+	18, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	17, // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 4: seaworthy.verifier.v1.BatchGetVerdictsRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	17, // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 6: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	17, // 7: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	17, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 9: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	19, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
-	17, // 11: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
-	17, // 12: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
-	12, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
-	19, // 14: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
-	17, // 15: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 16: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	1,  // 17: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
-	16, // 18: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	13, // 19: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
-	2,  // 20: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
-	4,  // 21: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
-	6,  // 22: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
-	8,  // 23: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
-	10, // 24: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
-	14, // 25: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
-	3,  // 26: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
-	5,  // 27: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
-	7,  // 28: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
-	9,  // 29: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
-	11, // 30: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
-	15, // 31: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	18, // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 6: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	18, // 7: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	18, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 9: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	20, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
+	18, // 11: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
+	18, // 12: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
+	13, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
+	12, // 14: seaworthy.verifier.v1.ExplainVerdictResponse.withdrawn_inputs:type_name -> seaworthy.verifier.v1.WithdrawnInput
+	20, // 15: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
+	18, // 16: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 17: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	1,  // 18: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
+	17, // 19: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	14, // 20: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
+	2,  // 21: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
+	4,  // 22: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
+	6,  // 23: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
+	8,  // 24: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
+	10, // 25: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
+	15, // 26: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
+	3,  // 27: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
+	5,  // 28: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
+	7,  // 29: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
+	9,  // 30: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
+	11, // 31: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
+	16, // 32: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_service_proto_init() }
@@ -1294,7 +1393,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

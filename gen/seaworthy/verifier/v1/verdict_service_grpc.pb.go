@@ -82,7 +82,7 @@ type VerdictServiceClient interface {
 	// Errors: INVALID_ARGUMENT for a malformed reference or a bad page token;
 	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that no push was heard of.
 	// Idempotency: reads only.
-	// Callers: operators, clients, the gateway.
+	// Callers: operators, clients, the gateway, the notifier.
 	GetVerdictHistory(ctx context.Context, in *GetVerdictHistoryRequest, opts ...grpc.CallOption) (*GetVerdictHistoryResponse, error)
 }
 
@@ -218,7 +218,7 @@ type VerdictServiceServer interface {
 	// Errors: INVALID_ARGUMENT for a malformed reference or a bad page token;
 	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that no push was heard of.
 	// Idempotency: reads only.
-	// Callers: operators, clients, the gateway.
+	// Callers: operators, clients, the gateway, the notifier.
 	GetVerdictHistory(context.Context, *GetVerdictHistoryRequest) (*GetVerdictHistoryResponse, error)
 	mustEmbedUnimplementedVerdictServiceServer()
 }

@@ -35,20 +35,30 @@ type Subscription struct {
 type Consumer struct {
 	store         store.Store
 	subscriptions []Subscription
+	history       History
+	source        string
 	wake          func()
 	log           *slog.Logger
 	now           func() time.Time
 }
 
-// New returns a consumer that calls wake after it stored deliveries.
-func New(s store.Store, subscriptions []Subscription, wake func(), t *obs.Telemetry, now func() time.Time) *Consumer {
-	return &Consumer{store: s, subscriptions: subscriptions, wake: wake, log: t.Logger, now: now}
+// New returns a consumer that confirms events with the history of the verifier, whose
+// SPIFFE ID is source, and calls wake after it stored deliveries.
+func New(s store.Store, subscriptions []Subscription, history History, source string, wake func(), t *obs.Telemetry, now func() time.Time) *Consumer {
+	return &Consumer{store: s, subscriptions: subscriptions, history: history, source: source, wake: wake, log: t.Logger, now: now}
 }
 
-// Handle stores the deliveries of one verdict. The same event a second time stores
+// Handle stores the deliveries of one verdict, if the verifier confirms it. The same event a second time stores
 // nothing. An event that was replayed out of a dead letter makes its failed
 // deliveries due again: a replay has another message id than the event inside.
 func (c *Consumer) Handle(ctx context.Context, e *eventv1.VerdictReachedEvent, d *eventbus.Delivery) error {
+	if _, err := parse(e); err != nil {
+		return eventbus.Permanent(ReasonInvalid, err)
+	}
+	e, err := c.confirm(ctx, e)
+	if err != nil {
+		return err
+	}
 	verdict, err := parse(e)
 	if err != nil {
 		return eventbus.Permanent(ReasonInvalid, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Rejected is an input record that could not be used.
@@ -28,6 +29,8 @@ type Builder struct {
 	// kev and epss are nil until they are set.
 	kev  map[string]bool
 	epss map[string]float64
+	// kevTime and epssTime are when the lists were made; zero if they do not say.
+	kevTime, epssTime time.Time
 }
 
 type versioned struct {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -12,6 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
 // MaxScores is the size of the largest list of scores, in bytes. The whole of EPSS
@@ -45,6 +47,7 @@ func IsKEV(content []byte) bool {
 // place of the one before.
 func (b *Builder) SetKEV(content []byte) error {
 	var c struct {
+		Released        time.Time `json:"dateReleased"`
 		Vulnerabilities []struct {
 			ID string `json:"cveID"`
 		} `json:"vulnerabilities"`
@@ -52,7 +55,7 @@ func (b *Builder) SetKEV(content []byte) error {
 	if len(content) > MaxScores {
 		return fmt.Errorf("%w: larger than %d bytes", ErrScores, MaxScores)
 	}
-	if err := json.Unmarshal(content, &c); err != nil {
+	if err := strictjson.Unmarshal(content, &c); err != nil {
 		return fmt.Errorf("%w: %w", ErrScores, err)
 	}
 	kev := map[string]bool{}
@@ -65,7 +68,7 @@ func (b *Builder) SetKEV(content []byte) error {
 	if len(kev) == 0 || len(kev) > maxScored {
 		return fmt.Errorf("%w: it names %d vulnerabilities", ErrScores, len(kev))
 	}
-	b.kev = kev
+	b.kev, b.kevTime = kev, c.Released.UTC()
 	return nil
 }
 
@@ -76,10 +79,14 @@ func (b *Builder) SetEPSS(content []byte) error {
 		return fmt.Errorf("%w: larger than %d bytes", ErrScores, MaxScores)
 	}
 	epss := map[string]float64{}
+	var made time.Time
 	cve, score, columns := -1, -1, 0
 	sc := bufio.NewScanner(bytes.NewReader(content))
 	for line := 1; sc.Scan(); line++ {
-		if strings.HasPrefix(sc.Text(), "#") || sc.Text() == "" {
+		if comment, ok := strings.CutPrefix(sc.Text(), "#"); ok || comment == "" {
+			if t := scoreDate(comment); !t.IsZero() {
+				made = t
+			}
 			continue
 		}
 		cells := strings.Split(strings.TrimSuffix(sc.Text(), "\r"), ",")
@@ -105,8 +112,93 @@ func (b *Builder) SetEPSS(content []byte) error {
 	if len(epss) == 0 || len(epss) > maxScored {
 		return fmt.Errorf("%w: it names %d vulnerabilities", ErrScores, len(epss))
 	}
-	b.epss = epss
+	b.epss, b.epssTime = epss, made
 	return nil
+}
+
+// scoreDate reads `#model_version:v2025.03.14,score_date:2026-01-02T00:00:00+0000`.
+func scoreDate(comment string) time.Time {
+	_, date, _ := strings.Cut(comment, "score_date:")
+	date, _, _ = strings.Cut(strings.TrimSpace(date), ",")
+	for _, layout := range []string{"2006-01-02T15:04:05Z0700", time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, date); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
+}
+
+// Names of the lists of scores.
+const (
+	ListKEV  = "KEV"
+	ListEPSS = "EPSS"
+)
+
+// ScoreTimes are when the lists of scores that the builder was given were made, by their
+// names; zero for a list that does not say.
+func (b *Builder) ScoreTimes() map[string]time.Time {
+	out := map[string]time.Time{}
+	if b.kev != nil {
+		out[ListKEV] = b.kevTime
+	}
+	if b.epss != nil {
+		out[ListEPSS] = b.epssTime
+	}
+	return out
+}
+
+// FewerScoresError refuses a list of scores that lacks much of what an older snapshot has.
+type FewerScoresError struct {
+	List      string
+	Have, Got int
+}
+
+// Error implements error.
+func (e *FewerScoresError) Error() string {
+	return fmt.Sprintf("the list %s has only %d of the %d vulnerabilities that it had", e.List, e.Got, e.Have)
+}
+
+// KeepScores refuses lists that lack more than 5 % of the vulnerabilities in KEV, or 20 %
+// of those in EPSS, of an older snapshot, with a FewerScoresError. A vulnerability that was
+// known to be exploited and that the catalogue now lacks stays one: CISA takes hardly any
+// out, and a list that is cut would clear what it should name. It returns how many stay
+// that way. The other error is ErrCorrupt.
+func (b *Builder) KeepScores(old *Snapshot) (kept int, err error) {
+	if old == nil || b.kev == nil && b.epss == nil {
+		return 0, nil
+	}
+	scores, err := old.Scores()
+	if err != nil {
+		return 0, err
+	}
+	var exploited, scored, found int
+	var lost []string
+	for _, s := range scores {
+		if s.KEV {
+			if exploited++; !b.kev[s.ID] {
+				lost = append(lost, s.ID)
+			}
+		}
+		if s.EPSS > 0 {
+			scored++
+			if _, ok := b.epss[s.ID]; ok {
+				found++
+			}
+		}
+	}
+	if b.kev != nil {
+		if len(lost)*20 > exploited {
+			return 0, &FewerScoresError{List: ListKEV, Have: exploited, Got: exploited - len(lost)}
+		}
+		for _, id := range lost {
+			b.kev[id] = true
+		}
+		kept = len(lost)
+	}
+	if b.epss != nil && found*5 < scored*4 {
+		return 0, &FewerScoresError{List: ListEPSS, Have: scored, Got: found}
+	}
+	return kept, nil
 }
 
 // Inherit takes from an older snapshot what the builder was not given: scores, and,

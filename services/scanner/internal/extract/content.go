@@ -13,6 +13,8 @@ type content struct {
 	size int64
 	// memory is the content if it is held in memory.
 	memory []byte
+	// work is what an extractor has done with it so far.
+	work *work
 }
 
 func inMemory(b []byte) *content {
@@ -20,7 +22,15 @@ func inMemory(b []byte) *content {
 }
 
 // reader reads from the start. It also reads at any place.
-func (c *content) reader() *io.SectionReader { return io.NewSectionReader(c.at, 0, c.size) }
+func (c *content) reader() *io.SectionReader { return io.NewSectionReader(c.readerAt(), 0, c.size) }
+
+// readerAt reads at any place.
+func (c *content) readerAt() io.ReaderAt {
+	if c.work == nil {
+		return c.at
+	}
+	return workReader{at: c.at, work: c.work}
+}
 
 // maxParsed is the size of the largest file that is parsed as a whole, such as a
 // package.json: its values take several times its size in memory.

@@ -7,9 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/osv-scalibr/binary/proto/config_go_proto"
 	"github.com/google/osv-scalibr/extractor"
@@ -272,7 +274,7 @@ func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own str
 		}
 		out.database = out.database || p.database
 		before := len(out.packages)
-		err := p.guarded(ctx, j.path, info, content, out)
+		err := p.measured(ctx, maxWork, j.path, info, content, out)
 		if core.AsFault(err) != nil {
 			return err
 		}
@@ -291,6 +293,19 @@ func (f *file) fail(path string, err error) {
 	if f.problem == "" {
 		f.problem = fmt.Sprintf("%s: %s", path, oneLine(err))
 	}
+}
+
+// measured stops an extractor that is busy with a file for too long.
+func (p *plugin) measured(ctx context.Context, limit time.Duration, path string, info fs.FileInfo, content *content, out *file) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	content.work = beginWork(limit)
+	defer func() { content.work = nil }()
+	err := p.guarded(workContext{Context: ctx, work: content.work}, path, info, content, out)
+	if content.work.err != nil && core.AsFault(err) == nil && ctx.Err() == nil {
+		return content.work.err // whatever the extractor made of it
+	}
+	return err
 }
 
 // guarded turns a panic of an extractor into an error: the bytes are hostile and

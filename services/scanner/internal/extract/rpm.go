@@ -30,7 +30,7 @@ func rpmPlugin(ps *plugins, limit int) *plugin {
 			}
 			wanted := func(file string) bool { return ps.owned(cleanPath(file)) }
 			owned := 0
-			return rpmdb.Read(content.at, content.size, wanted, func(r *rpmdb.Package) error {
+			return rpmdb.Read(content.readerAt(), content.size, wanted, func(r *rpmdb.Package) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}

@@ -142,7 +142,13 @@ func setScores(b *advisory.Builder, kev, epss []byte) error {
 func importError(err error) error {
 	var small *snapshots.TooSmallError
 	var older *snapshots.OlderError
+	var fewer *advisory.FewerScoresError
+	var olderScores *snapshots.OlderScoresError
 	switch {
+	case errors.As(err, &fewer):
+		return apierr.New(codes.FailedPrecondition, "SCORES_TOO_FEW", fewer.Error())
+	case errors.As(err, &olderScores):
+		return apierr.New(codes.FailedPrecondition, "SCORES_OLDER", olderScores.Error())
 	case errors.As(err, &older):
 		return apierr.New(codes.FailedPrecondition, "SNAPSHOT_OLDER", older.Error())
 	case errors.As(err, &small):

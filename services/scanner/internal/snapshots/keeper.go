@@ -211,21 +211,107 @@ func (e *TooSmallError) Error() string {
 // Import builds a snapshot and puts it in use. Without force one that is more
 // than 20 % smaller than the one in use is refused with a TooSmallError. Scores
 // that the builder was not given stay, and so do the records if it was given
-// nothing but scores.
+// nothing but scores. Without force lists of scores that are older than those in use, or
+// lack much of what those have, are refused with an OlderScoresError or an
+// advisory.FewerScoresError.
 func (k *Keeper) Import(ctx context.Context, b *advisory.Builder, force bool) (core.SnapshotInfo, error) {
 	k.changing.Lock()
 	defer k.changing.Unlock()
 	if err := k.catchUp(ctx); err != nil {
 		return core.SnapshotInfo{}, err
 	}
-	if err := b.Inherit(k.current.Load()); err != nil {
+	old := k.current.Load()
+	if !force {
+		if err := k.keepScores(ctx, b, old); err != nil {
+			return core.SnapshotInfo{}, err
+		}
+	}
+	times := b.ScoreTimes()
+	if err := b.Inherit(old); err != nil {
 		return core.SnapshotInfo{}, err
 	}
 	s, err := b.Build()
 	if err != nil {
 		return core.SnapshotInfo{}, err
 	}
-	return k.install(ctx, s, force)
+	return k.install(ctx, s, times, force)
+}
+
+// OlderScoresError refuses a list of scores that was made before the one in use.
+type OlderScoresError struct {
+	List      string
+	Have, Got time.Time
+}
+
+// Error implements error.
+func (e *OlderScoresError) Error() string {
+	if e.Got.IsZero() {
+		return fmt.Sprintf("the list %s does not say when it was made, the one in use is of %s", e.List, e.Have.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("the list %s is of %s, the one in use of %s", e.List, e.Got.Format(time.RFC3339), e.Have.Format(time.RFC3339))
+}
+
+// keepScores refuses lists of scores that would clear what the snapshot in use says of
+// the exploitation of vulnerabilities.
+func (k *Keeper) keepScores(ctx context.Context, b *advisory.Builder, old *advisory.Snapshot) error {
+	if old == nil {
+		return nil
+	}
+	have, err := k.store.ScoreTimes(ctx)
+	if err != nil {
+		return err
+	}
+	for list, got := range b.ScoreTimes() {
+		if got.Before(have[list]) {
+			return &OlderScoresError{List: list, Have: have[list], Got: got}
+		}
+	}
+	kept, err := b.KeepScores(old)
+	if errors.Is(err, advisory.ErrCorrupt) {
+		return nil // what is damaged is replaced
+	}
+	if kept > 0 {
+		k.log.WarnContext(ctx, "the KEV catalogue lacks vulnerabilities that were in it; they stay known as exploited", "vulnerabilities", kept)
+	}
+	return err
+}
+
+// fewerScores compares a whole snapshot with the one in use.
+func fewerScores(old, s *advisory.Snapshot) error {
+	before, err := old.Scores()
+	if err != nil {
+		return nil //nolint:nilerr // what is damaged is replaced
+	}
+	after, err := s.Scores()
+	if err != nil {
+		return err
+	}
+	now := make(map[string]advisory.Score, len(after))
+	for _, score := range after {
+		now[score.ID] = score
+	}
+	var exploited, scored, kev, epss int
+	for _, score := range before {
+		if score.KEV {
+			exploited++
+			if now[score.ID].KEV {
+				kev++
+			}
+		}
+		if score.EPSS > 0 {
+			scored++
+			if now[score.ID].EPSS > 0 {
+				epss++
+			}
+		}
+	}
+	if kev*20 < exploited*19 {
+		return &advisory.FewerScoresError{List: advisory.ListKEV, Have: exploited, Got: kev}
+	}
+	if epss*5 < scored*4 {
+		return &advisory.FewerScoresError{List: advisory.ListEPSS, Have: scored, Got: epss}
+	}
+	return nil
 }
 
 // OlderError refuses a snapshot whose newest advisory is older than that of the one in
@@ -239,7 +325,7 @@ func (e *OlderError) Error() string {
 
 // ImportFile puts the snapshot in the content of a file in use. Without force one that
 // is older than the one in use is refused with an OlderError, a much smaller one with
-// a TooSmallError. Other errors are advisory.ErrCorrupt and advisory.ErrNewer.
+// a TooSmallError or an advisory.FewerScoresError. Other errors are advisory.ErrCorrupt and advisory.ErrNewer.
 func (k *Keeper) ImportFile(ctx context.Context, content []byte, digest string, force bool) (core.SnapshotInfo, error) {
 	s, err := advisory.Decode(content, digest)
 	if err != nil {
@@ -253,7 +339,12 @@ func (k *Keeper) ImportFile(ctx context.Context, content []byte, digest string, 
 	if old := k.current.Load(); old != nil && !force && s.Info().DataTime.Before(old.Info().DataTime) {
 		return core.SnapshotInfo{}, &OlderError{Have: old.Info().DataTime, Got: s.Info().DataTime}
 	}
-	return k.install(ctx, s, force)
+	if old := k.current.Load(); old != nil && !force {
+		if err := fewerScores(old, s); err != nil {
+			return core.SnapshotInfo{}, err
+		}
+	}
+	return k.install(ctx, s, nil, force)
 }
 
 // catchUp takes over what another replica put in use. What nobody has any more, or
@@ -268,13 +359,14 @@ func (k *Keeper) catchUp(ctx context.Context) error {
 
 // install puts a snapshot in use, here and everywhere: first the others can get it,
 // then the store names it.
-func (k *Keeper) install(ctx context.Context, s *advisory.Snapshot, force bool) (core.SnapshotInfo, error) {
+func (k *Keeper) install(ctx context.Context, s *advisory.Snapshot, times map[string]time.Time, force bool) (core.SnapshotInfo, error) {
 	info := s.Info()
 	old := k.current.Load()
 	if old != nil && !force && info.AdvisoryCount*5 < old.Info().AdvisoryCount*4 {
 		return core.SnapshotInfo{}, &TooSmallError{Have: old.Info().AdvisoryCount, Got: info.AdvisoryCount}
 	}
 	stored := k.stored(s)
+	stored.ScoreTimes = times
 	retain := []string{info.Digest}
 	if old != nil {
 		stored.Base = old.Info().Digest
@@ -334,7 +426,9 @@ func (k *Keeper) Seed(ctx context.Context, paths []string) error {
 	if s, err = k.files.Keep(s); err != nil {
 		return err
 	}
-	if _, err := k.store.SeedSnapshot(ctx, k.stored(s)); err != nil {
+	stored := k.stored(s)
+	stored.ScoreTimes = b.ScoreTimes()
+	if _, err := k.store.SeedSnapshot(ctx, stored); err != nil {
 		return err
 	}
 	return k.Start(ctx)

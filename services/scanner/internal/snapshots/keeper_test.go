@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -347,5 +348,107 @@ func TestShared(t *testing.T) {
 	}
 	if has, err := s.Has(t.Context(), seeded); err != nil || has {
 		t.Errorf("the snapshot before the last is still there: %v, %v", has, err)
+	}
+}
+
+// TestScoresAreKept: a list of scores that is older or cut does not clear what is known
+// of exploitation, however it comes.
+func TestScoresAreKept(t *testing.T) {
+	kev := func(from, to int, released string) []byte {
+		var list []string
+		for i := from; i < to; i++ {
+			list = append(list, fmt.Sprintf(`{"cveID":"CVE-%d"}`, i))
+		}
+		return []byte(`{"catalogVersion":"1"` + released + `,"vulnerabilities":[` + strings.Join(list, ",") + `]}`)
+	}
+	epss := func(n int, date string) []byte {
+		out := date + "cve,epss\n"
+		for i := range n {
+			out += fmt.Sprintf("CVE-%d,0.5\n", i)
+		}
+		return []byte(out)
+	}
+	const second, first = `,"dateReleased":"2026-02-02T01:02:03.4567Z"`, `,"dateReleased":"2026-02-01T01:02:03.4567Z"`
+	const newer, older = "#model_version:v2025.03.14,score_date:2026-02-02T00:00:00+0000\n", "#model_version:v2025.03.14,score_date:2026-02-01T00:00:00+0000\n"
+	s := open(t)
+	k := keeper(t, s)
+	give := func(k *snapshots.Keeper, kev, epss []byte, force bool) error {
+		b := k.NewBuilder()
+		if err := b.Add("x", record(1)); err != nil {
+			t.Fatal(err)
+		}
+		if kev != nil {
+			if err := b.SetKEV(kev); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if epss != nil {
+			if err := b.SetEPSS(epss); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := k.Import(t.Context(), b, force)
+		return err
+	}
+	exploited := func() (n int) {
+		scores, err := k.Current().(*advisory.Snapshot).Scores()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, score := range scores {
+			if score.KEV {
+				n++
+			}
+		}
+		return n
+	}
+	if err := give(k, kev(0, 100, second), epss(100, newer), false); err != nil {
+		t.Fatal(err)
+	}
+	var fewer *advisory.FewerScoresError
+	var old *snapshots.OlderScoresError
+	for name, c := range map[string]struct {
+		kev, epss []byte
+		want      any
+	}{
+		"KEV is cut":             {kev(0, 94, second), nil, &fewer},
+		"KEV is replaced":        {kev(100, 300, second), nil, &fewer},
+		"KEV is older":           {kev(0, 100, first), nil, &old},
+		"KEV has lost its date":  {kev(0, 100, ""), nil, &old},
+		"EPSS is cut":            {nil, epss(79, newer), &fewer},
+		"EPSS is older":          {nil, epss(100, older), &old},
+		"EPSS has lost its date": {nil, epss(100, ""), &old},
+		"one of both is too old": {kev(0, 100, second), epss(100, older), &old},
+	} {
+		// Another replica knows as much.
+		for _, k := range []*snapshots.Keeper{k, keeper(t, s)} {
+			if err := give(k, c.kev, c.epss, false); err == nil || !errors.As(err, c.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if n := exploited(); n != 100 {
+		t.Errorf("%d exploited after what was refused", n)
+	}
+	// A few that are missing stay exploited, until an operator says otherwise.
+	if err := give(k, kev(5, 110, second), epss(80, newer), false); err != nil || exploited() != 110 {
+		t.Errorf("%d exploited, %v", exploited(), err)
+	}
+	if err := give(k, nil, nil, false); err != nil || exploited() != 110 {
+		t.Errorf("records alone: %d exploited, %v", exploited(), err)
+	}
+	before := k.Current().(*advisory.Snapshot)
+	if err := give(k, kev(0, 10, first), epss(10, older), true); err != nil || exploited() != 10 {
+		t.Errorf("forced: %d exploited, %v", exploited(), err)
+	}
+	less := k.Current().(*advisory.Snapshot)
+	if _, err := k.ImportFile(t.Context(), before.Encode(), before.Info().Digest, false); err != nil {
+		t.Errorf("a file with more: %v", err)
+	}
+	if _, err := k.ImportFile(t.Context(), less.Encode(), less.Info().Digest, false); !errors.As(err, &fewer) || exploited() != 110 {
+		t.Errorf("a file with fewer: %v", err)
+	}
+	if _, err := k.ImportFile(t.Context(), less.Encode(), less.Info().Digest, true); err != nil || exploited() != 10 {
+		t.Errorf("a file with fewer, forced: %v", err)
 	}
 }

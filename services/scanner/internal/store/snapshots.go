@@ -6,6 +6,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 )
@@ -111,9 +114,41 @@ func setSnapshot(ctx context.Context, tx *sql.Tx, n StoredSnapshot) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range slices.Sorted(maps.Keys(n.ScoreTimes)) {
+		if n.ScoreTimes[name].IsZero() {
+			continue
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO score_lists (name, data_time) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET data_time = excluded.data_time`, name, sqldb.Time(n.ScoreTimes[name]))
+		if err != nil {
+			return err
+		}
+	}
 	if _, err := tx.ExecContext(ctx, `DELETE FROM snapshot_chunks WHERE digest <> $1`, n.Digest); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `DELETE FROM snapshots WHERE digest <> $1`, n.Digest)
 	return err
+}
+
+// ScoreTimes implements Store.
+func (s *SQL) ScoreTimes(ctx context.Context) (map[string]time.Time, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT name, data_time FROM score_lists`)
+	if err != nil {
+		return nil, fmt.Errorf("read times of scores: %w", err)
+	}
+	defer rows.Close()
+	out := map[string]time.Time{}
+	for rows.Next() {
+		var name string
+		var at int64
+		if err := rows.Scan(&name, &at); err != nil {
+			return nil, fmt.Errorf("read times of scores: %w", err)
+		}
+		out[name] = sqldb.FromTime(at)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read times of scores: %w", err)
+	}
+	return out, nil
 }

@@ -126,6 +126,10 @@ type Store interface {
 	Feeds(ctx context.Context) ([]Feed, error)
 	SetFeeds(ctx context.Context, feeds []Feed) error
 
+	// ScoreTimes are when the lists of scores in use were made, by the name of the list;
+	// a list that does not say is not in it.
+	ScoreTimes(ctx context.Context) (map[string]time.Time, error)
+
 	// SetSnapshot stores a snapshot and makes it the one in use; others are removed.
 	SetSnapshot(ctx context.Context, s StoredSnapshot) error
 	// SeedSnapshot is SetSnapshot if there is none in use yet. It tells whether it
@@ -177,4 +181,6 @@ type StoredSnapshot struct {
 	// Differs tells of a version of a changed package whether its findings differ; nil
 	// if all do. It may be called more than once.
 	Differs func(v core.PackageVersion) bool
+	// ScoreTimes are those of the lists of scores that it was made with; others stay.
+	ScoreTimes map[string]time.Time
 }

@@ -32,6 +32,10 @@ const (
 // that it names is not in the registry's list yet.
 const missingAttempts = 4
 
+// errTrustDiffers lasts as long as a change of trust has not reached all replicas.
+var errTrustDiffers = errors.New("this replica's trust roots are not those that images are judged by: " +
+	"if it lasts, give all replicas the same trust and vex.authors configuration")
+
 // Evaluator makes verdicts when an image was attested.
 type Evaluator struct {
 	Recorder *Recorder
@@ -50,9 +54,6 @@ func (e *Evaluator) Handle(ctx context.Context, ev *eventv1.ImageAttestedEvent, 
 	image := verdictpb.Ref(ev.GetImage())
 	if err := checkImage(image, true); err != nil {
 		return eventbus.Permanent(reasonMalformedEvent, err)
-	}
-	if err := e.Recorder.Store.RecordDigest(ctx, image); err != nil {
-		return err
 	}
 	for range maxConflicts {
 		err := e.evaluate(ctx, image, ev, d.Attempt)
@@ -90,6 +91,12 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	rules, err := e.Rules(ctx)
 	if err != nil {
 		return err
+	}
+	if rules.Trust != "" && found.Trust != rules.Trust {
+		// All images are judged again by other trust roots than ours, perhaps this one
+		// was already: what ours say would stay.
+		e.Evidence.RefreshTrust(ctx)
+		return errTrustDiffers
 	}
 	now := e.Now()
 	if err := e.firstSeen(ctx, latest, found, now); err != nil {

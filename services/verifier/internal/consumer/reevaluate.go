@@ -56,6 +56,9 @@ type Reevaluator struct {
 	Replayer  *replay.Replayer
 	// Trusted tells whether recorded evidence would still be believed.
 	Trusted func(core.Attestation) bool
+	// SyncTrust orders all images to be judged again if the trust roots have changed
+	// since they were.
+	SyncTrust func(context.Context) error
 	// Holder names this replica.
 	Holder string
 	Tracer trace.Tracer
@@ -95,6 +98,9 @@ func (r *Reevaluator) once(ctx context.Context) error {
 		if r.Backlog != nil && err == nil {
 			r.Backlog(ctx, store.Backlog{}) // the replica that works tells
 		}
+		return err
+	}
+	if err := r.SyncTrust(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(r.overdue(ctx), r.expired(ctx), r.retries(ctx)); err != nil {
@@ -199,6 +205,10 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	}
 	if !mine {
 		return errors.New("another replica has taken over")
+	}
+	// The work may take long, and a change of trust does not wait for its end.
+	if err := r.SyncTrust(ctx); err != nil {
+		return err
 	}
 	latest, err := r.Evaluator.Recorder.Store.Lookup(ctx, images, time.Time{})
 	if err != nil {
@@ -373,7 +383,7 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	if recorded != nil {
 		image = verdictpb.Ref(recorded.GetImage())
 	}
-	found, fresh, err := r.evidence(ctx, image, s, from)
+	found, fresh, err := r.evidence(ctx, image, s, from, cause.Kind == core.CauseTrust)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) {
 		// What it rested on is gone for good, so nothing speaks for it any more.
 		return r.Evaluator.Recorder.save(ctx, change{
@@ -412,13 +422,14 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 
 // evidence is the recorded evidence, as much of it as the rules look at, while all of it
 // is by keys that are trusted now, and what the registry has otherwise: that is fresh.
-func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject, from reading) (found evidence.Evidence, fresh bool, err error) {
+// After a change of trust the registry is asked too if it has what was not trusted before.
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject, from reading, otherTrust bool) (found evidence.Evidence, fresh bool, err error) {
 	if s.recorded != nil {
 		platforms, missing, err := s.replayer.Evidence(ctx, s.recorded, s.seen)
 		if err != nil {
 			return evidence.Evidence{}, false, err
 		}
-		if len(missing) == 0 && r.trusted(platforms) {
+		if len(missing) == 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
 			return evidence.Evidence{Platforms: platforms}, false, nil
 		}
 	}
@@ -435,6 +446,13 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 		return evidence.Evidence{}, false, err
 	}
 	return found, true, nil
+}
+
+// distrusted tells whether something was set aside because of who signed it.
+func distrusted(platforms []core.PlatformEvidence) bool {
+	return slices.ContainsFunc(platforms, func(p core.PlatformEvidence) bool {
+		return slices.ContainsFunc(p.Rejected, evidence.RejectedForTrust)
+	})
 }
 
 func (r *Reevaluator) trusted(platforms []core.PlatformEvidence) bool {

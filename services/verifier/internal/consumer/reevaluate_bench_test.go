@@ -152,7 +152,7 @@ func judged(b *testing.B, images int, of []core.PlatformEvidence) (*Reevaluator,
 	}
 	return &Reevaluator{
 		Evaluator: &Evaluator{Recorder: recorder, Rules: book.Current, Now: now}, Replayer: &replay.Replayer{Documents: kept, Loader: loader},
-		Trusted: func(core.Attestation) bool { return true }, Holder: "bench", Tracer: noop.NewTracerProvider().Tracer(""),
+		Trusted: func(core.Attestation) bool { return true }, SyncTrust: func(context.Context) error { return nil }, Holder: "bench", Tracer: noop.NewTracerProvider().Tracer(""),
 	}, rules
 }
 

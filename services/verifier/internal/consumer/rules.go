@@ -56,6 +56,9 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 			}
 			rules.Exceptions = append(rules.Exceptions, e)
 		}
+		if rules.Trust, err = b.Store.Trust(ctx); err != nil {
+			return replay.Rules{}, err
+		}
 		documents, err := b.vex(ctx)
 		if err != nil {
 			return replay.Rules{}, err

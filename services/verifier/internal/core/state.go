@@ -165,4 +165,5 @@ const (
 	CausePipeline    Cause = 7
 	CauseVex         Cause = 8
 	CauseOverdue     Cause = 9
+	CauseTrust       Cause = 12
 )

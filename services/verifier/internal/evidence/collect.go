@@ -82,6 +82,8 @@ type Evidence struct {
 	// Present holds the digests of all attestations in the registry, evidence or
 	// not.
 	Present map[string]bool
+	// Trust is the fingerprint of the trust roots that it was verified by.
+	Trust string
 }
 
 // finding is the result of one verification. Only lasting results are kept.
@@ -137,6 +139,7 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	}
 	roots.At = c.now()
 	out.Present = map[string]bool{}
+	out.Trust = roots.Fingerprint()
 	for _, t := range all {
 		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, roots, version, out.Present)
 		if err != nil {
@@ -307,6 +310,17 @@ func Believed(roots attest.TrustRoots, a core.Attestation) bool {
 		stated = a.SignTime // what attest.StatedTime says of these types; of others it is zero
 	}
 	return roots.Believes(a.KeyID, a.PredicateType, stated)
+}
+
+// RefreshTrust looks for other trust roots.
+func (c *Collector) RefreshTrust(ctx context.Context) { c.roots.Refresh(ctx) }
+
+// RejectedForTrust tells whether an attestation may be evidence by other trust roots.
+func RejectedForTrust(r core.Rejected) bool {
+	return slices.ContainsFunc([]error{
+		attest.ErrUntrustedKey, attest.ErrUntrustedIdentity, attest.ErrNotAllowed, attest.ErrExpiredCertificate,
+		attest.ErrNoLogEntry, attest.ErrNoTimestamp, attest.ErrNoSCT,
+	}, func(kind error) bool { return strings.Contains(r.Why, kind.Error()) })
 }
 
 // claimedType is what an attestation that does not verify says it is.

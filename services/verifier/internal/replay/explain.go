@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
@@ -33,6 +34,10 @@ type Replayer struct {
 	// Decoded keeps evidence that was read, by digest; nil keeps none. Explain proves
 	// from the documents and does not use it.
 	Decoded *lru.Cache[string, record.Reading]
+	// Trusted tells whether recorded attestations and attached VEX documents are believed
+	// now.
+	Trusted    func(core.Attestation) bool
+	TrustedVex func(core.VexDocument) bool
 }
 
 // Explanation is what making a verdict again gave.
@@ -45,6 +50,31 @@ type Explanation struct {
 	Missing []string
 	// VexMismatches are VEX statements that had no effect, at most core.MaxVexMismatches.
 	VexMismatches []core.VexMismatch
+	// Withdrawn is the evidence that is not trusted any more.
+	Withdrawn []Withdrawn
+}
+
+// Withdrawn is evidence that is not trusted any more.
+type Withdrawn struct {
+	PlatformDigest, ManifestDigest, PredicateType, KeyID string
+}
+
+// withdrawn compares recorded evidence with what is trusted now.
+func (r *Replayer) withdrawn(platforms []core.PlatformEvidence) []Withdrawn {
+	var out []Withdrawn
+	for _, p := range platforms {
+		for _, a := range p.Attestations {
+			if r.Trusted != nil && !r.Trusted(a) {
+				out = append(out, Withdrawn{p.Digest, a.ManifestDigest, a.PredicateType, a.KeyID})
+			}
+		}
+		for _, d := range p.VEX {
+			if r.TrustedVex != nil && !r.TrustedVex(d) {
+				out = append(out, Withdrawn{p.Digest, d.Digest, attest.PredicateOpenVEX, d.KeyID})
+			}
+		}
+	}
+	return out
 }
 
 // Explain makes a recorded verdict again from its inputs alone. The error is
@@ -62,8 +92,9 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 	if err != nil {
 		return Explanation{}, err
 	}
+	withdrawn := r.withdrawn(platforms)
 	if len(l.missing) > 0 {
-		return Explanation{Missing: l.missing}, nil
+		return Explanation{Missing: l.missing, Withdrawn: withdrawn}, nil
 	}
 	var mismatches []core.VexMismatch
 	rules.onVexMismatch = func(m core.VexMismatch) {
@@ -87,7 +118,7 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 	if err != nil {
 		return Explanation{}, err
 	}
-	return Explanation{Replayed: replayed, Equal: bytes.Equal(a, b), VexMismatches: mismatches}, nil
+	return Explanation{Replayed: replayed, Equal: bytes.Equal(a, b), VexMismatches: mismatches, Withdrawn: withdrawn}, nil
 }
 
 func judged(v *verifierv1.Verdict) bool {

@@ -23,6 +23,9 @@ type Rules struct {
 	vex core.VexIndex
 	// onVexMismatch, if set, is told of VEX statements without effect.
 	onVexMismatch func(core.VexMismatch)
+	// Trust is the fingerprint of the trust roots that images are judged by; empty if it
+	// is not known.
+	Trust string
 	// Revision of the store's rules that these are.
 	Revision int64
 }

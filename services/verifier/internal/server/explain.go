@@ -50,6 +50,11 @@ func (s *Verdicts) ExplainVerdict(ctx context.Context, req *verifierv1.ExplainVe
 	out := &verifierv1.ExplainVerdictResponse{
 		Recorded: recorded, Replayed: found.Replayed, Equal: found.Equal, MissingInputs: found.Missing,
 	}
+	for _, w := range found.Withdrawn {
+		out.WithdrawnInputs = append(out.WithdrawnInputs, &verifierv1.WithdrawnInput{
+			ManifestDigest: w.ManifestDigest, PredicateType: w.PredicateType, KeyId: w.KeyID, PlatformDigest: w.PlatformDigest,
+		})
+	}
 	for _, m := range found.VexMismatches {
 		out.VexMismatches = append(out.VexMismatches, &verifierv1.VexMismatch{
 			Vulnerability: m.Vulnerability, Purl: m.Purl, PlatformDigest: m.PlatformDigest, Status: m.Status, Author: m.Author,

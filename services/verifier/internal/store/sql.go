@@ -30,48 +30,28 @@ func New(db *sqldb.DB) *SQL { return &SQL{db: db, saving: make(chan struct{}, 1)
 
 // RecordPush implements Store.
 func (s *SQL) RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error {
-	at := sqldb.Time(pushed)
-	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
-		if image.Tag != "" {
-			_, err := tx.ExecContext(ctx, `
-				INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, $4, $5, '')
-				ON CONFLICT (registry, repository, tag) DO UPDATE
-				SET digest = excluded.digest, push_time = excluded.push_time, problem = ''
-				WHERE tags.push_time < excluded.push_time`,
-				image.Registry, image.Repository, image.Tag, image.Digest, at)
-			if err != nil {
-				return err
-			}
-		}
-		if image.Digest == "" {
-			return nil
-		}
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO images (registry, repository, digest, sequence, state, verdict_time, expire_time, pending_time)
-			VALUES ($1, $2, $3, 0, 0, 0, 0, $4)
-			ON CONFLICT (registry, repository, digest) DO UPDATE SET pending_time = excluded.pending_time
-			WHERE images.verdict_time < excluded.pending_time AND images.pending_time < excluded.pending_time`,
-			image.Registry, image.Repository, image.Digest, at)
-		return err
-	})
+	_, err := s.db.ExecContext(ctx, `
+		INSERT INTO images (registry, repository, digest, sequence, state, verdict_time, expire_time, pending_time)
+		VALUES ($1, $2, $3, 0, 0, 0, 0, $4)
+		ON CONFLICT (registry, repository, digest) DO UPDATE SET pending_time = excluded.pending_time
+		WHERE images.verdict_time < excluded.pending_time AND images.pending_time < excluded.pending_time`,
+		image.Registry, image.Repository, image.Digest, sqldb.Time(pushed))
 	if err != nil {
 		return fmt.Errorf("record push: %w", err)
 	}
 	return nil
 }
 
-// RecordDigest implements Store.
-func (s *SQL) RecordDigest(ctx context.Context, image imageref.Ref) error {
-	if image.Tag == "" {
-		return nil
-	}
+// RecordTag implements Store.
+func (s *SQL) RecordTag(ctx context.Context, image imageref.Ref, asked time.Time) error {
 	_, err := s.db.ExecContext(ctx, `
-		INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, $4, 0, '')
-		ON CONFLICT (registry, repository, tag) DO UPDATE SET digest = excluded.digest, problem = ''
-		WHERE tags.digest = ''`,
-		image.Registry, image.Repository, image.Tag, image.Digest)
+		INSERT INTO tags (registry, repository, tag, digest, push_time, problem) VALUES ($1, $2, $3, $4, $5, '')
+		ON CONFLICT (registry, repository, tag) DO UPDATE
+		SET digest = excluded.digest, push_time = excluded.push_time, problem = ''
+		WHERE tags.push_time < excluded.push_time`,
+		image.Registry, image.Repository, image.Tag, image.Digest, sqldb.Time(asked))
 	if err != nil {
-		return fmt.Errorf("record digest of a tag: %w", err)
+		return fmt.Errorf("record tag: %w", err)
 	}
 	return nil
 }

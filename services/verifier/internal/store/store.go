@@ -29,12 +29,12 @@ var ErrNotFound = errors.New("not found")
 // Store is what the service keeps. Times have nanoseconds, the zero time is
 // kept as such.
 type Store interface {
-	// RecordPush notes that an image is on its way. A push that is older than the
-	// verdict there is changes nothing but the tag; a push of a tag that is older
-	// than the one known does not move the tag. The digest may be empty.
+	// RecordPush notes that an image, by its digest, is on its way. A push that is
+	// older than the verdict there is changes nothing.
 	RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error
-	// RecordDigest tells the digest of a tag whose push came without one.
-	RecordDigest(ctx context.Context, image imageref.Ref) error
+	// RecordTag notes which digest the registry gave for a tag when it was asked. An
+	// answer to an older question does not move the tag.
+	RecordTag(ctx context.Context, image imageref.Ref, asked time.Time) error
 	// FailTag notes that the digest of a pushed tag will not become known. The push
 	// may be recorded later than its failure: one from before it changes nothing.
 	FailTag(ctx context.Context, image imageref.Ref, problem string, failed time.Time) error
@@ -179,6 +179,12 @@ type Store interface {
 	// Published takes a change out of the outbox.
 	Published(ctx context.Context, sequence int64) error
 
+	// SyncTrust orders all images to be judged again if they were judged by other trust
+	// roots than those of the fingerprint, or not by any that is known.
+	SyncTrust(ctx context.Context, fingerprint string, cause Cause, by Audit) error
+	// Trust returns the fingerprint of the last SyncTrust, empty if there was none. It
+	// changes with RulesRevision.
+	Trust(ctx context.Context) (string, error)
 	// SaveTrust keeps the last good trust bundle of a source.
 	SaveTrust(ctx context.Context, source string, body []byte, fetched time.Time) error
 	// LoadTrust returns it, or ErrNotFound.

@@ -27,7 +27,7 @@ const (
 	retryFirst = time.Second
 	retryLast  = 30 * time.Second
 	// askAgain is the least time between fetches that unknown signatures ask for.
-	askAgain = 10 * time.Second
+	askAgain = time.Second
 	// fetchTimeout bounds one fetch.
 	fetchTimeout = 10 * time.Second
 )
@@ -127,6 +127,15 @@ func (s *Source) Roots() (attest.TrustRoots, uint64, error) {
 		return attest.TrustRoots{}, s.version, ErrNoTrust
 	}
 	return s.roots, s.version, nil
+}
+
+// Fingerprint is equal as long as the same is trusted.
+func (s *Source) Fingerprint() (string, error) {
+	roots, _, err := s.Roots()
+	if err != nil {
+		return "", err
+	}
+	return roots.Fingerprint(), nil
 }
 
 // Wait returns when trust roots are known, or with the context's error.

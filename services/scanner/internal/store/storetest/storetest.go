@@ -231,6 +231,19 @@ func snapshots(t *testing.T, s store.Store) {
 	if _, err := s.Snapshot(ctx, "small"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a snapshot that is not in use is still there: %v", err)
 	}
+	// The times of lists of scores stay until there is a list of another time.
+	later := start.Add(time.Hour)
+	for _, c := range []struct{ set, want map[string]time.Time }{
+		{nil, map[string]time.Time{}},
+		{map[string]time.Time{"a": start, "b": start, "c": {}}, map[string]time.Time{"a": start, "b": start}},
+		{map[string]time.Time{"a": later, "b": {}}, map[string]time.Time{"a": later, "b": start}},
+		{map[string]time.Time{"a": start}, map[string]time.Time{"a": start, "b": start}},
+	} {
+		check(t, s.SetSnapshot(ctx, store.StoredSnapshot{Digest: "large", Content: large, Time: start, ScoreTimes: c.set}))
+		if got := must[map[string]time.Time](t)(s.ScoreTimes(ctx)); !maps.EqualFunc(got, c.want, time.Time.Equal) {
+			t.Errorf("times %v, want %v", got, c.want)
+		}
+	}
 }
 
 func feeds(t *testing.T, s store.Store) {

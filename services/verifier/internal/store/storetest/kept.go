@@ -88,6 +88,48 @@ func testTrust(t *testing.T, s store.Store) {
 	}
 }
 
+// testSyncTrust: each change of trust orders the images to be judged again once, however
+// many replicas find it.
+func testSyncTrust(t *testing.T, s store.Store) {
+	t.Helper()
+	if got, err := s.Trust(t.Context()); err != nil || got != "" {
+		t.Errorf("at first: %q, %v", got, err)
+	}
+	by, cause := auditor(), store.Cause{Kind: core.CauseTrust, Detail: "test"}
+	before, err := s.RulesRevision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		fingerprint string
+		orders      bool
+	}{{"one", true}, {"one", false}, {"two", true}, {"one", true}, {"one", false}} {
+		if err := s.SyncTrust(t.Context(), step.fingerprint, cause, by()); err != nil {
+			t.Fatal(err)
+		}
+		after, err := s.RulesRevision(t.Context())
+		if err != nil || (after > before) != step.orders {
+			t.Errorf("step %d: revision %d after %d, %v", i, after, before, err)
+		}
+		before = after
+		if got, err := s.Trust(t.Context()); err != nil || got != step.fingerprint {
+			t.Errorf("step %d: %q, %v", i, got, err)
+		}
+		work, err := s.NextReevaluation(t.Context())
+		if (err == nil) != step.orders || step.orders && (work.Cause != cause || len(work.Repositories) > 0) {
+			t.Errorf("step %d: %+v, %v", i, work, err)
+		}
+		if err == nil {
+			if err := s.AdvanceReevaluation(t.Context(), work, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if audits, err := s.Audits(t.Context(), 10); err != nil || len(audits) != 3 || audits[0].Resource != "trust roots one" {
+		t.Errorf("audits: %+v, %v", audits, err)
+	}
+}
+
 func testDocuments(t *testing.T, s store.Store) {
 	t.Helper()
 	d := record.Document{Digest: "sha256:doc", Packed: []byte{0, 1, 2}}

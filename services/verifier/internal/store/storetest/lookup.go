@@ -146,13 +146,11 @@ func testTags(t *testing.T, s store.Store) {
 		do              func() error
 		digest, problem string
 	}{
-		{"push without digest", func() error { return s.RecordPush(t.Context(), tagged.WithDigest(""), start) }, "", ""},
-		{"failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "gone", start.Add(time.Second)) }, "", "gone"},
-		{"digest found", func() error { return s.RecordDigest(t.Context(), tagged) }, digest, ""},
+		{"failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "gone", start) }, "", "gone"},
+		{"digest found", func() error { return s.RecordTag(t.Context(), tagged, start.Add(time.Second)) }, digest, ""},
 		{"late failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "late", start.Add(time.Second)) }, digest, ""},
-		{"digest found again", func() error { return s.RecordDigest(t.Context(), other) }, digest, ""},
-		{"older push", func() error { return s.RecordPush(t.Context(), other, start.Add(-time.Hour)) }, digest, ""},
-		{"newer push", func() error { return s.RecordPush(t.Context(), other, start.Add(time.Hour)) }, other.Digest, ""},
+		{"older answer", func() error { return s.RecordTag(t.Context(), other, start.Add(-time.Hour)) }, digest, ""},
+		{"newer answer", func() error { return s.RecordTag(t.Context(), other, start.Add(time.Hour)) }, other.Digest, ""},
 	}
 	for _, step := range steps {
 		if err := step.do(); err != nil {
@@ -161,9 +159,6 @@ func testTags(t *testing.T, s store.Store) {
 		if d, p := resolve(); d != step.digest || p != step.problem {
 			t.Errorf("%s: digest %q, problem %q", step.name, d, p)
 		}
-	}
-	if err := s.RecordDigest(t.Context(), image); err != nil {
-		t.Errorf("digest without a tag: %v", err)
 	}
 
 	// The failure is heard of before the push that failed.
@@ -175,7 +170,7 @@ func testTags(t *testing.T, s store.Store) {
 		at      time.Time
 		problem string
 	}{{start, "gone"}, {start.Add(time.Minute), ""}} {
-		if err := s.RecordPush(t.Context(), early, push.at); err != nil {
+		if err := s.RecordTag(t.Context(), early.WithDigest(digest), push.at); err != nil {
 			t.Fatal(err)
 		}
 		if _, p := resolveTag(t, s, "early"); p != push.problem {

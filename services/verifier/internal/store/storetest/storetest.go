@@ -31,6 +31,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Outbox":            testOutbox,
 		"ReportTimes":       testReportTimes,
 		"Trust":             testTrust,
+		"SyncTrust":         testSyncTrust,
 		"History":           testHistory,
 		"Exceptions":        testExceptions,
 		"Policies":          testPolicies,
