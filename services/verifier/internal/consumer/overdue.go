@@ -32,20 +32,19 @@ func (r *Reevaluator) overdue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed error
 	for _, w := range due {
-		if err := r.noteOverdue(ctx, w); err != nil {
-			return err
-		}
+		failed = errors.Join(failed, r.noteOverdue(ctx, w))
 	}
 	if now := r.Evaluator.Now(); r.Backlog != nil && now.Sub(r.counted).Abs() >= countEvery {
 		b, err := recorder.Store.Backlog(ctx, now, recorder.Patience.Overtaken)
 		if err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
 		r.counted = now
 		r.Backlog(ctx, b)
 	}
-	return nil
+	return failed
 }
 
 func (r *Reevaluator) noteOverdue(ctx context.Context, w store.Waiting) error {

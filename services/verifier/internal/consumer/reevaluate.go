@@ -100,12 +100,17 @@ func (r *Reevaluator) once(ctx context.Context) error {
 		}
 		return err
 	}
+	// What is overdue is noted whatever else fails. Images are judged only once it is
+	// known that the trust roots are those that all of them are judged by.
+	late := r.overdue(ctx)
 	if err := r.SyncTrust(ctx); err != nil {
-		return err
+		return errors.Join(late, err)
 	}
-	if err := errors.Join(r.overdue(ctx), r.expired(ctx), r.retries(ctx)); err != nil {
-		return err
-	}
+	return errors.Join(late, r.expired(ctx), r.retries(ctx), r.changes(ctx))
+}
+
+// changes judges images again that changes of the rules may touch.
+func (r *Reevaluator) changes(ctx context.Context) error {
 	for {
 		work, err := r.Evaluator.Recorder.Store.NextReevaluation(ctx)
 		if errors.Is(err, store.ErrNotFound) {
