@@ -40,6 +40,7 @@ func (c *Config) wire(ids *identities, s *sockets, natsURL string, secrets *secr
 	c.Signer.Keystore.Password = config.Secret{File: secrets.keystoreFile}
 	c.Signer.Keystore.Generate = true
 	c.Verifier.Trust.SignerAddress = s.address("signer")
+	c.Verifier.ScannerAddress = s.address("scanner")
 	if s.registry == nil {
 		return
 	}
