@@ -82,7 +82,7 @@ func (e *Evaluator) reread(ctx context.Context, image imageref.Ref, certain bool
 		return false, err
 	}
 	return lacksEvidence(judged.Verdict), e.Recorder.save(ctx, change{
-		Judged: judged, before: latest, reports: reportTimes(found), revision: rules.Revision, read: start, keepPending: true,
+		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision, read: start, keepPending: true,
 	})
 }
 

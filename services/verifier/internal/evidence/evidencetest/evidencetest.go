@@ -52,6 +52,9 @@ type Registry struct {
 	Down atomic.Bool
 	// failing is the status that it answers everything with; 0 for none.
 	failing atomic.Int32
+	// Before, if set, is called before each request is served; true says that it has
+	// answered.
+	Before atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 }
 
 // Fail makes the registry answer everything with a status and no words of its own, or
@@ -70,6 +73,9 @@ func NewRegistry(tb testing.TB) *Registry {
 		}
 		if status := int(r.failing.Load()); status != 0 {
 			w.WriteHeader(status)
+			return
+		}
+		if before := r.Before.Load(); before != nil && (*before)(w, req) {
 			return
 		}
 		inner.ServeHTTP(w, req)
