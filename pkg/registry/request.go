@@ -47,18 +47,20 @@ const (
 // The caller closes the body of the answer.
 func (c *Client) send(ctx context.Context, t target, r request) (*http.Response, error) {
 	refreshed := false
+	how := access{scope: t.scope(r), write: r.method != http.MethodGet && r.method != http.MethodHead}
 	for attempt := 1; ; attempt++ {
 		resp, failure := c.attempt(ctx, t, r)
 		if failure == nil {
+			t.host.allowed(how)
 			return resp, nil
 		}
-		if failure.StatusCode == http.StatusUnauthorized && !refreshed {
+		if !refreshed && t.host.refused(how.scope, failure, c.now()) {
 			refreshed = true
-			t.host.forget(t.scope(r))
 			attempt--
 			continue
 		}
 		if r.once || !retryable(failure) || !c.pause(ctx, attempt, failure) {
+			t.host.soften(how, failure)
 			return nil, failure
 		}
 	}
@@ -109,7 +111,7 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+time.Duration(r.size()/uploadRate)*time.Second)
 	}
 	ctx, note := withRetryAfterNote(ctx)
-	signed, err := t.host.transport(ctx, t.scope(r))
+	signed, err := t.host.transport(ctx, t.scope(r), c.now())
 	if err != nil {
 		cancel()
 		return nil, transportError(r.op, where, err, note.duration(c.now()))
