@@ -32,6 +32,7 @@ var suite = map[string]func(*testing.T, store.Store){
 	"inventories":       inventories,
 	"package sets":      packageSets,
 	"feeds":             feeds,
+	"reconciliation":    reconciliation,
 	"not found":         notFound,
 }
 
