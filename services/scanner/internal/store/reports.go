@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -28,6 +29,20 @@ func findReport(ctx context.Context, q querier, imageDigest, snapshotDigest, sca
 		WHERE image_digest = $1 AND snapshot_digest = $2 AND scanner_version = $3`, imageDigest, snapshotDigest, scannerVersion).
 		Scan(&r.ReportDigest, &r.Platform.OS, &r.Platform.Architecture, &r.Platform.Variant, &r.ContentDigest)
 	return r, err
+}
+
+// FirstReportTime implements Store.
+func (s *SQL) FirstReportTime(ctx context.Context, imageDigest, scannerVersion string) (time.Time, error) {
+	var at sql.NullInt64
+	err := s.db.QueryRowContext(ctx, `SELECT MIN(create_time) FROM reports WHERE image_digest = $1 AND scanner_version = $2`,
+		imageDigest, scannerVersion).Scan(&at)
+	if err == nil && !at.Valid {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of the first report: %w", err)
+	}
+	return sqldb.FromTime(at.Int64), nil
 }
 
 // PutReport implements Store.

@@ -94,6 +94,9 @@ type Store interface {
 	// PutReport stores the canonical form of a report. If there is one for the same
 	// image, snapshot and version, that one stays, and its reference is returned.
 	PutReport(ctx context.Context, r StoredReport) (core.ReportRef, error)
+	// FirstReportTime returns when a version of the scanner first made a report of an
+	// image, or ErrNotFound.
+	FirstReportTime(ctx context.Context, imageDigest, scannerVersion string) (time.Time, error)
 	// Report returns the canonical form of a report by its digest, or ErrNotFound.
 	Report(ctx context.Context, digest string) ([]byte, error)
 
