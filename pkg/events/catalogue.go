@@ -62,6 +62,7 @@ const (
 	ConsumerScannerScan         = "scanner-scan"
 	ConsumerVerifierPushes      = "verifier-pushes"
 	ConsumerSignerAttest        = "signer-attest"
+	ConsumerVerifierScans       = "verifier-scans"
 	ConsumerVerifierEvaluate    = "verifier-evaluate"
 	ConsumerVerifierReferrers   = "verifier-referrers"
 	ConsumerVerifierDeletions   = "verifier-deletions"
@@ -78,7 +79,6 @@ const (
 	maxEvent          = 256 << 10
 	maxDeadLetter     = 384 << 10
 	day               = 24 * time.Hour
-	maxAckPending     = 1000
 	defaultAckWait    = 30 * time.Second
 	defaultMaxDeliver = 12
 )
@@ -108,7 +108,8 @@ var Topology = eventbus.Topology{
 			consumer(ConsumerScannerScan, Scanner, SubjectImagePushed),
 			consumer(ConsumerVerifierPushes, Verifier, SubjectImagePushed)),
 		interest(StreamScanned, SubjectImageScanned,
-			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
+			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned),
+			consumer(ConsumerVerifierScans, Verifier, SubjectImageScanned)),
 		interest(StreamAttested, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
 		hints(),
@@ -192,7 +193,7 @@ func hints() eventbus.Stream {
 func consumer(durable, service string, subjects ...string) eventbus.Consumer {
 	return eventbus.Consumer{
 		Durable: durable, Service: service, Subjects: subjects, AckWait: defaultAckWait,
-		MaxDeliver: defaultMaxDeliver, Backoff: defaultBackoff, MaxAckPending: maxAckPending,
+		MaxDeliver: defaultMaxDeliver, Backoff: defaultBackoff,
 	}
 }
 
