@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/osv-scalibr/purl"
+
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -162,15 +164,31 @@ func (m *merger) inventory() core.Inventory {
 	inv.Packages = slices.CompactFunc(inv.Packages, func(a, b core.Package) bool {
 		return a.PURL == b.PURL && a.Location == b.Location
 	})
+	without := ""
 	for i := range inv.Packages {
-		if inv.Packages[i].Ecosystem == "" {
-			inv.Problems = append(inv.Problems, "no advisories are known for packages of the distribution "+d.title())
-			break
+		if inv.Packages[i].Ecosystem != "" {
+			continue
+		}
+		// Packages are in the order of their kinds.
+		if p := noAdvisories(&inv.Packages[i], d); p != without {
+			without = p
+			inv.Problems = append(inv.Problems, p)
 		}
 	}
 	slices.Sort(inv.Problems)
 	inv.Problems = slices.Compact(inv.Problems)
 	return inv
+}
+
+// noAdvisories names what no advisories are known for: the packages of a distribution, or a
+// kind of package. There are a few of each at most.
+func noAdvisories(p *core.Package, d distro) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(p.PURL, "pkg:"), "/")
+	switch kind {
+	case purl.TypeDebian, purl.TypeApk, purl.TypeRPM:
+		return "no advisories are known for packages of the distribution " + d.title()
+	}
+	return "no advisories are known for packages of the kind " + kind
 }
 
 // packagesOf adds the packages of one file.

@@ -195,10 +195,13 @@ func (m *Rematcher) place(ctx context.Context, ref imageref.Ref, fresh *core.Rep
 	return true, m.publish(ctx, scan)
 }
 
-// saysTheSame compares all but the name of the snapshot.
+// saysTheSame compares all but the name of the snapshot; what it knows of exploitation
+// counts.
 func saysTheSame(before *scannerv1.Report, fresh *core.Report) (bool, error) {
 	old := wire.Domain(before)
+	exploited, scores := old.Snapshot.ExploitedKnown, old.Snapshot.ScoresKnown
 	old.Snapshot = fresh.Snapshot
+	old.Snapshot.ExploitedKnown, old.Snapshot.ScoresKnown = exploited, scores
 	_, a, err := wire.Canonical(wire.Report(old))
 	if err != nil {
 		return false, err
