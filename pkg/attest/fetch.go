@@ -21,10 +21,16 @@ const (
 
 // Limits bound what Fetch reads. Zero values mean the defaults.
 type Limits struct {
-	// MaxReferrers is the largest number of bundles of one image; more are an
-	// error of Fetch as a whole, because a part would look like all. The default
-	// is DefaultMaxReferrers.
+	// MaxReferrers is the largest number of bundles of one image that are read. The
+	// default is DefaultMaxReferrers.
 	MaxReferrers int
+	// Partial has Fetch return what it read of a list that is too long or that the
+	// registry does not give whole: the last element has ErrIncomplete then. Without it
+	// such a list is an error of Fetch, because a part would look like all.
+	Partial bool
+	// First are the digests of the only referrers that are read if there are more than
+	// MaxReferrers: a part that somebody else chooses is not worth the time.
+	First []string
 	// MaxBundle is the largest bundle in bytes, MaxTotal that of all together;
 	// what is over gets Err. The defaults are MaxBundle and DefaultMaxTotal.
 	MaxBundle, MaxTotal int64
@@ -50,21 +56,62 @@ type Referred struct {
 	Err error
 }
 
+// ErrIncomplete means that there may be more attestations than were read.
+var ErrIncomplete = errors.New("not all attestations were read")
+
 // Fetch reads all bundles attached to the digest of ref, in the order of their
 // digests. Other kinds of referrers are left out. The error is for the list as a
-// whole; a bundle that cannot be read is in the result with its Err.
+// whole; a bundle that cannot be read is in the result with its Err, and so is an
+// entry of the list that names nothing.
 func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Limits) ([]Referred, error) {
 	limits = limits.withDefaults()
-	list, err := c.Referrers(ctx, ref)
+	listed, err := c.Referrers(ctx, ref, registry.Filter{
+		ArtifactType: BundleMediaType,
+		First:        limits.First,
+		Keep: func(d registry.Descriptor) bool {
+			return MayBeBundle(d) && wanted(d.Annotations, limits.PredicateTypes)
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list attestations: %w", err)
 	}
-	list = slices.DeleteFunc(list, func(d registry.Descriptor) bool { return !mayBeBundle(d, limits.PredicateTypes) })
-	// Registries list in any order; which bundles fit in MaxTotal must not depend on it.
-	slices.SortFunc(list, func(a, b registry.Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
-	if len(list) > limits.MaxReferrers {
-		return nil, fmt.Errorf("list attestations: %w: %d referrers, the limit is %d", ErrTooLarge, len(list), limits.MaxReferrers)
+	list, err := limits.choose(listed)
+	if err != nil && !limits.Partial {
+		return nil, fmt.Errorf("list attestations: %w", err)
 	}
+	out, failure := fetchAll(ctx, c, ref, list, limits)
+	if failure != nil {
+		return nil, failure
+	}
+	for _, r := range listed.Rejected {
+		out = append(out, Referred{Descriptor: registry.Descriptor{Digest: r.Digest}, Err: malformed("list of referrers: "+r.Why, nil)})
+	}
+	if err != nil {
+		out = append(out, Referred{Err: err})
+	}
+	return out, nil
+}
+
+// choose takes those that are read, in the order of their digests: which bundles fit in
+// MaxTotal must not depend on the order of the registry. The error says why there are
+// more.
+func (l Limits) choose(listed registry.List) (list []registry.Descriptor, incomplete error) {
+	list = listed.Referrers
+	if listed.Incomplete != nil {
+		incomplete = fmt.Errorf("%w: %w", ErrIncomplete, listed.Incomplete)
+	}
+	if n := len(list); n > l.MaxReferrers {
+		incomplete = fmt.Errorf("%w: %w: %d referrers, the limit is %d", ErrTooLarge, ErrIncomplete, n, l.MaxReferrers)
+	}
+	if len(list) > l.MaxReferrers || errors.Is(listed.Incomplete, registry.ErrTooLarge) {
+		list = slices.DeleteFunc(list, func(d registry.Descriptor) bool { return !slices.Contains(l.First, d.Digest) })
+		list = list[:min(len(list), l.MaxReferrers)]
+	}
+	slices.SortFunc(list, func(a, b registry.Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
+	return list, incomplete
+}
+
+func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []registry.Descriptor, limits Limits) ([]Referred, error) {
 	var out []Referred
 	left := limits.MaxTotal
 	for _, d := range list {
@@ -94,13 +141,10 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// mayBeBundle judges by the list alone. Some registries name the type of the
+// MayBeBundle judges by the list alone. Some registries name the type of the
 // config instead of the artifact type; what has the empty one is looked at.
-func mayBeBundle(d registry.Descriptor, predicateTypes []string) bool {
-	if d.ArtifactType != "" && d.ArtifactType != registry.MediaTypeEmpty && !IsBundleType(d.ArtifactType) {
-		return false
-	}
-	return wanted(d.Annotations, predicateTypes)
+func MayBeBundle(d registry.Descriptor) bool {
+	return d.ArtifactType == "" || d.ArtifactType == registry.MediaTypeEmpty || IsBundleType(d.ArtifactType)
 }
 
 func wanted(annotations map[string]string, predicateTypes []string) bool {

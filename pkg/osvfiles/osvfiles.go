@@ -14,6 +14,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // Limits. A record over MaxRecord is given with an error and skipped; an archive
@@ -122,7 +124,7 @@ func file(p, name string, yield func(Record, error) bool) bool {
 	if kindOf(p) == ".zip" {
 		return archive(p, name, yield)
 	}
-	f, err := os.Open(p)
+	f, err := regularfile.Open(p)
 	if err != nil {
 		return fail(yield, err)
 	}

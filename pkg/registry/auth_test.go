@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 )
@@ -157,6 +160,142 @@ func TestRedirectsKeepTheScheme(t *testing.T) {
 		t.Errorf("PUT: %v", err)
 	}
 	if err := checkRedirect(secure, []*http.Request{secure}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExpiredToken: registries answer an expired token with 400 or 403 instead of 401.
+// The token is refreshed once; a refusal that lasts is loud and temporary for what the
+// registry let us do before, and costs no token each time.
+func TestExpiredToken(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusForbidden} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			f := newFixture(t, true)
+			var token, good atomic.Value
+			token.Store("first")
+			good.Store("first")
+			f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				switch auth := r.Header.Get("Authorization"); {
+				case r.URL.Path == "/token":
+					fmt.Fprintf(w, `{"token":%q}`, token.Load())
+				case auth == "" || auth == "Bearer ":
+					w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+f.host+`/token",service="test"`)
+					registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "token please")
+				case auth != "Bearer "+good.Load().(string):
+					registryError(w, status, "DENIED", "your authorization token has expired")
+				default:
+					next.ServeHTTP(w, r)
+				}
+			})
+			c := f.client(t)
+			now := time.Now()
+			c.now = func() time.Time { return now }
+			d := f.push(t, c, "v1")
+			ref := f.repo().WithDigest(d.Digest)
+			read := func() error {
+				_, _, err := c.Manifest(t.Context(), ref)
+				return err
+			}
+			if err := read(); err != nil {
+				t.Fatal(err)
+			}
+			now = now.Add(time.Hour)
+			token.Store("second")
+			good.Store("second")
+			if err := read(); err != nil {
+				t.Errorf("after the token expired: %v", err)
+			}
+			if list, err := listAll(t, c, ref); err != nil || len(list) != 0 {
+				t.Errorf("referrers: %v, %v", list, err)
+			}
+			good.Store("nobody's")
+			for _, later := range []time.Duration{time.Hour, 0} {
+				now = now.Add(later)
+				before := f.count("GET /token")
+				if err := read(); !Temporary(err) || !strings.Contains(err.Error(), "it let us before") {
+					t.Errorf("refused in the middle: %v", err)
+				}
+				if n := f.count("GET /token") - before; later > 0 && n == 0 || later == 0 && n != 0 {
+					t.Errorf("%d tokens after %s", n, later)
+				}
+			}
+			if l, err := c.Referrers(t.Context(), ref, Filter{}); !Temporary(err) {
+				t.Errorf("referrers: %+v, %v", l, err)
+			}
+		})
+	}
+}
+
+// TestTokenServiceFails: a transport that cannot refresh its token is not kept.
+func TestTokenServiceFails(t *testing.T) {
+	f := newFixture(t, true)
+	var token atomic.Value
+	var broken atomic.Bool
+	token.Store("first")
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		switch {
+		case r.URL.Path == "/token" && broken.Load():
+			registryError(w, http.StatusBadRequest, "INVALID_GRANT", "no")
+		case r.URL.Path == "/token":
+			fmt.Fprintf(w, `{"token":%q}`, token.Load())
+		case r.Header.Get("Authorization") != "Bearer "+token.Load().(string):
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+f.host+`/token",service="test"`)
+			registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "token please")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+	c := f.client(t)
+	d := f.push(t, c, "v1")
+	ref := f.repo().WithDigest(d.Digest)
+	if _, _, err := c.Manifest(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	token.Store("second")
+	broken.Store(true)
+	if _, _, err := c.Manifest(t.Context(), ref); !Temporary(err) {
+		t.Errorf("the token service refuses: %v", err)
+	}
+	broken.Store(false)
+	if _, _, err := c.Manifest(t.Context(), ref); err != nil {
+		t.Errorf("it is back: %v", err)
+	}
+}
+
+// A rotated password is seen without a restart.
+func TestRotatedPassword(t *testing.T) {
+	f := newFixture(t, true)
+	var password atomic.Value
+	password.Store("old")
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if _, got, _ := r.BasicAuth(); got != password.Load() {
+			w.Header().Set("WWW-Authenticate", `Basic realm="here"`)
+			registryError(w, http.StatusUnauthorized, "UNAUTHORIZED", "who are you")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	file := filepath.Join(t.TempDir(), "password")
+	write := func(s string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	c := f.client(t, func(c *Config) {
+		c.Registries[0].Username, c.Registries[0].Password = "robot", config.Secret{File: file}
+	})
+	d := f.push(t, c, "v1")
+	if _, err := c.Resolve(t.Context(), f.repo().WithDigest(d.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	password.Store("new")
+	if _, err := c.Resolve(t.Context(), f.repo().WithDigest(d.Digest)); !Temporary(err) || !errors.Is(err, ErrUnauthorized) {
+		t.Errorf("before our file has it: %v", err)
+	}
+	write("new")
+	if _, err := c.Resolve(t.Context(), f.repo().WithDigest(d.Digest)); err != nil {
 		t.Error(err)
 	}
 }

@@ -23,6 +23,7 @@ type Client struct {
 	shared   SubjectLock // nil: there are no other processes
 	// configs are the repositories that have the config of artifacts.
 	configs repositories
+	repairs *repairs
 
 	now   func() time.Time
 	sleep func(context.Context, time.Duration) error
@@ -31,7 +32,12 @@ type Client struct {
 // New makes a client for the registries of cfg. It makes no request. It fails
 // if a host name is not one or a password cannot be read.
 func New(cfg Config, t *obs.Telemetry) (*Client, error) {
+	repairs, err := newRepairs(t)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
+		repairs:  repairs,
 		cfg:      cfg.withDefaults(),
 		hosts:    map[string]*host{},
 		base:     newBaseTransport(cfg.withDefaults().Timeout),

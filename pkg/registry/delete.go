@@ -58,14 +58,14 @@ func (c *Client) dropFromTag(ctx context.Context, t target, digest string) error
 	defer unlock()
 	refused := ""
 	for range maxRepairs {
-		index, err := c.readReferrersTag(ctx, t.ref)
+		index, _, err := c.readReferrersTagToWrite(ctx, t.ref)
 		if err != nil {
 			return err
 		}
 		if index.etag == refused {
 			index.etag = ""
 		}
-		if !index.has(digest) {
+		if !index.has(digest, len(index.entries)) {
 			return nil
 		}
 		index.drop(digest)

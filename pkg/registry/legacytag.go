@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
@@ -61,7 +62,7 @@ func (c *Client) PutTaggedLayer(ctx context.Context, subject imageref.Ref, suffi
 	tag := ReferrersTag(subject.Digest) + suffix
 	refused := ""
 	for range maxRepairs {
-		m, etag, err := c.readLegacy(ctx, t, tag)
+		m, broken, doc, err := c.readLegacy(ctx, t, tag)
 		if err != nil {
 			return err
 		}
@@ -72,42 +73,56 @@ func (c *Client) PutTaggedLayer(ctx context.Context, subject imageref.Ref, suffi
 		if !changed {
 			return nil
 		}
-		if len(m.Layers) > c.cfg.MaxReferrers {
-			return &Error{Op: op, Where: key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d layers", c.cfg.MaxReferrers)}
+		lost := m.trim(c.cfg.MaxReferrers, int(c.cfg.MaxManifest))
+		if doc.etag == refused {
+			doc.etag = ""
 		}
-		if etag == refused {
-			etag = ""
-		}
-		err = c.writeLegacy(ctx, t, tag, etag, m)
+		err = c.writeLegacy(ctx, t, tag, doc.etag, m)
 		if isOverwrite(err) {
-			refused = etag
+			refused = doc.etag
 			continue
 		}
 		if err != nil {
 			return err
 		}
+		c.repairs.note(ctx, t, tag, referrersIndex{digest: doc.digest}, broken, lost)
 	}
 	return &Error{Op: op, Where: key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
 }
 
-// readLegacy gives the image below the tag, an empty one if there is none.
-func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyManifest, string, error) {
-	m := legacyManifest{SchemaVersion: 2, MediaType: MediaTypeOCIManifest}
+// readLegacy gives the image below the tag, an empty one if there is none. What is
+// something else is told and counts as none.
+func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyManifest, *brokenTag, tagged, error) {
+	const op = "read legacy tag"
+	empty := legacyManifest{SchemaVersion: 2, MediaType: MediaTypeOCIManifest}
 	ref := imageref.Ref{Registry: t.ref.Registry, Repository: t.ref.Repository, Tag: tag}
-	d, raw, header, err := c.manifest(ctx, ref)
-	if errors.Is(err, ErrNotFound) {
-		return m, "", nil
+	doc, err := c.readTag(ctx, op, ref)
+	broken := new(brokenTag)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return empty, nil, tagged{}, nil
+	case errors.As(err, &broken):
+		return empty, broken, tagged{}, nil
+	case err != nil:
+		return empty, nil, tagged{}, err
+	}
+	m := empty
+	head, err := peek(doc.raw)
+	if err == nil && (head.MediaType != MediaTypeOCIManifest || strictjson.Unmarshal(doc.raw, &m) != nil || m.layersBroken()) {
+		err = fmt.Errorf("it is no image with attestations but %q", clean(head.MediaType))
 	}
 	if err != nil {
-		return m, "", err
+		return empty, &brokenTag{digest: doc.digest, why: err}, doc, nil
 	}
-	if err := strictjson.Unmarshal(raw, &m); err != nil || d.MediaType != MediaTypeOCIManifest {
-		return m, "", &Error{
-			Op: "read legacy tag", Where: ref.String(), kind: ErrMalformed,
-			cause: fmt.Errorf("it is no image with attestations but %q: delete it", clean(d.MediaType)),
-		}
-	}
-	return m, strongETag(header), nil
+	return m, nil, doc, nil
+}
+
+// layersBroken says whether a layer cannot be read.
+func (m *legacyManifest) layersBroken() bool {
+	return slices.ContainsFunc(m.Layers, func(raw json.RawMessage) bool {
+		var l legacyLayer
+		return json.Unmarshal(raw, &l) != nil || l.Digest == ""
+	})
 }
 
 // replace makes layer the last one and says whether that changed anything.
@@ -120,7 +135,7 @@ func (m *legacyManifest) replace(layer Layer, replaces func(map[string]string) b
 	there := false
 	for _, raw := range m.Layers {
 		var l legacyLayer
-		if err := strictjson.Unmarshal(raw, &l); err != nil {
+		if err := json.Unmarshal(raw, &l); err != nil {
 			return false, fmt.Errorf("layer: %w", err)
 		}
 		same := l.Digest == ours.Digest
@@ -143,6 +158,25 @@ func (m *legacyManifest) replace(layer Layer, replaces func(map[string]string) b
 	return true, nil
 }
 
+// trim leaves out the first layers if there are more than limit, or if the manifest
+// would be larger than maxBytes, and says how many. The last layer is ours.
+func (m *legacyManifest) trim(limit, maxBytes int) int {
+	const envelope = 1024 // what the manifest has around its layers
+	if len(m.Annotations) > min(maxIndexAnnotations, maxBytes/4) {
+		m.Annotations = nil
+	}
+	room := maxBytes - envelope - len(m.Annotations)
+	first := len(m.Layers)
+	for first > 0 && len(m.Layers)-first < limit {
+		if room -= len(m.Layers[first-1]) + 1; room < 0 {
+			break
+		}
+		first--
+	}
+	m.Layers = m.Layers[first:]
+	return first
+}
+
 // writeLegacy writes the image with a configuration that names its layers, which
 // old clients ask for.
 func (c *Client) writeLegacy(ctx context.Context, t target, tag, etag string, m legacyManifest) error {
@@ -159,7 +193,7 @@ func (c *Client) writeLegacy(ctx context.Context, t target, tag, etag string, m 
 	config.RootFS.Type, config.RootFS.DiffIDs = "layers", []string{}
 	for _, raw := range m.Layers {
 		var l descriptor
-		if err := strictjson.Unmarshal(raw, &l); err != nil {
+		if err := json.Unmarshal(raw, &l); err != nil {
 			return &Error{Op: op, Where: t.ref.Name(), kind: ErrMalformed, cause: err}
 		}
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
@@ -172,7 +206,7 @@ func (c *Client) writeLegacy(ctx context.Context, t target, tag, etag string, m 
 		return err
 	}
 	m.Config = descriptor{MediaType: MediaTypeOCIConfig, Digest: Digest(configuration), Size: int64(len(configuration))}
-	raw, err := json.Marshal(m)
+	raw, err := marshalPlain(m)
 	if err != nil {
 		return &Error{Op: op, Where: t.ref.Name(), kind: ErrMalformed, cause: err}
 	}

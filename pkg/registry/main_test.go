@@ -123,3 +123,13 @@ func registryError(w http.ResponseWriter, status int, code, message string) {
 	w.WriteHeader(status)
 	io.WriteString(w, `{"errors":[{"code":"`+code+`","message":"`+message+`"}]}`)
 }
+
+// listAll is the whole list of referrers.
+func listAll(t *testing.T, c *Client, ref imageref.Ref) ([]Descriptor, error) {
+	t.Helper()
+	l, err := c.Referrers(t.Context(), ref, Filter{})
+	if err == nil && (l.Incomplete != nil || len(l.Rejected) > 0) {
+		t.Errorf("the list is not whole: %+v", l)
+	}
+	return l.Referrers, err
+}

@@ -64,8 +64,18 @@ func (c *Client) PutReferrer(ctx context.Context, repo imageref.Ref, subject Des
 		return Descriptor{}, err
 	}
 	d, listed, err := c.PutReferrerManifest(ctx, repo, raw)
-	if err != nil || listed {
+	if err != nil {
 		return d, err
+	}
+	if listed {
+		// Proxies confirm subjects on behalf of registries that list nothing.
+		found, err := c.Referrers(ctx, repo, Filter{Until: []string{d.Digest}})
+		if err != nil && !errors.Is(err, ErrReferrersTag) {
+			return Descriptor{}, err
+		}
+		if found.Has(d.Digest) {
+			return d, nil
+		}
 	}
 	l, err := c.ListReferrers(ctx, repo, d)
 	if err != nil {
@@ -98,9 +108,9 @@ func ReferrerManifest(subject Descriptor, artifactType string, layer Descriptor,
 }
 
 // PutReferrerManifest puts a manifest that ReferrerManifest made, whose layer is in
-// repo's repository, and says whether the registry lists it as a referrer of its
-// subject. If it does not, ListReferrers has to: nobody finds it before. It
-// uploads the empty config where that is not known to be. BlobUnknown says of the
+// repo's repository, and says whether the registry says that it lists it as a referrer
+// of its subject. If it does not, ListReferrers has to: nobody finds it before. If it
+// does, Referrers shows whether that is so. It uploads the empty config where that is not known to be. BlobUnknown says of the
 // error whether the layer is missing.
 func (c *Client) PutReferrerManifest(ctx context.Context, repo imageref.Ref, raw []byte) (d Descriptor, listed bool, err error) {
 	const op = "put referrer"

@@ -39,7 +39,7 @@ func TestPutReferrer(t *testing.T) {
 				f.withOCISubject(subject.Digest)
 			}
 			ref := f.repo().WithDigest(subject.Digest)
-			if list, err := c.Referrers(t.Context(), ref); err != nil || len(list) != 0 {
+			if list, err := listAll(t, c, ref); err != nil || len(list) != 0 {
 				t.Fatalf("before: %v, %v", list, err)
 			}
 			want, err := c.PutReferrer(t.Context(), f.repo(), subject, artifact(1))
@@ -49,7 +49,7 @@ func TestPutReferrer(t *testing.T) {
 			if again, err := c.PutReferrer(t.Context(), f.repo(), subject, artifact(1)); err != nil || !cmp.Equal(want, again) {
 				t.Fatalf("again: %v, %v", again, err)
 			}
-			got, err := c.Referrers(t.Context(), ref)
+			got, err := listAll(t, c, ref)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestPutReferrer(t *testing.T) {
 			if diff := cmp.Diff([]Descriptor{want}, got, ignore...); diff != "" {
 				t.Errorf("referrers (-want +got)\n%s", diff)
 			}
-			index, err := c.readReferrersTag(t.Context(), ref)
+			index, _, err := c.readReferrersTagToWrite(t.Context(), ref)
 			if err != nil || (len(index.entries) == 1) != tc.tag || len(index.entries) > 1 {
 				t.Errorf("referrers tag: %v, %v", index, err)
 			}

@@ -1,114 +1,322 @@
 package registry
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
-	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
-// maxReferrerPages bounds how far a registry can lead us on.
-const maxReferrerPages = 64
+const (
+	// maxReferrerPages and maxReferrerBytes bound how far a registry can lead us on.
+	maxReferrerPages = 64
+	maxReferrerBytes = 32 << 20
+)
 
-// Referrers lists what refers to the digest of subject: through the referrers
-// API or, where the registry has none, the referrers tag. More than
-// Config.MaxReferrers are ErrTooLarge: a part of the list would look like all of
-// it. An image nobody refers to has an empty list, even if it does not exist.
+// Filter says which referrers somebody looks for. The zero value is for all.
+type Filter struct {
+	// ArtifactType is what the registry is asked for if the list of all types is too
+	// long. Registries list all types otherwise: some report wrong ones.
+	ArtifactType string
+	// Keep says of an entry whether it is wanted. What is not wanted takes no place in
+	// the list. Nil keeps all.
+	Keep func(Descriptor) bool
+	// First are digests that are listed whatever the limit, if the registry lists them:
+	// others must not crowd them out.
+	First []string
+	// Until ends the search once all these digests were found. They are listed as First is.
+	Until []string
+}
+
+// List is what refers to a subject.
+type List struct {
+	// Referrers are the entries that can be manifests, each digest once. Apart from the
+	// digest they are the registry's word (one known registry reports a wrong artifact
+	// type, others a size of 0); Manifest verifies them.
+	Referrers []Descriptor
+	// Rejected are entries that name nothing that can be read, and lists that cannot be
+	// read; at most 16 are named.
+	Rejected []RejectedReferrer
+	// Incomplete says why there may be more than was listed. It is nil for a whole list.
+	Incomplete error
+}
+
+// Has says whether a digest is listed.
+func (l List) Has(digest string) bool {
+	return slices.ContainsFunc(l.Referrers, func(d Descriptor) bool { return d.Digest == digest })
+}
+
+// RejectedReferrer is an entry of a list that cannot be used.
+type RejectedReferrer struct {
+	// Digest is empty if it is none.
+	Digest string
+	Why    string
+}
+
+// ErrReferrersTag means that something else than a list of referrers lies below the
+// referrers tag: nothing is known of the referrers then. ListReferrers repairs it.
+var ErrReferrersTag = errors.New("the referrers tag is broken")
+
+// Referrers lists what refers to the digest of subject. It reads both the referrers API
+// and the referrers tag: registries answer an API with an empty list although they list
+// nothing by themselves, and writers use the tag then. An empty list without an error
+// means that the registry said so. Errors are ErrNotFound if the registry does not know
+// the subject, ErrReferrersTag, and those of all requests.
 //
-// The descriptors are the registry's word (one known registry reports a wrong
-// artifact type); Manifest verifies them. Entries that cannot be manifests of
-// this repository are left out.
-func (c *Client) Referrers(ctx context.Context, subject imageref.Ref) ([]Descriptor, error) {
+// At most Config.MaxReferrers entries are kept; a longer list is incomplete, which is
+// ErrTooLarge.
+func (c *Client) Referrers(ctx context.Context, subject imageref.Ref, f Filter) (List, error) {
 	const op = "list referrers"
 	t, err := c.target(op, subject)
 	if err != nil {
-		return nil, err
+		return List{}, err
 	}
 	if subject.Digest == "" {
-		return nil, &Error{Op: op, Where: subject.String(), kind: ErrInvalidReference, cause: errors.New("no digest")}
+		return List{}, &Error{Op: op, Where: subject.String(), kind: ErrInvalidReference, cause: errors.New("no digest")}
 	}
-	list, err := c.referrersAPI(ctx, t)
-	if !noReferrersAPI(err) {
-		return list, err
-	}
-	index, err := c.readReferrersTag(ctx, t.ref)
+	l := &lister{filter: f, limit: c.cfg.MaxReferrers, seen: map[string]bool{}}
+	api, err := c.listFromAPI(ctx, t, l)
 	if err != nil {
-		return nil, err
+		return List{}, err
 	}
-	return index.descriptors(), nil
+	if api && l.foundAll() {
+		return l.List, nil
+	}
+	err = c.listFromTag(ctx, t, l, api)
+	return l.List, err
+}
+
+// listFromAPI reads the referrers API and says whether there is one.
+func (c *Client) listFromAPI(ctx context.Context, t target, l *lister) (bool, error) {
+	err := c.readPages(ctx, t, l, nil)
+	if noReferrersAPI(err) {
+		return false, nil
+	}
+	if err != nil || l.Incomplete == nil || l.filter.ArtifactType == "" {
+		return err == nil, err
+	}
+	// What is looked for may be in the part that was not read. Registries that cannot
+	// filter give the same again, which adds nothing.
+	whole := l.Incomplete
+	l.Incomplete = nil
+	err = c.readPages(ctx, t, l, url.Values{"artifactType": {l.filter.ArtifactType}})
+	if err != nil && !noReferrersAPI(err) {
+		return false, err
+	}
+	l.Incomplete = whole
+	return true, nil
+}
+
+// listFromTag adds what the referrers tag lists. If there is no API, nothing else is
+// known.
+func (c *Client) listFromTag(ctx context.Context, t target, l *lister, api bool) error {
+	index, err := c.readReferrersTag(ctx, t.ref)
+	switch {
+	case errors.Is(err, ErrReferrersTag) && api && len(l.Referrers) > 0:
+		// What the API lists stands; that the tag is broken is said.
+		l.reject("", err.Error())
+		return nil
+	case errors.Is(err, ErrNotFound):
+		if api {
+			return nil
+		}
+		return c.confirmNone(ctx, t, err)
+	case err != nil:
+		return err
+	}
+	l.add(index)
+	return nil
+}
+
+// confirmNone decides whether a referrers tag that is not there means that there are no
+// referrers. A registry says in its own words which it lacks. Without them, or if it
+// does not know the repository, it has to know the subject at least: otherwise somebody
+// else answered, or the registry does not let us see.
+func (c *Client) confirmNone(ctx context.Context, t target, missing error) error {
+	failure := new(Error)
+	if errors.As(missing, &failure) && failure.Code != "" && failure.Code != "NAME_UNKNOWN" {
+		return nil
+	}
+	_, err := c.Resolve(ctx, t.ref)
+	return err
 }
 
 // noReferrersAPI recognises how registries without the API answer.
 func noReferrersAPI(err error) bool {
 	failure := new(Error)
-	if !errors.As(err, &failure) {
+	if !errors.As(err, &failure) || errors.Is(err, errLaterPage) {
 		return false
 	}
+	if errors.Is(err, errNotAPI) {
+		return true
+	}
 	switch failure.StatusCode {
-	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable:
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
 		return true
 	default:
 		return false
 	}
 }
 
-func (c *Client) referrersAPI(ctx context.Context, t target) ([]Descriptor, error) {
-	const op = "list referrers"
-	where := t.ref.Name() + "@" + t.ref.Digest
-	var all []Descriptor
-	seen := map[string]bool{}
+var (
+	// errNotAPI: the address of the API is answered with a page for people.
+	errNotAPI = errors.New("the answer is a web page")
+	// errLaterPage: the API is there, but not its next page.
+	errLaterPage = errors.New("a later page of the list")
+)
+
+// readPages reads the API page by page. A page that is too large, and later ones that
+// fail for good, leave the list incomplete.
+func (c *Client) readPages(ctx context.Context, t target, l *lister, query url.Values) error {
 	r := request{
-		op: op, method: http.MethodGet, path: "referrers/" + t.ref.Digest,
+		op: "list referrers", method: http.MethodGet, path: "referrers/" + t.ref.Digest, query: query,
 		header: http.Header{"Accept": {MediaTypeOCIIndex}}, want: []int{http.StatusOK},
 	}
-	for range maxReferrerPages {
-		index, next, err := c.referrersPage(ctx, t, r)
-		if err != nil {
-			return nil, err
+	visited := map[string]bool{}
+	left := int64(max(maxReferrerBytes, int(c.cfg.MaxManifest)))
+	for page := range maxReferrerPages {
+		raw, next, err := c.referrersPage(ctx, t, r)
+		var index referrersIndex
+		if err == nil {
+			index, err = c.parsePage(t, r, raw)
 		}
-		for _, d := range index.descriptors() {
-			if !seen[d.Digest] {
-				seen[d.Digest] = true
-				all = append(all, d)
-			}
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrTooLarge):
+			l.incomplete(err)
+			return nil
+		case page == 0:
+			return err
+		case Temporary(err), errors.Is(err, ErrUnauthorized):
+			return fmt.Errorf("%w: %w", errLaterPage, err)
+		default:
+			l.incomplete(fmt.Errorf("%w: %w", errLaterPage, err))
+			return nil
 		}
-		if len(all) > c.cfg.MaxReferrers {
-			return nil, &Error{Op: op, Where: where, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
+		l.add(index)
+		left -= int64(len(raw))
+		switch {
+		case next == nil, l.foundAll(), l.Incomplete != nil && l.found(l.filter.First):
+			return nil
+		case next.err != nil:
+			l.incomplete(next.err)
+			return nil
+		case visited[next.url.String()]:
+			l.incomplete(errors.New("a page leads back to one before"))
+			return nil
+		case left <= 0:
+			l.incomplete(fmt.Errorf("%w: more than %d bytes", ErrTooLarge, maxReferrerBytes))
+			return nil
 		}
-		if next == nil {
-			return all, nil
-		}
-		r.url = next
+		visited[next.url.String()] = true
+		r.url = next.url
 	}
-	return nil, &Error{Op: op, Where: where, kind: ErrTooLarge, cause: fmt.Errorf("more than %d pages", maxReferrerPages)}
+	l.incomplete(fmt.Errorf("%w: more than %d pages", ErrTooLarge, maxReferrerPages))
+	return nil
 }
 
-func (c *Client) referrersPage(ctx context.Context, t target, r request) (referrersIndex, *url.URL, error) {
+func (c *Client) referrersPage(ctx context.Context, t target, r request) ([]byte, *nextLink, error) {
 	where := t.ref.Name() + "@" + t.ref.Digest
 	resp, err := c.send(ctx, t, r)
 	if err != nil {
-		return referrersIndex{}, nil, err
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	raw, err := readLimited(r.op, where, resp.Body, int64(c.cfg.MaxManifest))
 	if err != nil {
-		return referrersIndex{}, nil, err
+		return nil, nil, err
 	}
-	index, err := parseReferrersIndex(raw, c.cfg.MaxReferrers)
+	if isWebPage(resp.Header, raw) {
+		return nil, nil, &Error{Op: r.op, Where: where, StatusCode: resp.StatusCode, kind: ErrUnavailable, cause: errNotAPI}
+	}
+	return raw, nextPage(resp), nil
+}
+
+func (c *Client) parsePage(t target, r request, raw []byte) (referrersIndex, error) {
+	index, err := parseReferrersIndex(raw, c.maxListed())
 	if err != nil {
-		return referrersIndex{}, nil, &Error{Op: r.op, Where: where, kind: kindOfIndexError(err), cause: err}
+		return index, &Error{Op: r.op, Where: t.ref.Name() + "@" + t.ref.Digest, kind: ErrMalformed, cause: err}
 	}
-	next, err := nextPage(resp)
-	if err != nil {
-		return referrersIndex{}, nil, &Error{Op: r.op, Where: where, kind: ErrMalformed, cause: err}
+	return index, nil
+}
+
+// maxListed is how many entries of one index are looked at.
+func (c *Client) maxListed() int { return listedFactor * c.cfg.MaxReferrers }
+
+// isWebPage recognises what a proxy, a portal or a web interface answers in place of the
+// registry. An answer that begins like JSON is the registry's, whatever it is called.
+func isWebPage(h http.Header, body []byte) bool {
+	trimmed := bytes.TrimLeft(body, " \t\r\n\ufeff")
+	return len(trimmed) > 0 && trimmed[0] == '<' || mediaType(h) == "text/html" && (len(trimmed) == 0 || trimmed[0] != '{')
+}
+
+// lister gathers a list.
+type lister struct {
+	List
+
+	filter   Filter
+	limit    int
+	seen     map[string]bool
+	rejected int
+}
+
+func (l *lister) add(x referrersIndex) {
+	for i := range x.entries {
+		d := x.entries[i].Descriptor
+		if l.seen[d.Digest] || l.filter.Keep != nil && !l.filter.Keep(d) {
+			continue
+		}
+		if why := d.unreadable(); why != "" {
+			l.reject(clean(d.Digest), why)
+			continue
+		}
+		if len(l.Referrers) >= l.limit && !slices.Contains(l.filter.First, d.Digest) && !slices.Contains(l.filter.Until, d.Digest) {
+			l.incomplete(fmt.Errorf("%w: more than %d referrers", ErrTooLarge, l.limit))
+			continue
+		}
+		l.seen[d.Digest] = true
+		d.Size = max(d.Size, 0)
+		l.Referrers = append(l.Referrers, d)
 	}
-	return index, next, nil
+	if x.garbage > 0 {
+		l.reject("", fmt.Sprintf("%d entries of the list are no descriptors", x.garbage))
+	}
+	if x.cut {
+		l.incomplete(fmt.Errorf("%w: too many entries", ErrTooLarge))
+	}
+}
+
+func (l *lister) reject(digest, why string) {
+	if l.rejected++; l.rejected <= maxRejectedReferrers {
+		l.Rejected = append(l.Rejected, RejectedReferrer{Digest: digest, Why: why})
+	}
+}
+
+func (l *lister) incomplete(why error) {
+	if l.Incomplete == nil {
+		l.Incomplete = fmt.Errorf("the list of referrers is incomplete: %w", why)
+	}
+}
+
+func (l *lister) foundAll() bool {
+	return len(l.filter.Until) > 0 && l.found(l.filter.Until)
+}
+
+func (l *lister) found(digests []string) bool {
+	return !slices.ContainsFunc(digests, func(d string) bool { return !l.seen[d] })
+}
+
+// nextLink is where the next page is, or why it is not followed.
+type nextLink struct {
+	url *url.URL
+	err error
 }
 
 // A link of a Link header (RFC 8288) with its parameters, and the parameter that
@@ -118,116 +326,26 @@ var (
 	relNextPattern = regexp.MustCompile(`(?i);\s*rel\s*=\s*"?\s*next\s*"?\s*(;|,|$)`)
 )
 
-// nextPage reads the Link header. A page may only follow on the same host below
-// the same path: a registry cannot send us elsewhere.
-func nextPage(resp *http.Response) (*url.URL, error) {
+// nextPage reads the Link header; it is nil without a next page. A page is followed on
+// the same host, whatever the path: a registry behind a proxy knows neither its prefix
+// nor its scheme. The scheme stays ours.
+func nextPage(resp *http.Response) *nextLink {
 	for _, header := range resp.Header.Values("Link") {
 		for _, link := range linkPattern.FindAllStringSubmatch(header, -1) {
 			if !relNextPattern.MatchString(link[2]) {
 				continue
 			}
-			next, err := resp.Request.URL.Parse(link[1])
-			if err != nil {
-				return nil, fmt.Errorf("next page: %w", err)
-			}
 			here := resp.Request.URL
-			if next.Scheme != here.Scheme || next.Host != here.Host || next.Path != here.Path || next.User != nil {
-				return nil, fmt.Errorf("next page is elsewhere: %q", clean(next.Redacted()))
+			next, err := here.Parse(link[1])
+			if err != nil {
+				return &nextLink{err: fmt.Errorf("its next page cannot be read: %q", clean(link[1]))}
 			}
-			return next, nil
+			if !strings.EqualFold(next.Host, here.Host) || next.User != nil || next.Scheme != "http" && next.Scheme != "https" {
+				return &nextLink{err: fmt.Errorf("its next page is elsewhere: %q", clean(next.Redacted()))}
+			}
+			next.Scheme, next.Fragment = here.Scheme, ""
+			return &nextLink{url: next}
 		}
 	}
-	return nil, nil //nolint:nilnil // no next page is the usual case
-}
-
-// referrersIndex is an OCI index whose entries are kept as they are, so that
-// writing it back loses nothing that we do not know.
-type referrersIndex struct {
-	entries []referrersEntry
-	// annotations of the index itself.
-	annotations json.RawMessage
-	// etag is what the registry called the version that was read; empty if it does
-	// not say, or only weakly.
-	etag string
-}
-
-type referrersEntry struct {
-	Descriptor
-	raw json.RawMessage
-}
-
-var errTooManyReferrers = errors.New("too many referrers")
-
-func kindOfIndexError(err error) error {
-	if errors.Is(err, errTooManyReferrers) {
-		return ErrTooLarge
-	}
-	return ErrMalformed
-}
-
-// parseReferrersIndex reads an index of at most limit entries.
-func parseReferrersIndex(raw []byte, limit int) (referrersIndex, error) {
-	var doc struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		MediaType     string            `json:"mediaType"`
-		Manifests     []json.RawMessage `json:"manifests"`
-		Layers        json.RawMessage   `json:"layers"`
-		Config        json.RawMessage   `json:"config"`
-		Annotations   json.RawMessage   `json:"annotations"`
-	}
-	if err := strictjson.Unmarshal(raw, &doc); err != nil {
-		return referrersIndex{}, fmt.Errorf("list of referrers: %w", err)
-	}
-	if doc.MediaType != "" && doc.MediaType != MediaTypeOCIIndex || doc.Layers != nil || doc.Config != nil {
-		return referrersIndex{}, fmt.Errorf("referrers are not an index but %q", clean(doc.MediaType))
-	}
-	if len(doc.Manifests) > limit {
-		return referrersIndex{}, fmt.Errorf("%w: %d, the limit is %d", errTooManyReferrers, len(doc.Manifests), limit)
-	}
-	index := referrersIndex{annotations: doc.Annotations}
-	for i, entry := range doc.Manifests {
-		e := referrersEntry{raw: entry}
-		if err := strictjson.Unmarshal(entry, &e.Descriptor); err != nil {
-			return referrersIndex{}, fmt.Errorf("referrer %d: %w", i, err)
-		}
-		index.entries = append(index.entries, e)
-	}
-	return index, nil
-}
-
-// descriptors are the entries that can be manifests, each digest once.
-func (x *referrersIndex) descriptors() []Descriptor {
-	out := make([]Descriptor, 0, len(x.entries))
-	seen := make(map[string]bool, len(x.entries))
-	for _, e := range x.entries {
-		if imageref.CheckDigest(e.Digest) != nil || e.Size <= 0 || seen[e.Digest] ||
-			e.MediaType != MediaTypeOCIManifest && e.MediaType != MediaTypeOCIIndex {
-			continue
-		}
-		seen[e.Digest] = true
-		out = append(out, e.Descriptor)
-	}
-	return out
-}
-
-func (x *referrersIndex) has(digest string) bool {
-	for _, e := range x.entries {
-		if e.Digest == digest {
-			return true
-		}
-	}
-	return false
-}
-
-func (x *referrersIndex) marshal() ([]byte, error) {
-	doc := struct {
-		SchemaVersion int               `json:"schemaVersion"`
-		MediaType     string            `json:"mediaType"`
-		Manifests     []json.RawMessage `json:"manifests"`
-		Annotations   json.RawMessage   `json:"annotations,omitempty"`
-	}{SchemaVersion: 2, MediaType: MediaTypeOCIIndex, Manifests: []json.RawMessage{}, Annotations: x.annotations}
-	for _, e := range x.entries {
-		doc.Manifests = append(doc.Manifests, e.raw)
-	}
-	return json.Marshal(doc)
+	return nil
 }

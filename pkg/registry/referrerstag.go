@@ -26,23 +26,106 @@ const settleTime = 60 * time.Millisecond
 // without the referrers API (OCI distribution specification 1.1, referrers tag schema).
 func ReferrersTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
 
-// readReferrersTag gives the index of the referrers tag, an empty one if there is none.
+// acceptAny has the registry give what lies below a tag, whatever it is: what is not
+// understood has to be recognised, not taken for absent.
+var acceptAny = acceptManifests + ", */*;q=0.1"
+
+// readReferrersTag reads the index of the referrers tag. It is ErrNotFound without a tag
+// and ErrReferrersTag, with the digest of it in a brokenTag, for something else.
 func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (referrersIndex, error) {
 	const op = "read referrers tag"
 	ref := imageref.Ref{Registry: subject.Registry, Repository: subject.Repository, Tag: ReferrersTag(subject.Digest)}
-	_, raw, header, err := c.manifest(ctx, ref)
-	if errors.Is(err, ErrNotFound) {
-		return referrersIndex{}, nil
-	}
+	doc, err := c.readTag(ctx, op, ref)
 	if err != nil {
 		return referrersIndex{}, err
 	}
-	index, err := parseReferrersIndex(raw, c.cfg.MaxReferrers)
+	index, err := parseReferrersIndex(doc.raw, c.maxListed())
 	if err != nil {
-		return referrersIndex{}, &Error{Op: op, Where: ref.String(), kind: kindOfIndexError(err), cause: err}
+		return referrersIndex{}, brokenAs(op, ref, doc.digest, ErrMalformed, err)
 	}
-	index.etag = strongETag(header)
+	index.digest, index.etag = doc.digest, doc.etag
 	return index, nil
+}
+
+// readReferrersTagToWrite is readReferrersTag for those who write it: a tag that is not
+// there is empty, and so is a broken one, of which the second result tells.
+func (c *Client) readReferrersTagToWrite(ctx context.Context, subject imageref.Ref) (referrersIndex, *brokenTag, error) {
+	index, err := c.readReferrersTag(ctx, subject)
+	broken := new(brokenTag)
+	switch {
+	case err == nil:
+		return index, nil, nil
+	case errors.As(err, &broken):
+		return referrersIndex{}, broken, nil
+	case errors.Is(err, ErrNotFound):
+		return referrersIndex{}, nil, nil
+	default:
+		return referrersIndex{}, nil, err
+	}
+}
+
+// brokenTag is something below a tag that is not what belongs there.
+type brokenTag struct {
+	// digest is empty if the registry did not say it of what was too large to read.
+	digest string
+	why    error
+}
+
+func (b *brokenTag) Error() string {
+	if b.digest == "" {
+		return fmt.Sprintf("%v: %v", ErrReferrersTag, b.why)
+	}
+	return fmt.Sprintf("%v: %s: %v", ErrReferrersTag, b.digest, b.why)
+}
+
+func (b *brokenTag) Unwrap() []error { return []error{ErrReferrersTag, b.why} }
+
+func brokenAs(op string, ref imageref.Ref, digest string, kind, why error) error {
+	return &Error{Op: op, Where: ref.String(), kind: kind, cause: &brokenTag{digest: digest, why: why}}
+}
+
+// tagged is what lies below a tag.
+type tagged struct {
+	raw          []byte
+	mediaType    string
+	digest, etag string
+}
+
+// readTag reads what lies below a tag, whatever it is. Of what is too large only the
+// error tells: it is a brokenTag. An answer that does not come from the registry's store
+// is temporary: a proxy's page must not count as the content of the tag.
+func (c *Client) readTag(ctx context.Context, op string, ref imageref.Ref) (tagged, error) {
+	t, err := c.target(op, ref)
+	if err != nil {
+		return tagged{}, err
+	}
+	resp, err := c.send(ctx, t, request{
+		op: op, method: http.MethodGet, path: "manifests/" + ref.Tag,
+		header: http.Header{"Accept": {acceptAny}}, want: []int{http.StatusOK},
+	})
+	if err != nil {
+		return tagged{}, err
+	}
+	defer resp.Body.Close()
+	said := resp.Header.Get("Docker-Content-Digest")
+	if imageref.CheckDigest(said) != nil {
+		said = ""
+	}
+	raw, err := readLimited(op, ref.String(), resp.Body, int64(c.cfg.MaxManifest))
+	if errors.Is(err, ErrTooLarge) {
+		return tagged{}, brokenAs(op, ref, said, ErrTooLarge, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, c.cfg.MaxManifest))
+	}
+	if err != nil {
+		return tagged{}, err
+	}
+	doc := tagged{raw: raw, mediaType: mediaType(resp.Header), digest: Digest(raw), etag: strongETag(resp.Header)}
+	switch {
+	case said == "" && isWebPage(resp.Header, raw):
+		return tagged{}, &Error{Op: op, Where: ref.String(), StatusCode: resp.StatusCode, kind: ErrUnavailable, cause: errNotAPI}
+	case said != "" && said != doc.digest:
+		return tagged{}, &Error{Op: op, Where: ref.String(), kind: ErrDigestMismatch, cause: fmt.Errorf("wanted %s, the content is %s", said, doc.digest)}
+	}
+	return doc, nil
 }
 
 // strongETag is how the registry calls the version that it answered with; empty if
@@ -107,11 +190,11 @@ func (l *Listing) Settle(ctx context.Context) error {
 		if err := l.client.sleep(ctx, wait); err != nil {
 			return &Error{Op: op, Where: l.key, kind: ErrUnavailable, cause: err}
 		}
-		index, err := l.client.readReferrersTag(ctx, l.target.ref)
+		index, _, err := l.client.readReferrersTagToWrite(ctx, l.target.ref)
 		if err != nil {
 			return err
 		}
-		if index.hasAll(l.client.written.of(l.key)) {
+		if len(index.missing(l.client.written.of(l.key), l.client.cfg.MaxReferrers)) == 0 {
 			return nil
 		}
 		if err := l.merge(ctx); err != nil {
@@ -133,7 +216,7 @@ func (l *Listing) merge(ctx context.Context) error {
 	defer unlock()
 	refused := ""
 	for range maxRepairs {
-		index, err := c.readReferrersTag(ctx, t.ref)
+		index, broken, err := c.readReferrersTagToWrite(ctx, t.ref)
 		if err != nil {
 			return err
 		}
@@ -141,18 +224,16 @@ func (l *Listing) merge(ctx context.Context) error {
 			// Nobody wrote in between: this registry means something else by it.
 			index.etag = ""
 		}
-		missing, err := index.add(c.written.of(l.key))
-		if err != nil {
-			return &Error{Op: op, Where: l.key, kind: ErrMalformed, cause: err}
-		}
-		if missing == 0 {
+		missing := index.missing(c.written.of(l.key), c.cfg.MaxReferrers)
+		if len(missing) == 0 {
 			l.settled = true
 			return nil
 		}
-		if len(index.entries) > c.cfg.MaxReferrers {
-			return &Error{Op: op, Where: l.key, kind: ErrTooLarge, cause: fmt.Errorf("more than %d referrers", c.cfg.MaxReferrers)}
+		next, lost, err := index.with(missing, c.cfg.MaxReferrers, c.maxListed(), int(c.cfg.MaxManifest))
+		if err != nil {
+			return &Error{Op: op, Where: l.key, kind: ErrMalformed, cause: err}
 		}
-		raw, err := index.marshal()
+		raw, err := next.marshal()
 		if err != nil {
 			return &Error{Op: op, Where: l.key, kind: ErrMalformed, cause: err}
 		}
@@ -163,11 +244,59 @@ func (l *Listing) merge(ctx context.Context) error {
 		}
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrRejected) {
 			c.written.only(l.key, l.ds...)
-			err = c.putWithoutDangling(ctx, t, index, err)
+			err = c.putWithoutDangling(ctx, t, next, err)
+		}
+		if err == nil {
+			c.repairs.note(ctx, t, ReferrersTag(t.ref.Digest), index, broken, lost)
 		}
 		return err
 	}
 	return &Error{Op: op, Where: l.key, kind: ErrUnavailable, cause: fmt.Errorf("overwritten by others %d times", maxRepairs)}
+}
+
+// missing are those of ds that a reader of at most limit entries does not find.
+func (x *referrersIndex) missing(ds []Descriptor, limit int) []Descriptor {
+	return slices.DeleteFunc(slices.Clone(ds), func(d Descriptor) bool { return x.has(d.Digest, limit) })
+}
+
+// with is the index with ds, which come first if not all readers read that far, and
+// says how many entries it has no room for. What is garbage is left out.
+func (x *referrersIndex) with(ds []Descriptor, visible, maxEntries, maxBytes int) (referrersIndex, int, error) {
+	ours := make([]referrersEntry, 0, len(ds))
+	for _, d := range ds {
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return referrersIndex{}, 0, err
+		}
+		ours = append(ours, referrersEntry{Descriptor: d, raw: raw})
+	}
+	others := slices.DeleteFunc(slices.Clone(x.entries), func(e referrersEntry) bool {
+		return slices.ContainsFunc(ds, func(d Descriptor) bool { return d.Digest == e.Digest })
+	})
+	next := referrersIndex{annotations: x.annotations}
+	if len(next.annotations) > maxBytes/4 {
+		next.annotations = nil
+	}
+	const envelope = 256 // what the document has around its entries
+	room := maxBytes - envelope - len(next.annotations)
+	for _, e := range ours {
+		room -= len(e.raw) + 1
+	}
+	kept := 0
+	for _, e := range others {
+		room -= len(e.raw) + 1
+		if room < 0 || len(ours)+kept == maxEntries {
+			break
+		}
+		kept++
+	}
+	lost := len(others) - kept
+	if others = others[:kept]; len(ours)+len(others) > visible || lost > 0 || x.cut {
+		next.entries = append(ours, others...)
+	} else {
+		next.entries = append(others, ours...)
+	}
+	return next, lost, nil
 }
 
 // putIndex writes the referrers tag on condition that the version called etag is
@@ -188,13 +317,14 @@ func isOverwrite(err error) bool {
 // is gone, that was not the reason, and refused is returned.
 func (c *Client) putWithoutDangling(ctx context.Context, t target, index referrersIndex, refused error) error {
 	kept := referrersIndex{annotations: index.annotations}
-	for _, e := range index.entries {
+	// The bound is for a stranger who lists thousands: the first entries are ours then.
+	for _, e := range index.entries[:min(len(index.entries), c.cfg.MaxReferrers)] {
 		ref := t.ref
 		ref.Digest = e.Digest
-		if _, err := c.Resolve(ctx, ref); errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalidReference) {
-			continue
-		} else if err != nil {
+		if _, err := c.Resolve(ctx, ref); Temporary(err) || errors.Is(err, ErrUnauthorized) {
 			return err
+		} else if err != nil {
+			continue // gone, or nothing that the registry would ever take
 		}
 		kept.entries = append(kept.entries, e)
 	}
@@ -207,27 +337,6 @@ func (c *Client) putWithoutDangling(ctx context.Context, t target, index referre
 	}
 	_, err = c.putManifest(ctx, t, ReferrersTag(t.ref.Digest), MediaTypeOCIIndex, raw)
 	return err
-}
-
-func (x *referrersIndex) hasAll(ds []Descriptor) bool {
-	return !slices.ContainsFunc(ds, func(d Descriptor) bool { return !x.has(d.Digest) })
-}
-
-// add appends the descriptors that are not listed and says how many those were.
-func (x *referrersIndex) add(ds []Descriptor) (int, error) {
-	added := 0
-	for _, d := range ds {
-		if x.has(d.Digest) {
-			continue
-		}
-		raw, err := json.Marshal(d)
-		if err != nil {
-			return 0, err
-		}
-		x.entries = append(x.entries, referrersEntry{Descriptor: d, raw: raw})
-		added++
-	}
-	return added, nil
 }
 
 // putManifest stores a manifest under a tag or digest. The answer's headers say

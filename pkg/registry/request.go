@@ -29,6 +29,8 @@ type request struct {
 	push  bool
 	// remove asks for the right to delete.
 	remove bool
+	// catalogue asks for the right to list the repositories.
+	catalogue bool
 	// want are the statuses that count as success.
 	want []int
 	// stream leaves the body without a time limit; the caller watches it.
@@ -47,18 +49,20 @@ const (
 // The caller closes the body of the answer.
 func (c *Client) send(ctx context.Context, t target, r request) (*http.Response, error) {
 	refreshed := false
+	how := access{scope: t.scope(r), write: r.method != http.MethodGet && r.method != http.MethodHead}
 	for attempt := 1; ; attempt++ {
 		resp, failure := c.attempt(ctx, t, r)
 		if failure == nil {
+			t.host.allowed(how)
 			return resp, nil
 		}
-		if failure.StatusCode == http.StatusUnauthorized && !refreshed {
+		if !refreshed && t.host.refused(how.scope, failure, c.now()) {
 			refreshed = true
-			t.host.forget(t.scope(r))
 			attempt--
 			continue
 		}
 		if r.once || !retryable(failure) || !c.pause(ctx, attempt, failure) {
+			t.host.soften(how, failure)
 			return nil, failure
 		}
 	}
@@ -91,6 +95,9 @@ func retryable(e *Error) bool {
 }
 
 func (t target) scope(r request) string {
+	if r.catalogue {
+		return "registry:catalog:*"
+	}
 	actions := "pull"
 	switch {
 	case r.remove:
@@ -109,7 +116,7 @@ func (c *Client) attempt(ctx context.Context, t target, r request) (*http.Respon
 		ctx, cancel = context.WithTimeout(ctx, c.cfg.Timeout+time.Duration(r.size()/uploadRate)*time.Second)
 	}
 	ctx, note := withRetryAfterNote(ctx)
-	signed, err := t.host.transport(ctx, t.scope(r))
+	signed, err := t.host.transport(ctx, t.scope(r), c.now())
 	if err != nil {
 		cancel()
 		return nil, transportError(r.op, where, err, note.duration(c.now()))

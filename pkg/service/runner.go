@@ -13,6 +13,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/hostguard"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
@@ -116,7 +117,7 @@ func (r *runner) run(ctx context.Context, needsDatabase bool, newApp func(contex
 
 func (r *runner) serveAdmin(ctx context.Context) error {
 	s := &http.Server{
-		Handler:           lifecycle.AdminHandler(r.readiness, r.t.Registry),
+		Handler:           hostguard.Handler(lifecycle.AdminHandler(r.readiness, r.t.Registry), r.admin.Addr()),
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		MaxHeaderBytes:    16 << 10,

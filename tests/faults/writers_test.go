@@ -73,16 +73,16 @@ func TestWriters_TwoProcessesLoseNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	listed, err := writerClient(t, host).Referrers(t.Context(), o.Image)
+	listed, err := writerClient(t, host).Referrers(t.Context(), o.Image, registry.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	names := map[string]bool{}
-	for _, d := range listed {
+	for _, d := range listed.Referrers {
 		names[d.Annotations[attest.AnnotationPredicateType]] = true
 	}
-	if want := processes * writersEach * writesEach; len(listed) != want || len(names) != want {
-		t.Errorf("%d attestations are listed, %d different ones, want %d", len(listed), len(names), want)
+	if want := processes * writersEach * writesEach; len(listed.Referrers) != want || len(names) != want {
+		t.Errorf("%d attestations are listed, %d different ones, want %d", len(listed.Referrers), len(names), want)
 	}
 }
 

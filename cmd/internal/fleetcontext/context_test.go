@@ -96,21 +96,58 @@ func TestFind(t *testing.T) {
 	flag, env := write("flag.yaml"), write("env.yaml")
 	local, user := write("work", ".seaworthy", "context.yaml"), write("config", "seaworthy", "context.yaml")
 	all := fleetcontext.Places{Flag: flag, Env: env, WorkDir: filepath.Join(root, "work"), ConfigDir: filepath.Join(root, "config")}
+	noUser := all
+	noUser.Flag, noUser.Env = "", ""
 	for _, tc := range []struct {
-		want   string
-		change func(*fleetcontext.Places)
+		want, by string
+		change   func(*fleetcontext.Places)
 	}{
-		{flag, func(*fleetcontext.Places) {}},
-		{env, func(p *fleetcontext.Places) { p.Flag = "" }},
-		{local, func(p *fleetcontext.Places) { p.Flag, p.Env = "", "" }},
-		{user, func(p *fleetcontext.Places) { p.Flag, p.Env, p.WorkDir = "", "", root }},
+		{flag, "--context", func(*fleetcontext.Places) {}},
+		{env, "$SEAWORTHY_CONTEXT", func(p *fleetcontext.Places) { p.Flag = "" }},
+		{user, "your configuration directory", func(p *fleetcontext.Places) { p.Flag, p.Env = "", "" }},
+		{user, "your configuration directory", func(p *fleetcontext.Places) { p.Flag, p.Env, p.WorkDir = "", "", root }},
 	} {
 		p := all
 		tc.change(&p)
-		if got, err := fleetcontext.Find(p); err != nil || got != tc.want {
+		if got, err := fleetcontext.Find(p); err != nil || got.File != tc.want || got.By != tc.by {
 			t.Errorf("Find(%+v) = %q, %v; want %q", p, got, err, tc.want)
 		}
 	}
+	// The folder's own counts only for whoever started its fleet, and only unchanged.
+	if err := os.Remove(user); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(when string) {
+		t.Helper()
+		if got, err := fleetcontext.Find(noUser); !errors.Is(err, fleetcontext.ErrNoFleet) || !strings.Contains(err.Error(), "name it with --context") {
+			t.Errorf("%s: %+v, %v", when, got, err)
+		}
+	}
+	refused("not registered")
+	for range 2 {
+		if err := fleetcontext.Register(noUser.ConfigDir, local); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := fleetcontext.Find(noUser); err != nil || got.File != local {
+		t.Errorf("registered: %+v, %v", got, err)
+	}
+	registry := filepath.Join(noUser.ConfigDir, "seaworthy", "fleets")
+	if content, err := os.ReadFile(registry); err != nil || strings.Count(string(content), "\n") != 1 {
+		t.Errorf("registry: %q, %v", content, err)
+	}
+	if info, err := os.Stat(registry); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("registry: %v, %v", info, err)
+	}
+	other := noUser
+	other.ConfigDir = filepath.Join(root, "another user's")
+	if _, err := fleetcontext.Find(other); !errors.Is(err, fleetcontext.ErrNoFleet) {
+		t.Errorf("another user: %v", err)
+	}
+	if err := os.WriteFile(local, []byte("addresses: {verifier: evil.example:1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("changed")
 	for _, p := range []fleetcontext.Places{
 		{Flag: filepath.Join(root, "missing"), Env: env, WorkDir: all.WorkDir},
 		{Env: filepath.Join(root, "missing"), WorkDir: all.WorkDir},

@@ -37,30 +37,63 @@ func DefaultPlaces(flag string) Places {
 	return p
 }
 
-// Find returns the first context file there is. A file that was named by flag
-// or variable must exist; nothing else is looked for then. If there is none at
-// all, the error wraps ErrNoFleet and names every place.
-func Find(p Places) (string, error) {
-	for _, named := range []struct{ path, by string }{{p.Flag, "--context"}, {p.Env, EnvFile}} {
-		if named.path == "" {
+// Found is a context file and who named it.
+type Found struct {
+	File string
+	// By is for people: a flag, a variable, or a place.
+	By string
+}
+
+// Find returns the context file that the flag names, then the variable, then that of the
+// user's configuration directory, then that of the folder. A folder may be somebody
+// else's repository, whose context would answer with verdicts of its own: it counts only
+// if `seaworthy run` registered it for this user and it is unchanged. The error wraps
+// ErrNoFleet if there is none.
+func Find(p Places) (Found, error) {
+	for _, named := range []Found{{p.Flag, "--context"}, {p.Env, "$" + EnvFile}} {
+		if named.File == "" {
 			continue
 		}
-		if _, err := os.Stat(named.path); err != nil {
-			return "", fmt.Errorf("%w: the context file of %s: %w", ErrNoFleet, named.by, err)
+		if _, err := os.Stat(named.File); err != nil {
+			return Found{}, fmt.Errorf("%w: the context file of %s: %w", ErrNoFleet, named.By, err)
 		}
-		return named.path, nil
+		return named, nil
 	}
-	looked := []string{filepath.Join(p.WorkDir, ".seaworthy", FileName)}
+	var looked []string
 	if p.ConfigDir != "" {
-		looked = append(looked, filepath.Join(p.ConfigDir, "seaworthy", FileName))
-	}
-	for _, path := range looked {
-		switch _, err := os.Stat(path); {
-		case err == nil:
-			return path, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return "", fmt.Errorf("look for a context file: %w", err)
+		file := filepath.Join(p.ConfigDir, "seaworthy", FileName)
+		if there, err := exists(file); err != nil || there {
+			return Found{file, "your configuration directory"}, err
 		}
+		looked = append(looked, file)
 	}
-	return "", fmt.Errorf("%w: neither --context nor %s is set, and there is no %s", ErrNoFleet, EnvFile, strings.Join(looked, " and no "))
+	file := filepath.Join(p.WorkDir, ".seaworthy", FileName)
+	there, err := exists(file)
+	if err != nil {
+		return Found{}, err
+	}
+	if !there {
+		looked = append(looked, file)
+		return Found{}, fmt.Errorf("%w: neither --context nor $%s is set, and there is no %s", ErrNoFleet, EnvFile, strings.Join(looked, " and no "))
+	}
+	ours, err := isRegistered(p.ConfigDir, file)
+	switch {
+	case err != nil:
+		return Found{}, fmt.Errorf("look for a context file: %w", err)
+	case !ours:
+		return Found{}, fmt.Errorf("%w: %s is not the context of a fleet that you started here with `seaworthy run`, or was changed since; "+
+			"if you trust it, name it with --context", ErrNoFleet, file)
+	}
+	return Found{file, "the fleet that you started in this folder"}, nil
+}
+
+func exists(file string) (bool, error) {
+	switch _, err := os.Stat(file); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return false, fmt.Errorf("look for a context file: %w", err)
+	}
 }

@@ -70,6 +70,25 @@ func Clean(s string) string {
 	}, s)
 }
 
+// Plain returns a writer for text that people read: what could steer their terminal or
+// reorder its text is replaced as Clean does, and lines stay lines. Each write is taken
+// for whole characters.
+func Plain(w io.Writer) io.Writer { return plain{w} }
+
+type plain struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (p plain) Write(b []byte) (int, error) {
+	lines := strings.Split(string(b), "\n")
+	for i := range lines {
+		lines[i] = Clean(lines[i])
+	}
+	if _, err := io.WriteString(p.w, strings.Join(lines, "\n")); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 // Cut shortens s to at most n characters.
 func Cut(s string, n int) string {
 	runes := []rune(s)

@@ -96,3 +96,13 @@ func FuzzClean(f *testing.F) {
 		}
 	})
 }
+
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	const written = "a\x1b[2Jb\u202e\n\tc\rd\xff\n"
+	n, err := output.Plain(&b).Write([]byte(written))
+	if want := "a\ufffd[2Jb\ufffd\n c d\ufffd\n"; err != nil || n != len(written) || b.String() != want {
+		t.Errorf("%d, %v, %q, want %q", n, err, b.String(), want)
+	}
+}

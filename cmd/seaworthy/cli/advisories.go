@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	scanner "github.com/seaworthy-dev/seaworthy/services/scanner/app"
 )
 
@@ -32,7 +33,7 @@ snapshot file, which scan opens without reading it. The same records give the sa
 				return err
 			}
 			for _, r := range rejected {
-				_, _ = fmt.Fprintln(logs, "advisory refused:", r)
+				_, _ = fmt.Fprintln(output.Plain(logs), "advisory refused:", r)
 			}
 			_, err = fmt.Fprintf(out, "%s %d advisories, %d refused\n", info.GetDigest(), info.GetAdvisoryCount(), info.GetRejectedCount())
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/demo"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
@@ -34,12 +35,12 @@ func Main(ctx context.Context, args []string, out, logs io.Writer) int {
 	root := newRoot(out, logs) //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	root.SetOut(out)
-	root.SetErr(logs)
+	root.SetErr(output.Plain(logs))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintln(logs, "seaworthy:", err)
+	_, _ = fmt.Fprintln(output.Plain(logs), "seaworthy:", err)
 	var usage *usageError
 	var scan *scanError
 	switch {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	scanner "github.com/seaworthy-dev/seaworthy/services/scanner/app"
 )
@@ -126,7 +127,7 @@ func (f *scanFlags) run(ctx context.Context, target string, out, logs io.Writer)
 		return &scanError{err}
 	}
 	for _, r := range res.Rejected {
-		_, _ = fmt.Fprintln(logs, "advisory refused:", r)
+		_, _ = fmt.Fprintln(output.Plain(logs), "advisory refused:", r)
 	}
 	document, err := format.write(res)
 	if err != nil {

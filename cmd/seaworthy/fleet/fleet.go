@@ -3,10 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -61,8 +59,8 @@ func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) 
 	for _, w := range p.Warnings() {
 		telemetry.Logger.WarnContext(ctx, "configuration is unwise", "problem", w)
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
+	if err := openDataDir(cfg.DataDir); err != nil {
+		return err
 	}
 	unlock, err := lockDir(cfg.DataDir)
 	if err != nil {

@@ -92,6 +92,31 @@ func start(t *testing.T, g http.Handler) string {
 	return "http://" + r.Addr()
 }
 
+// TestPagesAreRefused asks the registry as a page does whose name was rebound to this
+// machine, and as a page of another site.
+func TestPagesAreRefused(t *testing.T) {
+	t.Parallel()
+	base := start(t, &gateway{})
+	for _, change := range []func(*http.Request){
+		func(r *http.Request) { r.Host = "evil.example" },
+		func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v2/_catalog", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(req)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusMisdirectedRequest && res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s, %v: %d", req.Host, req.Header, res.StatusCode)
+		}
+	}
+}
+
 func do(t *testing.T, method, url, contentType string, body []byte) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))

@@ -17,6 +17,8 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage engine it is configured with
 	"github.com/sirupsen/logrus"                                                   //nolint:depguard // Distribution logs through logrus; this is where its output is redirected
+
+	"github.com/seaworthy-dev/seaworthy/pkg/hostguard"
 )
 
 // Config configures the registry.
@@ -78,6 +80,7 @@ func (r *Registry) Addr() string { return r.listener.Addr().String() }
 
 // Run serves until ctx ends.
 func (r *Registry) Run(ctx context.Context) error {
+	r.server.Handler = hostguard.Handler(r.server.Handler, r.listener.Addr())
 	failed := make(chan error, 1)
 	go func() { failed <- r.server.Serve(r.listener) }()
 	var err error
@@ -105,6 +108,8 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 				"uploadpurging": map[any]any{"enabled": false},
 			},
 		},
+		// Distribution's own default, which a configuration without a file lacks.
+		Catalog: configuration.Catalog{MaxEntries: 1000},
 	}
 	if cfg.Queued {
 		// With the references the gateway sees that what was pushed is an

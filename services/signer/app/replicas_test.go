@@ -56,8 +56,8 @@ func TestReplicas_LoseNothingOnTheFallbackTag(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	listed, err := clients[0].Referrers(t.Context(), image)
-	if err != nil || len(listed) != writers*each {
-		t.Errorf("%d attestations are listed, %v, want %d", len(listed), err, writers*each)
+	listed, err := clients[0].Referrers(t.Context(), image, registry.Filter{})
+	if err != nil || len(listed.Referrers) != writers*each {
+		t.Errorf("%d attestations are listed, %v, want %d", len(listed.Referrers), err, writers*each)
 	}
 }

@@ -192,7 +192,7 @@ func runWith(ctx context.Context, places fleetcontext.Places, args ...string) re
 // run runs a command against the fleet.
 func (f *testFleet) run(args ...string) result {
 	f.t.Helper()
-	return runWith(f.t.Context(), fleetcontext.Places{Env: f.file}, args...)
+	return runWith(f.t.Context(), fleetcontext.Places{}, append([]string{"--context", f.file}, args...)...)
 }
 
 // mask makes a run's text the same in every run.

@@ -49,7 +49,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 	root := s.root() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
 	root.SetOut(env.Out)
-	root.SetErr(env.Err)
+	root.SetErr(output.Plain(env.Err))
 	err := root.ExecuteContext(ctx)
 	return s.end(err)
 }
@@ -71,8 +71,9 @@ func (s *session) root() *cobra.Command {
 what was signed about them, and whether they may run.
 
 It finds the fleet by a context file: --context, $` + fleetcontext.EnvFile + `,
-./.seaworthy/context.yaml, then seaworthy/context.yaml in your configuration
-directory. An IMAGE without a registry is of the fleet's own registry, if the
+seaworthy/context.yaml in your configuration directory, then
+./.seaworthy/context.yaml, if you started that fleet yourself with seaworthy run.
+Which one it was is said on stderr. An IMAGE without a registry is of the fleet's own registry, if the
 context names one.
 
 ` + exitCodes,
@@ -130,11 +131,15 @@ func (s *session) open() (*fleet.Fleet, error) {
 	if s.fleet != nil {
 		return s.fleet, nil
 	}
-	file, err := fleetcontext.Find(s.env.Places(s.file))
+	found, err := fleetcontext.Find(s.env.Places(s.file))
 	if err != nil {
 		return nil, err
 	}
-	s.fleet, err = fleet.Open(file)
+	if s.file == "" {
+		// It was found, not named in the command: a wrong one would answer for another fleet.
+		s.notef("context: %s (%s)", output.Clean(found.File), found.By)
+	}
+	s.fleet, err = fleet.Open(found.File)
 	return s.fleet, err
 }
 
@@ -157,7 +162,7 @@ func (s *session) json() bool { return s.format == formatJSON }
 
 // notef tells the user something that is not the result.
 func (s *session) notef(format string, args ...any) {
-	_, _ = fmt.Fprintf(s.env.Err, format+"\n", args...) // nothing to do about a closed terminal
+	_, _ = fmt.Fprintf(output.Plain(s.env.Err), format+"\n", args...) // nothing to do about a closed terminal
 }
 
 // group is a command that only has commands below it.

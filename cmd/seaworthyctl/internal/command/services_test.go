@@ -98,9 +98,9 @@ func TestVerdictWatch(t *testing.T) {
 		var out, errOut outputtest.Buffer
 		code := make(chan int, 1)
 		go func() {
-			code <- command.Run(ctx, []string{"verdict", "watch", "--cursor", "0", "-o", format}, command.Env{
+			code <- command.Run(ctx, []string{"verdict", "watch", "--cursor", "0", "-o", format, "--context", f.file}, command.Env{
 				Out: &out, Err: &errOut, Now: func() time.Time { return now },
-				Places: func(string) fleetcontext.Places { return fleetcontext.Places{Env: f.file} },
+				Places: func(flag string) fleetcontext.Places { return fleetcontext.Places{Flag: flag} },
 			})
 		}()
 		deadline := time.Now().Add(20 * time.Second)
@@ -311,6 +311,25 @@ func TestContextAndVersion(t *testing.T) {
 	}
 	if r := f.run("completion", "bash"); r.code != 0 || r.out == "" {
 		t.Errorf("completion bash ended with %d", r.code)
+	}
+}
+
+// TestContextIsSaid says which context answered if the command does not name one, and
+// takes none from a folder that only holds a file.
+func TestContextIsSaid(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	r := runWith(t.Context(), fleetcontext.Places{Env: f.file}, "context", "show")
+	if want := "context: " + f.file + " ($SEAWORTHY_CONTEXT)\n"; r.code != 0 || r.err != want {
+		t.Errorf("by the variable: %+v, want %q", r, want)
+	}
+	folder := filepath.Join(t.TempDir(), "checked out")
+	if err := fleetcontext.Save(filepath.Join(folder, ".seaworthy", fleetcontext.FileName), f.context); err != nil {
+		t.Fatal(err)
+	}
+	planted := fleetcontext.Places{WorkDir: folder, ConfigDir: filepath.Join(t.TempDir(), "config")}
+	if r := runWith(t.Context(), planted, "context", "show"); r.code != 6 || !strings.Contains(r.err, "is not the context of a fleet that you started here") {
+		t.Errorf("by a folder: %+v", r)
 	}
 }
 

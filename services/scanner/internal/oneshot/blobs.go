@@ -13,6 +13,7 @@ import (
 	"path"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -28,7 +29,7 @@ type files interface {
 type dirFiles struct{ root *os.Root }
 
 func openDir(dir string) (files, error) {
-	root, err := os.OpenRoot(dir)
+	root, err := regularfile.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +37,7 @@ func openDir(dir string) (files, error) {
 }
 
 func (d *dirFiles) open(name string) (io.ReadCloser, int64, error) {
-	f, err := d.root.Open(name)
+	f, err := regularfile.OpenIn(d.root, name)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -66,7 +67,7 @@ type tarEntry struct {
 
 // openTar reads the table of contents of an archive.
 func openTar(file string) (files, error) {
-	f, err := os.Open(file)
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return nil, err
 	}

@@ -7,13 +7,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/sbom"
@@ -142,7 +142,7 @@ func show(p core.Platform) string {
 
 // fromSBOM matches what a bill of materials lists.
 func fromSBOM(file string, o Options) (*core.Report, string, error) {
-	f, err := os.Open(file)
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return nil, "", err
 	}

@@ -231,9 +231,9 @@ func TestLargeDocument(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", as, err, out)
 		}
 		t.Logf("%s, %d MiB: %s", as, size>>20, regexp.MustCompile(`peak.*`).Find(out))
-		list, err := r.Client().Referrers(t.Context(), image)
-		if err != nil || len(list) != 2 {
-			t.Errorf("%s: %d attestations, %v; want those of the document and the report", as, len(list), err)
+		list, err := r.Client().Referrers(t.Context(), image, registry.Filter{})
+		if err != nil || len(list.Referrers) != 2 {
+			t.Errorf("%s: %d attestations, %v; want those of the document and the report", as, len(list.Referrers), err)
 		}
 	}
 }

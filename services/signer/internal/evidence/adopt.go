@@ -45,7 +45,7 @@ func (w *Writer) adopt(ctx context.Context, im *image, c *claim) (bool, error) {
 	found, err := attest.Fetch(ctx, w.registry, im.ref, attest.Limits{
 		PredicateTypes: []string{c.p.Type}, MaxBundle: maxAdopted, MaxTotal: maxAdoptedTotal,
 	})
-	if errors.Is(err, attest.ErrTooLarge) || errors.Is(err, registry.ErrTooLarge) {
+	if errors.Is(err, attest.ErrTooLarge) || errors.Is(err, attest.ErrIncomplete) || errors.Is(err, registry.ErrTooLarge) {
 		// Somebody attached so much that it cannot be searched. One attestation
 		// too many is better than none.
 		w.log.WarnContext(ctx, "too many attestations to look for an earlier one",

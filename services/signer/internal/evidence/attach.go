@@ -37,7 +37,7 @@ func (w *Writer) attach(ctx context.Context, im *image, work []*claim) error {
 	if err := w.list(ctx, im, todo); err != nil {
 		return err
 	}
-	listed, err := w.listed(ctx, im.ref)
+	listed, err := w.findAll(ctx, im, todo)
 	if err != nil {
 		return err
 	}
@@ -118,11 +118,38 @@ func (w *Writer) put(ctx context.Context, im *image, c *claim) error {
 	if err != nil {
 		return fmt.Errorf("attach attestation: %w", err)
 	}
-	c.entry.ManifestDigest = d.Digest
+	c.entry.ManifestDigest, c.attached = d.Digest, d
 	if !listed {
-		c.unlisted = &d
+		c.unlisted = &c.attached
 	}
 	return w.attachLegacy(ctx, im.ref, c)
+}
+
+// findAll returns what is listed. What the registry said it would list, and does not, is
+// listed in the tag.
+func (w *Writer) findAll(ctx context.Context, im *image, claims []*claim) (map[string]registry.Descriptor, error) {
+	digests := make([]string, len(claims))
+	for i, c := range claims {
+		digests[i] = c.entry.ManifestDigest
+	}
+	listed, err := w.listed(ctx, im.ref, digests...)
+	if err != nil {
+		return nil, err
+	}
+	said := false
+	for _, c := range claims {
+		if _, ok := listed[c.entry.ManifestDigest]; !ok && c.unlisted == nil {
+			c.unlisted, said = &c.attached, true
+		}
+	}
+	if !said {
+		return listed, nil
+	}
+	w.log.WarnContext(ctx, "the registry says that it lists attestations and does not: they are listed in the referrers tag", imageAttr(im.ref))
+	if err := w.list(ctx, im, claims); err != nil {
+		return nil, err
+	}
+	return w.listed(ctx, im.ref, digests...)
 }
 
 // list lists what the registry does not list by itself, all of an image at once.
@@ -136,7 +163,11 @@ func (w *Writer) list(ctx context.Context, im *image, claims []*claim) error {
 	if len(unlisted) == 0 {
 		return nil
 	}
-	listing, err := w.registry.ListReferrers(ctx, im.ref, unlisted...)
+	others, err := w.lost(ctx, im, claims)
+	if err != nil {
+		return err
+	}
+	listing, err := w.registry.ListReferrers(ctx, im.ref, append(others, unlisted...)...)
 	if err != nil {
 		return fmt.Errorf("list attestations: %w", err)
 	}

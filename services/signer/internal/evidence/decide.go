@@ -32,6 +32,8 @@ type claim struct {
 	// bundle is what was signed and put into the repository just now; nil for what
 	// was found in the log.
 	bundle *attest.Bundle
+	// attached is how the manifest is listed once it is in the registry.
+	attached registry.Descriptor
 	// unlisted is set while the manifest is in the registry and in no list of referrers.
 	unlisted *registry.Descriptor
 	// changed is set when the log refused a revised claim because it is made of

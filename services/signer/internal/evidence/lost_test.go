@@ -186,9 +186,10 @@ func TestWriter_SignedIsKept(t *testing.T) {
 }
 
 // TestWriter_Requests counts what one image with three attestations costs in a
-// repository that is known: two questions about the image, for each attestation
+// repository that is known: three questions about the image, which is listed in two
+// places, for each attestation
 // an upload in two requests, its manifest, and both read back, and one question for
-// the list.
+// the list, which is found in the first place.
 func TestWriter_Requests(t *testing.T) {
 	f := newFixture(t, true)
 	w := f.writer(t, f.store)
@@ -205,7 +206,7 @@ func TestWriter_Requests(t *testing.T) {
 	for m := range got {
 		count[m]++
 	}
-	want := map[string]int{http.MethodHead: 1, http.MethodGet: 2 + 3*2, http.MethodPost: 3, http.MethodPut: 3 * 2}
+	want := map[string]int{http.MethodHead: 1, http.MethodGet: 3 + 3*2, http.MethodPost: 3, http.MethodPut: 3 * 2}
 	if diff := cmp.Diff(want, count); diff != "" {
 		t.Errorf("requests (-want +made):\n%s", diff)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
@@ -13,14 +14,16 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
-// listed returns all that refers to ref, by digest.
-func (w *Writer) listed(ctx context.Context, ref imageref.Ref) (map[string]registry.Descriptor, error) {
-	all, err := w.registry.Referrers(ctx, ref)
-	if err != nil {
+// listed returns the attestations that refer to ref, by digest; what is found of until
+// ends the search. Nothing is known of them if the referrers tag is broken: then none
+// counts as listed, and what is in force is attached again, which repairs the tag.
+func (w *Writer) listed(ctx context.Context, ref imageref.Ref, until ...string) (map[string]registry.Descriptor, error) {
+	all, err := w.registry.Referrers(ctx, ref, registry.Filter{ArtifactType: attest.BundleMediaType, Keep: attest.MayBeBundle, Until: until})
+	if err != nil && !errors.Is(err, registry.ErrReferrersTag) {
 		return nil, fmt.Errorf("list attestations: %w", err)
 	}
-	out := make(map[string]registry.Descriptor, len(all))
-	for _, d := range all {
+	out := make(map[string]registry.Descriptor, len(all.Referrers))
+	for _, d := range all.Referrers {
 		out[d.Digest] = d
 	}
 	return out, nil

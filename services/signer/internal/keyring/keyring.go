@@ -1,7 +1,9 @@
 // Package keyring knows which of the signer's keys is in use, makes a new one
 // when it is asked to, and what is believed of the old ones. The private keys are
-// in the key store's directory, everything else in the database, so that replicas
-// on one directory and one database change keys together.
+// in the key store's directory, with a record of which is the newest and which are
+// revoked, and all but the private keys is in the database too, so that replicas on one
+// directory and one database change keys together. The directory is written first.
+// Losing or restoring one of the two makes no key valid again.
 package keyring
 
 import (
@@ -9,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +38,7 @@ type Keys interface {
 	Rotated(ctx context.Context, requestID string) (store.SigningKey, error)
 	Rotate(ctx context.Context, requestID string, k store.SigningKey, end time.Time) (store.SigningKey, error)
 	Revoke(ctx context.Context, id string, at time.Time) (store.SigningKey, error)
+	Adopt(ctx context.Context, keys []store.SigningKey) error
 }
 
 // Ring is safe for concurrent use.
@@ -55,6 +59,11 @@ func Open(ctx context.Context, s Keys, dir *keystore.Dir, now func() time.Time) 
 	if err != nil {
 		return nil, fmt.Errorf("key store: %w", err)
 	}
+	r := &Ring{store: s, dir: dir, now: now, generated: key.Generated(), loaded: map[string]keystore.Identity{key.KeyID(): key}}
+	// First what the directory knows: a database that was lost has the first key only.
+	if _, err := r.agree(ctx); err != nil {
+		return nil, err
+	}
 	row := store.SigningKey{ID: key.KeyID(), PublicPEM: key.PublicPEM(), SeenTime: now()}
 	if key.Generated() {
 		row.StartTime = now().Add(-clockSkew)
@@ -62,7 +71,6 @@ func Open(ctx context.Context, s Keys, dir *keystore.Dir, now func() time.Time) 
 	if err := s.AddKey(ctx, row); err != nil {
 		return nil, err
 	}
-	r := &Ring{store: s, dir: dir, now: now, generated: key.Generated(), loaded: map[string]keystore.Identity{key.KeyID(): key}}
 	_, err = r.Current(ctx)
 	return r, err
 }
@@ -71,16 +79,16 @@ func Open(ctx context.Context, s Keys, dir *keystore.Dir, now func() time.Time) 
 func (r *Ring) Generated() bool { return r.generated }
 
 // Current returns the key in use: the latest that is neither at its end nor
-// revoked and that the directory has. It asks the database each time, so that
+// revoked and that the directory has. It asks directory and database each time, so that
 // the rotation by another replica is noticed before the next signature.
 func (r *Ring) Current(ctx context.Context) (keystore.Identity, error) {
-	keys, err := r.store.Keys(ctx)
+	keys, err := r.agree(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var missing []string
 	for _, k := range keys {
-		if k.Identity != "" || !k.InUse() {
+		if !k.InUse() {
 			continue
 		}
 		id, err := r.load(k.ID)
@@ -89,6 +97,9 @@ func (r *Ring) Current(ctx context.Context) (keystore.Identity, error) {
 			continue
 		}
 		return id, err
+	}
+	if len(missing) == 0 {
+		return nil, fmt.Errorf("%w: all keys of the database are at their end or revoked: rotate the key", ErrKeyMissing)
 	}
 	return nil, fmt.Errorf("%w: restore the file of %s, or share one directory between replicas", ErrKeyMissing, strings.Join(missing, " or "))
 }
@@ -109,6 +120,11 @@ func (r *Ring) load(id string) (keystore.Identity, error) {
 
 // List returns all keys, also those of other identities, the one in use first.
 func (r *Ring) List(ctx context.Context) ([]store.SigningKey, error) {
+	// A database that was restored may call a key good that the directory knows to be
+	// revoked: what is not compared is not told.
+	if _, err := r.agree(ctx); err != nil && !errors.Is(err, ErrDisagree) {
+		return nil, err
+	}
 	keys, err := r.store.Keys(ctx)
 	if err != nil {
 		return nil, err
@@ -131,15 +147,12 @@ func (r *Ring) List(ctx context.Context) ([]store.SigningKey, error) {
 
 // Trusted returns all keys of the ring as those who verify see them.
 func (r *Ring) Trusted(ctx context.Context) ([]attest.TrustedKey, error) {
-	keys, err := r.store.Keys(ctx)
-	if err != nil {
+	keys, err := r.agree(ctx)
+	if err != nil && keys == nil {
 		return nil, err
 	}
 	out := make([]attest.TrustedKey, 0, len(keys))
 	for _, k := range keys {
-		if k.Identity != "" {
-			continue // of a KMS
-		}
 		pub, err := cryptoutils.UnmarshalPEMToPublicKey([]byte(k.PublicPEM))
 		if err != nil {
 			return nil, fmt.Errorf("key %s in the database: %w", k.ID, err)
@@ -149,29 +162,82 @@ func (r *Ring) Trusted(ctx context.Context) ([]attest.TrustedKey, error) {
 	return out, nil
 }
 
-// Rotate makes a new key and ends all others, once for each request. The file is
-// there before the database knows of it: a crash in between leaves a file that
-// nobody uses.
+// Rotate makes a new key and ends all others, once for each request. File and record of
+// the key are there before the database knows of it: after a crash in between it is the
+// newest key all the same, and the same request goes on with it.
 func (r *Ring) Rotate(ctx context.Context, requestID string) (store.SigningKey, error) {
+	unlock, err := r.dir.Lock()
+	if err != nil {
+		return store.SigningKey{}, err
+	}
+	defer unlock()
 	done, err := r.store.Rotated(ctx, requestID)
 	if !errors.Is(err, store.ErrNotFound) {
 		return done, err
 	}
-	made, err := r.dir.Create()
+	records, err := r.dir.Records()
 	if err != nil {
 		return store.SigningKey{}, err
 	}
-	now := r.now()
-	row, err := r.store.Rotate(ctx, requestID, store.SigningKey{
-		ID: made.KeyID(), PublicPEM: made.PublicPEM(), StartTime: now.Add(-clockSkew), SeenTime: now,
-	}, now.Add(clockSkew))
-	if err == nil && row.ID != made.KeyID() { // another replica was faster with the same request
-		err = r.dir.Discard(made)
+	at := slices.IndexFunc(records, func(k keystore.Record) bool { return k.RequestID == requestID && requestID != "" })
+	var record keystore.Record
+	if at >= 0 {
+		record = records[at]
+	} else {
+		made, err := r.dir.Create()
+		if err != nil {
+			return store.SigningKey{}, err
+		}
+		now := r.now()
+		record = keystore.Record{
+			KeyID: made.KeyID(), PublicPEM: made.PublicPEM(), Generation: next(records),
+			StartTime: now.Add(-clockSkew), MadeTime: now, RequestID: requestID,
+		}
+		if err := r.dir.Keep(record); err != nil {
+			return store.SigningKey{}, errors.Join(err, r.dir.Discard(made))
+		}
 	}
-	return row, err
+	return r.store.Rotate(ctx, requestID, store.SigningKey{
+		ID: record.KeyID, PublicPEM: record.PublicPEM, StartTime: record.StartTime, SeenTime: record.MadeTime,
+	}, record.MadeTime.Add(clockSkew))
 }
 
-// Revoke ends all belief in a key from now on: store.ErrNotFound, store.ErrInUse.
+// Revoke ends all belief in a key from now on: store.ErrNotFound, store.ErrInUse. The
+// directory knows it before the database does: after a crash in between it is revoked.
 func (r *Ring) Revoke(ctx context.Context, id string) (store.SigningKey, error) {
-	return r.store.Revoke(ctx, id, r.now())
+	unlock, err := r.dir.Lock()
+	if err != nil {
+		return store.SigningKey{}, err
+	}
+	defer unlock()
+	all, err := r.store.Keys(ctx)
+	if err != nil {
+		return store.SigningKey{}, err
+	}
+	at := slices.IndexFunc(all, func(k store.SigningKey) bool { return k.ID == id })
+	switch {
+	case at < 0:
+		return store.SigningKey{}, store.ErrNotFound
+	case all[at].EndTime.IsZero():
+		return store.SigningKey{}, store.ErrInUse
+	}
+	now := r.now()
+	if all[at].Identity == "" {
+		records, err := r.dir.Records()
+		if err != nil {
+			return store.SigningKey{}, err
+		}
+		// A key whose file is elsewhere has no record yet, and a revocation needs one.
+		if !slices.ContainsFunc(records, func(k keystore.Record) bool { return k.KeyID == id }) {
+			k := all[at]
+			err := r.dir.Keep(keystore.Record{KeyID: id, PublicPEM: k.PublicPEM, Generation: 1, StartTime: k.StartTime, MadeTime: k.SeenTime})
+			if err != nil {
+				return store.SigningKey{}, err
+			}
+		}
+		if err := r.dir.Revoke(id, now); err != nil {
+			return store.SigningKey{}, err
+		}
+	}
+	return r.store.Revoke(ctx, id, now)
 }

@@ -37,12 +37,15 @@ type Registry struct {
 	Host  string
 	tb    testing.TB
 	fault atomic.Pointer[Fault]
+	// confirms is set if it says that it lists referrers, whether it does or not.
+	confirms atomic.Bool
 }
 
 // Start starts a registry, with or without the referrers API.
 func Start(tb testing.TB, referrersAPI bool) *Registry {
 	tb.Helper()
 	r := &Registry{tb: tb}
+	r.confirms.Store(referrersAPI)
 	// Blobs on disk: a test may look at how much memory a writer takes.
 	inner := ggcr.New(ggcr.WithReferrersSupport(referrersAPI), ggcr.WithBlobHandler(ggcr.NewDiskBlobHandler(tb.TempDir())),
 		ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
@@ -53,7 +56,7 @@ func Start(tb testing.TB, referrersAPI bool) *Registry {
 				return
 			}
 		}
-		if referrersAPI {
+		if r.confirms.Load() {
 			confirmSubject(w, req)
 		}
 		inner.ServeHTTP(w, req)
@@ -88,6 +91,31 @@ func (r *Registry) Fail(f Fault) {
 		return
 	}
 	r.fault.Store(&f)
+}
+
+// ConfirmSubjects has the registry say that it lists referrers although it does not, as
+// some do behind a proxy.
+func (r *Registry) ConfirmSubjects() { r.confirms.Store(true) }
+
+// Overwrite puts something below the referrers tag of an image, as anybody may who can
+// push, and returns its digest.
+func (r *Registry) Overwrite(ref imageref.Ref, mediaType, content string) string {
+	r.tb.Helper()
+	req, err := http.NewRequestWithContext(r.tb.Context(), http.MethodPut,
+		"http://"+r.Host+"/v2/"+ref.Repository+"/manifests/"+registry.ReferrersTag(ref.Digest), strings.NewReader(content))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	req.Header.Set("Content-Type", mediaType)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		r.tb.Fatalf("overwrite the referrers tag: %s", resp.Status)
+	}
+	return registry.Digest([]byte(content))
 }
 
 // Down answers every request with 503.

@@ -94,7 +94,7 @@ func (s *SQL) Rotate(ctx context.Context, requestID string, k SigningKey, end ti
 		if out, err = rotated(ctx, tx, requestID); !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE signing_keys SET end_time = $1 WHERE end_time = 0 AND identity = ''`, sqldb.Time(end)); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE signing_keys SET end_time = $1 WHERE end_time = 0 AND identity = '' AND key_id <> $2`, sqldb.Time(end), k.ID); err != nil {
 			return fmt.Errorf("end signing keys: %w", err)
 		}
 		if err := addKey(ctx, tx, k); err != nil {
@@ -130,4 +130,23 @@ func (s *SQL) Revoke(ctx context.Context, id string, at time.Time) (SigningKey, 
 		return err
 	})
 	return out, err
+}
+
+// Adopt implements Store.
+func (s *SQL) Adopt(ctx context.Context, keys []SigningKey) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		for _, k := range keys {
+			if err := addKey(ctx, tx, k); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, `UPDATE signing_keys SET
+					end_time = CASE WHEN end_time = 0 THEN $1 ELSE end_time END,
+					revoke_time = CASE WHEN revoke_time = 0 THEN $2 ELSE revoke_time END
+				WHERE key_id = $3`, sqldb.Time(k.EndTime), sqldb.Time(k.RevokeTime), k.ID)
+			if err != nil {
+				return fmt.Errorf("adopt signing key: %w", err)
+			}
+		}
+		return nil
+	})
 }

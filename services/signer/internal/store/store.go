@@ -196,4 +196,7 @@ type Store interface {
 	// Revoke revokes a key that is not in use and returns it: ErrNotFound,
 	// ErrInUse. A key that was revoked stays as it is.
 	Revoke(ctx context.Context, id string, at time.Time) (SigningKey, error)
+	// Adopt adds keys, and gives those that are there the end and the revocation that they
+	// lack. It takes neither away.
+	Adopt(ctx context.Context, keys []SigningKey) error
 }

@@ -177,21 +177,30 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, ro
 	switch {
 	case err == nil:
 	case errors.Is(err, attest.ErrTooLarge), errors.Is(err, registry.ErrTooLarge), errors.Is(err, registry.ErrMalformed):
-		// Part of the list would look like all of it: then nothing is evidence.
+		// Nothing is known of what is attached.
 		e.Rejected = append(e.Rejected, core.Rejected{Why: err.Error()})
 		return e, false, nil
 	case errors.Is(err, registry.ErrNotFound):
+		e.Rejected = append(e.Rejected, core.Rejected{Why: err.Error()})
 		return e, false, nil
 	default:
 		return e, false, lasting(err)
 	}
 	var found []*finding
+	incomplete := false
 	for i := range referred {
+		if errors.Is(referred[i].Err, attest.ErrIncomplete) {
+			// What is missing is not known to be absent.
+			e.Rejected, incomplete = append(e.Rejected, core.Rejected{Why: referred[i].Err.Error()}), true
+			continue
+		}
 		f, err := c.verify(ctx, &referred[i], t.digest, roots, version)
 		if err != nil {
 			return e, false, err
 		}
-		present[referred[i].Digest] = true
+		if referred[i].Digest != "" {
+			present[referred[i].Digest] = true
+		}
 		if d := c.vexOf(&referred[i], t.digest); d != nil {
 			if d.vex != nil {
 				e.VEX = append(e.VEX, *d.vex)
@@ -202,6 +211,10 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, ro
 		}
 		foreign = foreign || f.unknownKey
 		found = append(found, f)
+	}
+	if incomplete {
+		// Part of the documents could be without the newest one: then none counts.
+		e.VEX = nil
 	}
 	gather(&e, found)
 	return e, foreign, nil
@@ -220,7 +233,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 	v, err := r.Verify(subject, roots)
 	if err != nil {
 		f := &finding{
-			predicateType: claimedType(r), rejected: fmt.Sprintf("%s: %v", short(r.Digest), err),
+			predicateType: claimedType(r), rejected: strings.TrimPrefix(fmt.Sprintf("%s: %v", short(r.Digest), err), ": "),
 			attestation: core.Attestation{ManifestDigest: r.Digest}, unknownKey: errors.Is(err, attest.ErrUntrustedKey) || errors.Is(err, attest.ErrUntrustedIdentity),
 		}
 		c.log.DebugContext(ctx, "attestation rejected", "manifest_digest", r.Digest, "subject", subject, "error", err)

@@ -20,6 +20,7 @@ const usualTotal = 32 << 20
 func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, predicateTypes ...string) (referred []attest.Referred, done func(), err error) {
 	full := attest.Limits{
 		MaxReferrers: c.limits.MaxAttestations, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal, PredicateTypes: predicateTypes,
+		Partial: true,
 	}
 	usual := full
 	usual.MaxTotal = least(full.MaxTotal, c.usual)

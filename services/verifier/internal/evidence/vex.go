@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -69,6 +70,9 @@ func (c *Collector) indexVex(ctx context.Context, image imageref.Ref, all []targ
 		return nil
 	default:
 		return lasting(err)
+	}
+	if slices.ContainsFunc(referred, func(r attest.Referred) bool { return errors.Is(r.Err, attest.ErrIncomplete) }) {
+		return nil
 	}
 	for i := range referred {
 		if referred[i].Err != nil && registry.Temporary(referred[i].Err) {
