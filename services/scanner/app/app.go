@@ -213,6 +213,11 @@ func (p publisher) Publish(ctx context.Context, id string, e *eventv1.ImageScann
 	return events.Publish(ctx, p.bus, id, e)
 }
 
+// PublishReferrer publishes that evidence about an image was pushed.
+func (p publisher) PublishReferrer(ctx context.Context, id string, e *eventv1.ImageReferrerEvent) error {
+	return events.Publish(ctx, p.bus, id, e)
+}
+
 // PublishPushed publishes that a scan was asked for.
 func (p publisher) PublishPushed(ctx context.Context, id string, e *eventv1.ImagePushedEvent) error {
 	return events.Publish(ctx, p.bus, id, e)

@@ -41,6 +41,9 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Lease":             testLease,
 		"Documents":         testDocuments,
 		"Vex":               testVex,
+		"Looks":             testLooks,
+		"LooksAreFair":      testLooksAreFair,
+		"LooksFollow":       testLooksFollow,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
