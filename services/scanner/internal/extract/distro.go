@@ -13,6 +13,8 @@ type distro struct {
 	// version is VERSION_ID; of Debian's testing and unstable, which have none, the number
 	// that the next release will have.
 	version string
+	// unreleased tells that the version is that of the next release.
+	unreleased bool
 }
 
 // distro reads the first os-release file in the order of os-release(5); links
@@ -52,7 +54,7 @@ func parseOSRelease(content string) distro {
 		}
 	}
 	if d.id == "debian" && d.version == "" {
-		d.version = debianNext[codename]
+		d.version, d.unreleased = debianNext[codename], true
 	}
 	return d
 }
