@@ -58,7 +58,7 @@ func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, er
 // exploited, where nobody knows of any: that would be a false PASS. A rule that asks
 // `advisories` itself decides for itself.
 func (p *program) unknowable(f *core.Facts) error {
-	if len(f.Findings) == 0 && len(f.Suppressed) == 0 {
+	if len(f.Findings) == 0 && (p.sees&seesSuppressed == 0 || len(f.Suppressed) == 0) {
 		return nil
 	}
 	if p.readsKEV && !f.Advisories.ExploitedKnown {
