@@ -130,7 +130,7 @@ func (s *SQL) Revoke(ctx context.Context, id string, at time.Time) (SigningKey, 
 		if err != nil {
 			return err
 		}
-		if k.EndTime.IsZero() {
+		if !k.Revocable() {
 			return ErrInUse
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE signing_keys SET revoke_time = $1 WHERE key_id = $2 AND revoke_time = 0`, sqldb.Time(at), id)
