@@ -120,8 +120,6 @@ func TestInTx(t *testing.T) {
 	})
 }
 
-// Read, compute, write: only serializable transactions that are run again lose
-// no update.
 // TestInTxLosesNoUpdate: a transaction that reads, and writes by what it read, loses
 // nothing with either of the two ways to lock.
 func TestInTxLosesNoUpdate(t *testing.T) {
