@@ -42,13 +42,13 @@ func Record(service string) *Recording {
 func (r *Recording) Spans() tracetest.SpanStubs { return r.spans.GetSpans() }
 
 // NoSecret fails the test if a secret is anywhere in what was recorded.
-func (r *Recording) NoSecret(t testing.TB, secret string) {
+func (r *Recording) NoSecret(t *testing.T, secret string) {
 	t.Helper()
 	for _, s := range r.Spans() {
 		parts := []string{s.Name, s.Status.Description, s.SpanContext.TraceState().String()}
 		add := func(attrs []attribute.KeyValue) {
 			for _, a := range attrs {
-				parts = append(parts, fmt.Sprintf("%s=%s", a.Key, a.Value.Emit()))
+				parts = append(parts, fmt.Sprintf("%s=%s", a.Key, a.Value.String()))
 			}
 		}
 		add(s.Attributes)
@@ -73,7 +73,7 @@ func (r *Recording) NoSecret(t testing.TB, secret string) {
 }
 
 // Series lists the names and labels of all time series of a registry.
-func Series(t testing.TB, reg prometheus.Gatherer) map[string]bool {
+func Series(t *testing.T, reg prometheus.Gatherer) map[string]bool {
 	t.Helper()
 	series := map[string]bool{}
 	each(t, reg, func(family string, m *dto.Metric) {
@@ -89,7 +89,7 @@ func Series(t testing.TB, reg prometheus.Gatherer) map[string]bool {
 
 // NoNewSeries fails the test if there are series that were not there before, or a label
 // holds the mark of what the test sent.
-func NoNewSeries(t testing.TB, before map[string]bool, reg prometheus.Gatherer, mark string) {
+func NoNewSeries(t *testing.T, before map[string]bool, reg prometheus.Gatherer, mark string) {
 	t.Helper()
 	for _, s := range slices.Sorted(maps.Keys(Series(t, reg))) {
 		if !before[s] || strings.Contains(s, mark) {
@@ -99,7 +99,7 @@ func NoNewSeries(t testing.TB, before map[string]bool, reg prometheus.Gatherer, 
 }
 
 // HasLabel says whether some series has the label with that value.
-func HasLabel(t testing.TB, reg prometheus.Gatherer, name, value string) bool {
+func HasLabel(t *testing.T, reg prometheus.Gatherer, name, value string) bool {
 	t.Helper()
 	found := false
 	each(t, reg, func(_ string, m *dto.Metric) {
@@ -110,7 +110,7 @@ func HasLabel(t testing.TB, reg prometheus.Gatherer, name, value string) bool {
 	return found
 }
 
-func each(t testing.TB, reg prometheus.Gatherer, do func(family string, m *dto.Metric)) {
+func each(t *testing.T, reg prometheus.Gatherer, do func(family string, m *dto.Metric)) {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
