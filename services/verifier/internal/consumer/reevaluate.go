@@ -441,7 +441,10 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 	if from == recordedOnly {
 		return evidence.Evidence{}, false, errRegistryNeeded
 	}
-	if found, err = r.Evaluator.Evidence.Collect(ctx, image); err != nil {
+	owed := evidence.Owed{}
+	owedBy(s.recorded, owed)
+	owedBy(s.newest, owed)
+	if found, err = r.Evaluator.Evidence.CollectOwed(ctx, image, owed); err != nil {
 		return evidence.Evidence{}, false, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {

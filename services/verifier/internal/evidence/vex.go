@@ -61,7 +61,7 @@ func (c *Collector) indexVex(ctx context.Context, image imageref.Ref, all []targ
 	if len(c.authors) == 0 || len(all) == 0 || len(all) == 1 && all[0].digest == image.Digest {
 		return nil
 	}
-	referred, done, err := c.fetch(ctx, image, attest.PredicateOpenVEX)
+	referred, done, err := c.fetch(ctx, image, reading{}, attest.PredicateOpenVEX)
 	defer done()
 	switch {
 	case err == nil, errors.Is(err, registry.ErrNotFound):
