@@ -111,6 +111,8 @@ const (
 	CodeScanIncomplete  Code = "SCAN_INCOMPLETE"
 	CodeNoPolicy        Code = "NO_POLICY"
 	CodeExpired         Code = "EXPIRED"
+	// CodeInvalidReference: one image of a batch is not named by a valid reference.
+	CodeInvalidReference Code = "INVALID_REFERENCE"
 
 	// CodeEvidenceOverdue: a newer scan report says something else and was not judged in
 	// time, or a step gave up on it.
