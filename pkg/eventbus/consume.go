@@ -26,6 +26,8 @@ const (
 	// maxRemembered bounds the failures that are kept until their dead letter
 	// can be stored.
 	maxRemembered = 1000
+	// maxWaiting bounds the messages that wait for a handler of their group.
+	maxWaiting = 1000
 )
 
 // consumption is one running Consume.
@@ -41,7 +43,8 @@ type consumption struct {
 }
 
 // Consume hands the messages of a durable to h, at most concurrency (1 to 1,000)
-// at a time and at most half of those for one Options.Group, and takes no message from the server before a handler is free. It
+// at a time and at most half of those for one Options.Group. It takes no message from
+// the server before a handler is free; those of a group that has its half wait here. It
 // returns nil after ctx ended or the bus was closed and all handlers returned:
 // they have the configured DrainTimeout, then their contexts end. It waits for
 // streams that do not exist yet. The error is of the call: a durable that is not
@@ -67,8 +70,7 @@ func (b *Bus) Consume(ctx context.Context, durable string, concurrency int, h Ha
 		bus: b, stream: stream.Name, cfg: b.cfg.consumer(cfg), handler: h,
 		failures: map[uint64]DeadLetterInfo{},
 	}
-	// Half of what may be unanswered can wait here; the rest is for other groups.
-	c.share = newShare(concurrency, c.cfg.MaxAckPending/2, c.cfg.AckWait)
+	c.share = newShare(concurrency, maxWaiting, c.cfg.AckWait)
 	var workers sync.WaitGroup
 	for range concurrency {
 		workers.Go(func() { c.work(ctx) })

@@ -75,28 +75,6 @@ func TestConsume_OneGroupHoldsHalf(t *testing.T) {
 	}
 }
 
-// TestConsume_GroupBeyondTheRoom: what cannot wait here is handled, not lost.
-func TestConsume_GroupBeyondTheRoom(t *testing.T) {
-	e := newEnv(t)
-	e.top.Streams[0].Consumers[0].MaxAckPending = 8 // four may wait
-	producer, _, _ := e.buses()
-	worker := e.grouped()
-	release := make(chan struct{})
-	var running atomic.Int64
-	e.consume(worker, "worker-jobs", 4, func(context.Context, *eventbus.Delivery) error {
-		running.Add(1)
-		<-release
-		return nil
-	})
-	for i := range 12 {
-		e.publish(producer, fmt.Sprintf("flood/%d", i))
-	}
-	eventually(t, "all handlers run", func() bool { return running.Load() == 4 })
-	close(release)
-	root := e.root()
-	eventually(t, "all acknowledged", func() bool { return e.stored(root, "JOBS") == 0 })
-}
-
 // TestConsume_WaitingIsGivenBack: stopping returns what waited; another replica has it.
 func TestConsume_WaitingIsGivenBack(t *testing.T) {
 	e := newEnv(t)

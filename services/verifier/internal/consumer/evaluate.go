@@ -70,6 +70,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
+	start := e.Now()
 	found, err := e.Evidence.CollectOwed(ctx, image, e.owed(ctx, ev, latest))
 	if err != nil {
 		return permanent(err)
@@ -108,7 +109,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 		return err
 	}
 	return e.Recorder.save(ctx, change{
-		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision,
+		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision, read: start,
 	})
 }
 
@@ -128,6 +129,13 @@ func (e *Evaluator) owed(ctx context.Context, ev *eventv1.ImageAttestedEvent, la
 		e.Recorder.log.WarnContext(ctx, "recorded verdict cannot be read; what it rests on is not looked for first", "image", latest.Image.String(), "error", err)
 		return out
 	}
+	owedBy(v, out)
+	return out
+}
+
+// owedOf are the attestations that a verdict rests on.
+func owedOf(v *verifierv1.Verdict) evidence.Owed {
+	out := evidence.Owed{}
 	owedBy(v, out)
 	return out
 }

@@ -113,7 +113,8 @@ const (
 	CodeExpired         Code = "EXPIRED"
 	// CodeInvalidReference: one image of a batch is not named by a valid reference.
 	CodeInvalidReference Code = "INVALID_REFERENCE"
-
+	// CodeImageGone: the registry no longer has the image.
+	CodeImageGone Code = "IMAGE_GONE"
 	// CodeEvidenceOverdue: a newer scan report says something else and was not judged in
 	// time, or a step gave up on it.
 	CodeEvidenceOverdue Code = "EVIDENCE_OVERDUE"

@@ -142,7 +142,7 @@ func (c *Collector) CollectOwed(ctx context.Context, image imageref.Ref, owed Ow
 }
 
 // platforms collects the evidence of each manifest. It also tells whether one
-// without a report has attestations by keys that are not known.
+// without a report, or the index, has attestations by keys that are not known.
 func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []target, owed Owed) (out Evidence, unknown bool, err error) {
 	roots, version, err := c.roots.Roots()
 	if err != nil {
@@ -152,16 +152,18 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	out.Present = map[string]bool{}
 	out.Trust = roots.Fingerprint()
 	left := c.perImage()
+	index, err := c.index(ctx, image, all, reading{owed[image.Digest], &left}, roots, version, out.Present)
+	if err != nil {
+		return Evidence{}, false, err
+	}
+	unknown = index.foreign
 	for _, t := range all {
-		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, reading{owed[t.digest], &left}, roots, version, out.Present)
+		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, reading{owed[t.digest], &left}, roots, version, out.Present)
 		if err != nil {
 			return Evidence{}, false, err
 		}
 		unknown = unknown || foreign && e.Report == nil
 		out.Platforms = append(out.Platforms, e)
-	}
-	if err := c.indexVex(ctx, image, all, out); err != nil {
-		return Evidence{}, false, err
 	}
 	return out, unknown, nil
 }
@@ -182,7 +184,7 @@ func lasting(err error) error {
 	}
 }
 
-func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, read reading, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
+func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, index ofIndex, read reading, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
 	e = core.PlatformEvidence{Digest: t.digest, Platform: t.platform}
 	referred, done, err := c.fetch(ctx, ref, read)
 	defer done()
@@ -194,11 +196,10 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, re
 		return e, false, nil
 	case errors.Is(err, registry.ErrNotFound):
 		e.Rejected = append(e.Rejected, core.Rejected{Why: err.Error()})
-		return e, false, nil
 	default:
 		return e, false, lasting(err)
 	}
-	var found []*finding
+	found := slices.Clone(index.found)
 	incomplete := false
 	for i := range referred {
 		if errors.Is(referred[i].Err, attest.ErrIncomplete) {
@@ -224,6 +225,7 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, re
 		foreign = foreign || f.unknownKey
 		found = append(found, f)
 	}
+	index.addTo(&e)
 	if incomplete {
 		// Part of the documents could be without the newest one: then none counts.
 		e.VEX = nil
