@@ -22,7 +22,7 @@ func lockfile(ends ...string) func(*plugin) {
 
 func setLockfile(p *plugin, ends []string) {
 	required, extract := p.required, p.extract
-	p.lock, p.lenient, p.maxSize, p.ends = true, true, maxParsed, ends
+	p.lock, p.maxSize, p.ends = true, maxParsed, ends
 	p.required = func(p string, info fs.FileInfo) bool { return required(p, info) && !ofInstalled(p) }
 	p.extract = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
 		pkgs, err := extract(ctx, path, info, content)

@@ -20,8 +20,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packageslockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gobinary"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gomod"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pipfilelock"
@@ -61,8 +59,8 @@ type plugin struct {
 	executable bool
 	// database: the file is the state of a package manager.
 	database bool
-	// lenient: a file that cannot be read is not a package to its own ecosystem
-	// either, so it is no problem of the image. Test fixtures are full of them.
+	// lenient: a file that is malformed is not a package to its own ecosystem either, so
+	// it is no problem of the image. Test fixtures are full of them.
 	lenient bool
 	// lock: the file says what would be installed. It counts only where nothing is.
 	lock bool
@@ -93,16 +91,6 @@ var silence sync.Once
 
 func newPlugins(l Limits, o Options) (*plugins, error) {
 	silence.Do(func() { scalibrlog.SetLogger(discardLog{}) })
-	hashJars := false
-	cfg := &config_go_proto.PluginConfig{
-		PluginSpecific: []*config_go_proto.PluginSpecificConfig{{
-			Config: &config_go_proto.PluginSpecificConfig_JavaArchive{JavaArchive: &config_go_proto.JavaArchiveConfig{
-				HashJars:       &hashJars,
-				MaxZipDepth:    maxArchiveDepth,
-				MaxOpenedBytes: maxOpened,
-			}},
-		}},
-	}
 	out := &plugins{}
 	out.list = append(out.list, osReleasePlugin(), passwdPlugin(), ownerPlugin(out, l.MaxPackages))
 	for _, c := range []struct {
@@ -113,17 +101,10 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		{apk.New, func(p *plugin) { p.database, p.ends = true, []string{"lib/apk/db/installed"} }},
 		{gobinary.New, func(p *plugin) { p.executable = true }},
 		{cargoauditable.New, func(p *plugin) { p.executable, p.lenient = true, true }},
-		{packagejson.New, func(p *plugin) {
-			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, tolerantPackageJSON(p.extract), []string{"package.json"}
-		}},
 		{wheelegg.New, func(p *plugin) {
 			p.lenient, p.extract, p.ends = true, boundedWheel(p.extract), []string{"/PKG-INFO", ".egg-info", "/METADATA", ".egg", ".whl"}
 		}},
-		{archive.New, func(p *plugin) {
-			p.extract = boundedArchive(p.extract, maxOpened)
-			p.required = func(path string, _ fs.FileInfo) bool { return archive.IsArchive(path) }
-		}},
-		{gemspec.New, func(p *plugin) { p.lenient, p.maxSize, p.required = true, maxParsed, isInstalledGem }},
+		{gemspec.New, func(p *plugin) { p.maxSize, p.required = maxParsed, isInstalledGem }},
 		{depsjson.New, func(p *plugin) {
 			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, withoutProjects(p.extract), []string{".deps.json"}
 		}},
@@ -140,7 +121,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 	} {
 		// The limit on the size of a file is enforced before, with a problem in the
 		// report; within scalibr it would make the file vanish silently.
-		e, err := c.make(&config_go_proto.PluginConfig{PluginSpecific: cfg.GetPluginSpecific(), MaxFileSizeBytes: math.MaxInt64})
+		e, err := c.make(&config_go_proto.PluginConfig{MaxFileSizeBytes: math.MaxInt64})
 		if err != nil {
 			return nil, fmt.Errorf("make extractor: %w", err)
 		}
@@ -154,7 +135,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 	if !o.SkipSecrets {
 		out.list = append(out.list, secretsPlugin())
 	}
-	out.list = append(out.list, rpmPlugin(out, l.MaxPackages), composerInstalled(), composerLock(), packageLock())
+	out.list = append(out.list, rpmPlugin(out, l.MaxPackages), javaArchive(), packageJSON(), composerInstalled(), composerLock(), packageLock())
 	out.byName = map[string]*plugin{}
 	for _, p := range out.list {
 		out.byName[p.name] = p
@@ -316,6 +297,11 @@ func (p *plugin) guarded(ctx context.Context, path string, info fs.FileInfo, con
 			err = fmt.Errorf("extractor %s panicked: %v", p.name, r)
 		}
 	}()
+	if p.maxSize > 0 {
+		if content, err = content.withoutBOM(); err != nil {
+			return err
+		}
+	}
 	if p.look != nil {
 		return p.look(ctx, path, content, out)
 	}
