@@ -62,6 +62,7 @@ const (
 	ConsumerScannerScan         = "scanner-scan"
 	ConsumerVerifierPushes      = "verifier-pushes"
 	ConsumerSignerAttest        = "signer-attest"
+	ConsumerVerifierScans       = "verifier-scans"
 	ConsumerVerifierEvaluate    = "verifier-evaluate"
 	ConsumerVerifierReferrers   = "verifier-referrers"
 	ConsumerVerifierDeletions   = "verifier-deletions"
@@ -108,7 +109,8 @@ var Topology = eventbus.Topology{
 			consumer(ConsumerScannerScan, Scanner, SubjectImagePushed),
 			consumer(ConsumerVerifierPushes, Verifier, SubjectImagePushed)),
 		interest(StreamScanned, SubjectImageScanned,
-			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned)),
+			consumer(ConsumerSignerAttest, Signer, SubjectImageScanned),
+			consumer(ConsumerVerifierScans, Verifier, SubjectImageScanned)),
 		interest(StreamAttested, SubjectImageAttested,
 			consumer(ConsumerVerifierEvaluate, Verifier, SubjectImageAttested)),
 		hints(),

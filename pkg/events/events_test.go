@@ -86,7 +86,7 @@ func TestTopology(t *testing.T) {
 	wantDurables := map[string]string{
 		events.ConsumerScannerScan: events.StreamPushed, events.ConsumerVerifierPushes: events.StreamPushed,
 		events.ConsumerVerifierReferrers: events.StreamHints, events.ConsumerVerifierDeletions: events.StreamHints,
-		events.ConsumerSignerAttest: events.StreamScanned, events.ConsumerVerifierEvaluate: events.StreamAttested,
+		events.ConsumerSignerAttest: events.StreamScanned, events.ConsumerVerifierScans: events.StreamScanned, events.ConsumerVerifierEvaluate: events.StreamAttested,
 		events.ConsumerSignerVSA: events.StreamVerdicts, events.ConsumerNotifierDeliver: events.StreamVerdicts,
 		events.ConsumerVerifierDeadLetters: events.StreamDeadLetter,
 	}

@@ -58,7 +58,7 @@ var rights = map[string]struct{ events, consumers, locks, objects []string }{
 	events.Verifier: {
 		events: []string{"verdict.reached", "audit.recorded", "deadletter.verifier"},
 		consumers: []string{
-			"PUSHED.verifier-pushes", "ATTESTED.verifier-evaluate", "DEADLETTER.verifier-deadletters",
+			"PUSHED.verifier-pushes", "SCANNED.verifier-scans", "ATTESTED.verifier-evaluate", "DEADLETTER.verifier-deadletters",
 			"HINTS.verifier-referrers", "HINTS.verifier-deletions",
 		},
 	},

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
@@ -50,7 +51,7 @@ var Definition = service.Definition[Config]{
 	NeedsDatabase: true,
 }
 
-// pushesConcurrency is the number of pushes and of dead letters noted at a time.
+// pushesConcurrency is the number of pushes, of scans and of dead letters noted at a time.
 const pushesConcurrency = 4
 
 // App is the verifier, ready to run.
@@ -58,6 +59,7 @@ type App struct {
 	deps       service.Deps
 	registry   *registry.Client
 	signer     *grpc.ClientConn
+	scanner    *grpc.ClientConn
 	server     *grpcx.Server
 	components []lifecycle.Component
 }
@@ -123,18 +125,33 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err := syncVex(ctx, kept, cfg, authors, fromFiles("vex.files", d)); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	recorder, err := consumer.NewRecorder(kept, hub, d.Telemetry)
+	recorder, err := consumer.NewRecorder(kept, hub, consumer.Patience{
+		Overtaken: cfg.Overdue.OvertakenAfter, Longest: cfg.Overdue.After,
+	}, d.Telemetry)
+	if err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	scans := &consumer.Scans{Recorder: recorder, Now: d.Now}
+	if cfg.ScannerAddress != "" {
+		a.scanner, err = grpcx.Dial(cfg.ScannerAddress, tlsx.ServiceID(d.TLS.TrustDomain(), events.Scanner),
+			grpcx.ClientDeps{TLS: d.TLS, Telemetry: d.Telemetry})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("scanner client: %w", err), a.close())
+		}
+		scans.Scanner = scannerv1.NewScannerServiceClient(a.scanner)
+	}
+	backlog, err := newBacklog(d)
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
 	a.components = append(a.components, lifecycle.Component{Name: "warm", Run: cache.Run})
-	a.wire(cfg, recorder, roots, rules, replayer)
+	a.wire(cfg, recorder, roots, rules, replayer, scans, backlog)
 	a.components = append(a.components, lifecycle.Component{Name: "policies", Run: watch.Run})
 	return a, nil
 }
 
 // wire lists what runs, in the order of starting.
-func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules *consumer.RuleBook, replayer *replay.Replayer) {
+func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules *consumer.RuleBook, replayer *replay.Replayer, scans *consumer.Scans, backlog *backlog) {
 	d := a.deps
 	log := d.Telemetry.Logger
 	evaluator := &consumer.Evaluator{
@@ -151,6 +168,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 	}
 	again := &consumer.Reevaluator{
 		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
+		Backlog: backlog.report,
 		Trusted: trusted(roots, d.Now),
 		SyncTrust: func(ctx context.Context) error {
 			fingerprint, err := roots.Fingerprint()
@@ -165,7 +183,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		},
 	}
 	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Pauses: consumer.AskAgain, Log: log, Now: d.Now}
-	deadLetters := &consumer.DeadLetters{Recorder: recorder, Now: d.Now}
+	deadLetters := &consumer.DeadLetters{Recorder: recorder, Scans: scans, Now: d.Now}
 	drain := &outbox.Drain{
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,
 		Publish: func(ctx context.Context, id string, e proto.Message) error { return events.Publish(ctx, d.Bus, id, e) },
@@ -176,6 +194,7 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		{Name: "outbox", Run: drain.Run},
 		{Name: "reevaluate", Run: again.Run},
 		{Name: events.ConsumerVerifierPushes, Run: consume(d.Bus, events.ConsumerVerifierPushes, pushesConcurrency, pushes.Handle)},
+		{Name: events.ConsumerVerifierScans, Run: consume(d.Bus, events.ConsumerVerifierScans, pushesConcurrency, scans.Handle)},
 		{Name: events.ConsumerVerifierEvaluate, Run: func(ctx context.Context) error {
 			// Without trust roots every attempt would fail and use up the message.
 			if err := roots.Wait(ctx); err != nil {
@@ -208,10 +227,13 @@ func (a *App) Run(ctx context.Context) error {
 
 func (a *App) close() error {
 	a.registry.Close()
-	if a.signer != nil {
-		return a.signer.Close()
+	var errs []error
+	for _, conn := range []*grpc.ClientConn{a.signer, a.scanner} {
+		if conn != nil {
+			errs = append(errs, conn.Close())
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // watchPolicies takes the policies of files over; what it returns keeps doing so.

@@ -34,6 +34,7 @@ func authzTable() authz.Table {
 
 		verifierv1.PolicyService_ListPolicyVersions_FullMethodName: people,
 		verifierv1.PolicyService_ExportEvidence_FullMethodName:     operators,
+		verifierv1.PolicyService_GetRollout_FullMethodName:         people,
 
 		verifierv1.VexService_ImportVexDocument_FullMethodName: operators,
 		verifierv1.VexService_ListVexDocuments_FullMethodName:  people,

@@ -24,6 +24,11 @@ type Config struct {
 	// Vex says whose VEX documents count.
 	Vex    VexConfig    `yaml:"vex"`
 	Limits LimitsConfig `yaml:"limits"`
+	// ScannerAddress is the scanner's gRPC address, which is asked what a new report says.
+	// Empty believes the events.
+	ScannerAddress string `yaml:"scanner_address"`
+	// Overdue says how long a verdict may outlive a newer report.
+	Overdue OverdueConfig `yaml:"overdue"`
 	// Concurrency is the number of images judged at a time.
 	Concurrency int `yaml:"concurrency"`
 }
@@ -76,6 +81,16 @@ type TrustConfig struct {
 	SigstoreRoot string `yaml:"sigstore_root"`
 }
 
+// OverdueConfig says how long a verdict may rest on evidence while a newer scan report
+// says something else. After that it is UNKNOWN.
+type OverdueConfig struct {
+	// OvertakenAfter counts once a report from a later scan was judged for another image:
+	// then the pipeline works, and this image is what does not.
+	OvertakenAfter time.Duration `yaml:"overtaken_after"`
+	// After counts in any case.
+	After time.Duration `yaml:"after"`
+}
+
 // LimitsConfig bounds what evidence may cost.
 type LimitsConfig struct {
 	// MaxAttestations attached to one platform manifest.
@@ -103,6 +118,7 @@ func Default() Config {
 			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
 			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20, EvidenceCache: 64 << 20,
 		},
+		Overdue:     OverdueConfig{OvertakenAfter: time.Hour, After: 6 * time.Hour},
 		Concurrency: 4,
 	}
 }
@@ -128,6 +144,16 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if _, _, err := sigstoreRoot(c.Trust.SigstoreRoot); err != nil {
 		t.Errorf("sigstore_root", "%v", err)
+	}
+	if c.ScannerAddress == "" {
+		p.Warnf("scanner_address", "without the scanner's address events are believed that tell of new scan reports")
+	}
+	o := p.In("overdue")
+	if c.Overdue.OvertakenAfter < time.Minute {
+		o.Errorf("overtaken_after", "%s is less than 1m", c.Overdue.OvertakenAfter)
+	}
+	if c.Overdue.After < c.Overdue.OvertakenAfter {
+		o.Errorf("after", "%s is less than overtaken_after, %s", c.Overdue.After, c.Overdue.OvertakenAfter)
 	}
 	c.validateVex(p.In("vex"))
 	if c.Trust.Refresh < time.Second {

@@ -20,6 +20,7 @@ policies:
   dir: ../../../deploy/policies
 trust:
   signer_address: signer:9102
+scanner_address: scanner:9101
 `
 
 func load(t *testing.T, text string, set ...string) (app.Config, error) {

@@ -35,6 +35,7 @@ server: {listen: "127.0.0.1:{{.Port "verifier"}}"}
 database: {driver: postgres, dsn: "{{.DSN}}"}
 registry: {registries: [{host: "{{.Registry}}", insecure: true}]}
 trust: {signer_address: "127.0.0.1:{{.Port "signer"}}", refresh: 1s}
+scanner_address: "127.0.0.1:{{.Port "scanner"}}"
 `,
 	"notifier": `
 server: {listen: "127.0.0.1:{{.Port "notifier"}}"}

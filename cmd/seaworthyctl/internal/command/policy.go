@@ -109,8 +109,15 @@ func (s *session) policyShow() *cobra.Command {
 			if s.json() {
 				return output.JSON(s.env.Out, resp.GetPolicy())
 			}
-			_, err = fmt.Fprint(s.env.Out, resp.GetPolicy().GetDocument())
-			return err
+			if _, err = fmt.Fprint(s.env.Out, resp.GetPolicy().GetDocument()); err != nil || version != 0 {
+				return err
+			}
+			r, err := getRollout(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			s.noteRollout(r)
+			return nil
 		}),
 	}
 	cmd.Flags().Int64Var(&version, "version", 0, "`NUMBER` of the version (default the one in force)")

@@ -36,6 +36,8 @@ type planned struct {
 	// Effect is what would change.
 	Effect  *effect `json:"effect,omitempty"`
 	Version int64   `json:"version,omitempty"`
+	// Rollout is how far the verifier has come, once it is applied.
+	Rollout *rollout `json:"rollout,omitempty"`
 
 	document, etag string
 }
@@ -72,7 +74,11 @@ func (s *session) policyApply() *cobra.Command {
 		Long: `Apply creates the policies of files, or updates those of their names. It first
 shows what differs from the version in force and which verdicts change, found out by
 judging all images again on recorded evidence; with --dry-run that is all. A
-policy that somebody changed meanwhile is not overwritten.`,
+policy that somebody changed meanwhile is not overwritten.
+
+Then it waits up to 30 seconds while the verifier judges the images, and tells how
+many are judged by the new rules, how many could not be (they are UNKNOWN, and the
+verifier tries again) and how many wait. "policy show" tells it later.`,
 		Example: `  seaworthyctl policy apply team-a.yaml --dry-run
   seaworthyctl policy apply team-a.yaml team-b.yaml`,
 		Args: someFiles,
@@ -115,6 +121,11 @@ func (s *session) runPolicyApply(ctx context.Context, files []string, dryRun boo
 				return fmt.Errorf("%s policy %s: %w", p.Action, p.Name, err)
 			}
 		}
+		for _, p := range plan {
+			if p.Rollout, err = waitRollout(ctx, client, p.Name); err != nil {
+				return fmt.Errorf("policy %s is applied, but how far its images are judged is not known: %w", p.Name, err)
+			}
+		}
 	}
 	if s.json() {
 		return output.JSON(s.env.Out, plan)
@@ -125,7 +136,10 @@ func (s *session) runPolicyApply(ctx context.Context, files []string, dryRun boo
 	}
 	for _, p := range plan {
 		if p.Action != "none" {
-			s.notef("policy %s v%d is in force; the images it is for are judged again", p.Name, p.Version)
+			s.notef("policy %s v%d is in force", p.Name, p.Version)
+		}
+		if err := s.printRollout(p.Rollout); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -341,6 +355,11 @@ func (s *session) policyDelete() *cobra.Command {
 					return err
 				}
 			}
+			if !dryRun {
+				if p.Rollout, err = waitRollout(ctx, client, p.Name); err != nil {
+					return fmt.Errorf("policy %s is out of force, but how far its images are judged is not known: %w", p.Name, err)
+				}
+			}
 			if s.json() {
 				return output.JSON(s.env.Out, p)
 			}
@@ -349,7 +368,7 @@ func (s *session) policyDelete() *cobra.Command {
 				return nil
 			}
 			s.notef("policy %s is out of force; v%s can be shown and applied again", p.Name, strconv.FormatInt(p.Version, 10))
-			return nil
+			return s.printRollout(p.Rollout)
 		}),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing")

@@ -38,6 +38,8 @@ const (
 	ImagePushedEvent_CAUSE_WEBHOOK ImagePushedEvent_Cause = 1
 	// Somebody called ScanImage.
 	ImagePushedEvent_CAUSE_REQUESTED ImagePushedEvent_Cause = 2
+	// The scanner found a tag in the registry whose push nobody had reported.
+	ImagePushedEvent_CAUSE_RECONCILED ImagePushedEvent_Cause = 3
 )
 
 // Enum value maps for ImagePushedEvent_Cause.
@@ -46,11 +48,13 @@ var (
 		0: "CAUSE_UNSPECIFIED",
 		1: "CAUSE_WEBHOOK",
 		2: "CAUSE_REQUESTED",
+		3: "CAUSE_RECONCILED",
 	}
 	ImagePushedEvent_Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED": 0,
 		"CAUSE_WEBHOOK":     1,
 		"CAUSE_REQUESTED":   2,
+		"CAUSE_RECONCILED":  3,
 	}
 )
 
@@ -278,7 +282,8 @@ type ImagePushedEvent struct {
 	Image *v1.ImageRef `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
 	// Media type of the manifest as the registry named it. May be empty.
 	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	// Configured webhook source the push came from; empty for CAUSE_REQUESTED.
+	// Configured webhook source the push came from; empty for other causes than
+	// CAUSE_WEBHOOK.
 	WebhookSource string `protobuf:"bytes,4,opt,name=webhook_source,json=webhookSource,proto3" json:"webhook_source,omitempty"`
 	// Why the event was published.
 	Cause         ImagePushedEvent_Cause `protobuf:"varint,5,opt,name=cause,proto3,enum=seaworthy.event.v1.ImagePushedEvent_Cause" json:"cause,omitempty"`
@@ -364,7 +369,10 @@ type ImageScannedEvent struct {
 	// Its platforms, in the order of the index. At most 64.
 	Platforms []*ImageScannedEvent_PlatformScan `protobuf:"bytes,4,rep,name=platforms,proto3" json:"platforms,omitempty"`
 	// Why the report is new.
-	Cause         ImageScannedEvent_Cause `protobuf:"varint,5,opt,name=cause,proto3,enum=seaworthy.event.v1.ImageScannedEvent_Cause" json:"cause,omitempty"`
+	Cause ImageScannedEvent_Cause `protobuf:"varint,5,opt,name=cause,proto3,enum=seaworthy.event.v1.ImageScannedEvent_Cause" json:"cause,omitempty"`
+	// When the scan ended. The attested report states the same time as
+	// `scanFinishedOn`. Unset from scanners that do not tell it.
+	ScanTime      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=scan_time,json=scanTime,proto3" json:"scan_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -434,6 +442,13 @@ func (x *ImageScannedEvent) GetCause() ImageScannedEvent_Cause {
 	return ImageScannedEvent_CAUSE_UNSPECIFIED
 }
 
+func (x *ImageScannedEvent) GetScanTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScanTime
+	}
+	return nil
+}
+
 // ImageAttestedEvent: the evidence of one scan is attached to the image.
 // Subject `seaworthy.evt.image.attested.v1`.
 type ImageAttestedEvent struct {
@@ -445,7 +460,9 @@ type ImageAttestedEvent struct {
 	// Evidence per platform, in the order of the index.
 	Platforms []*ImageAttestedEvent_PlatformEvidence `protobuf:"bytes,3,rep,name=platforms,proto3" json:"platforms,omitempty"`
 	// Scan that the evidence comes from.
-	ScanId        string `protobuf:"bytes,4,opt,name=scan_id,json=scanId,proto3" json:"scan_id,omitempty"`
+	ScanId string `protobuf:"bytes,4,opt,name=scan_id,json=scanId,proto3" json:"scan_id,omitempty"`
+	// When that scan ended. Unset from signers that do not tell it.
+	ScanTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=scan_time,json=scanTime,proto3" json:"scan_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +523,13 @@ func (x *ImageAttestedEvent) GetScanId() string {
 		return x.ScanId
 	}
 	return ""
+}
+
+func (x *ImageAttestedEvent) GetScanTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ScanTime
+	}
+	return nil
 }
 
 // ImageReferrerEvent: something that refers to an image was pushed, for example
@@ -1082,7 +1106,11 @@ type ImageScannedEvent_PlatformScan struct {
 	// Platform the manifest is for.
 	Platform *v1.Platform `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
 	// Digest of the canonical report, the identity of its content.
-	ReportDigest  string `protobuf:"bytes,3,opt,name=report_digest,json=reportDigest,proto3" json:"report_digest,omitempty"`
+	ReportDigest string `protobuf:"bytes,3,opt,name=report_digest,json=reportDigest,proto3" json:"report_digest,omitempty"`
+	// Digest of what rules can read of the report, as
+	// seaworthy.scanner.v1.Report.content_digest. Empty from scanners that do not
+	// tell it.
+	ContentDigest string `protobuf:"bytes,4,opt,name=content_digest,json=contentDigest,proto3" json:"content_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1134,6 +1162,13 @@ func (x *ImageScannedEvent_PlatformScan) GetPlatform() *v1.Platform {
 func (x *ImageScannedEvent_PlatformScan) GetReportDigest() string {
 	if x != nil {
 		return x.ReportDigest
+	}
+	return ""
+}
+
+func (x *ImageScannedEvent_PlatformScan) GetContentDigest() string {
+	if x != nil {
+		return x.ContentDigest
 	}
 	return ""
 }
@@ -1267,38 +1302,42 @@ const file_seaworthy_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x19\n" +
-	"\btrace_id\x18\x04 \x01(\tR\atraceId\"\xc8\x02\n" +
+	"\btrace_id\x18\x04 \x01(\tR\atraceId\"\xde\x02\n" +
 	"\x10ImagePushedEvent\x121\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x03 \x01(\tR\tmediaType\x12%\n" +
 	"\x0ewebhook_source\x18\x04 \x01(\tR\rwebhookSource\x12@\n" +
-	"\x05cause\x18\x05 \x01(\x0e2*.seaworthy.event.v1.ImagePushedEvent.CauseR\x05cause\"F\n" +
+	"\x05cause\x18\x05 \x01(\x0e2*.seaworthy.event.v1.ImagePushedEvent.CauseR\x05cause\"\\\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCAUSE_WEBHOOK\x10\x01\x12\x13\n" +
-	"\x0fCAUSE_REQUESTED\x10\x02\"\xf4\x03\n" +
+	"\x0fCAUSE_REQUESTED\x10\x02\x12\x14\n" +
+	"\x10CAUSE_RECONCILED\x10\x03\"\xd4\x04\n" +
 	"\x11ImageScannedEvent\x121\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x17\n" +
 	"\ascan_id\x18\x03 \x01(\tR\x06scanId\x12P\n" +
 	"\tplatforms\x18\x04 \x03(\v22.seaworthy.event.v1.ImageScannedEvent.PlatformScanR\tplatforms\x12A\n" +
-	"\x05cause\x18\x05 \x01(\x0e2+.seaworthy.event.v1.ImageScannedEvent.CauseR\x05cause\x1a\x84\x01\n" +
+	"\x05cause\x18\x05 \x01(\x0e2+.seaworthy.event.v1.ImageScannedEvent.CauseR\x05cause\x127\n" +
+	"\tscan_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\bscanTime\x1a\xab\x01\n" +
 	"\fPlatformScan\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x127\n" +
 	"\bplatform\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.PlatformR\bplatform\x12#\n" +
-	"\rreport_digest\x18\x03 \x01(\tR\freportDigest\"D\n" +
+	"\rreport_digest\x18\x03 \x01(\tR\freportDigest\x12%\n" +
+	"\x0econtent_digest\x18\x04 \x01(\tR\rcontentDigest\"D\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"CAUSE_PUSH\x10\x01\x12\x14\n" +
-	"\x10CAUSE_ADVISORIES\x10\x02\"\x87\x04\n" +
+	"\x10CAUSE_ADVISORIES\x10\x02\"\xc0\x04\n" +
 	"\x12ImageAttestedEvent\x121\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12U\n" +
 	"\tplatforms\x18\x03 \x03(\v27.seaworthy.event.v1.ImageAttestedEvent.PlatformEvidenceR\tplatforms\x12\x17\n" +
-	"\ascan_id\x18\x04 \x01(\tR\x06scanId\x1a\xbb\x01\n" +
+	"\ascan_id\x18\x04 \x01(\tR\x06scanId\x127\n" +
+	"\tscan_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bscanTime\x1a\xbb\x01\n" +
 	"\x10PlatformEvidence\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x127\n" +
 	"\bplatform\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.PlatformR\bplatform\x12V\n" +
@@ -1405,31 +1444,33 @@ var file_seaworthy_event_v1_event_proto_depIdxs = []int32{
 	18, // 5: seaworthy.event.v1.ImageScannedEvent.image:type_name -> seaworthy.type.v1.ImageRef
 	13, // 6: seaworthy.event.v1.ImageScannedEvent.platforms:type_name -> seaworthy.event.v1.ImageScannedEvent.PlatformScan
 	1,  // 7: seaworthy.event.v1.ImageScannedEvent.cause:type_name -> seaworthy.event.v1.ImageScannedEvent.Cause
-	3,  // 8: seaworthy.event.v1.ImageAttestedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	18, // 9: seaworthy.event.v1.ImageAttestedEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	14, // 10: seaworthy.event.v1.ImageAttestedEvent.platforms:type_name -> seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence
-	3,  // 11: seaworthy.event.v1.ImageReferrerEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	18, // 12: seaworthy.event.v1.ImageReferrerEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	3,  // 13: seaworthy.event.v1.ImageDeletedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	18, // 14: seaworthy.event.v1.ImageDeletedEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	3,  // 15: seaworthy.event.v1.VerdictReachedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	18, // 16: seaworthy.event.v1.VerdictReachedEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	2,  // 17: seaworthy.event.v1.VerdictReachedEvent.state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
-	2,  // 18: seaworthy.event.v1.VerdictReachedEvent.previous_state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
-	3,  // 19: seaworthy.event.v1.AdvisoriesUpdatedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	17, // 20: seaworthy.event.v1.AdvisoriesUpdatedEvent.data_time:type_name -> google.protobuf.Timestamp
-	3,  // 21: seaworthy.event.v1.DeadLetterEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	16, // 22: seaworthy.event.v1.DeadLetterEvent.headers:type_name -> seaworthy.event.v1.DeadLetterEvent.HeadersEntry
-	18, // 23: seaworthy.event.v1.DeadLetterEvent.image:type_name -> seaworthy.type.v1.ImageRef
-	3,  // 24: seaworthy.event.v1.AuditRecordedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
-	19, // 25: seaworthy.event.v1.ImageScannedEvent.PlatformScan.platform:type_name -> seaworthy.type.v1.Platform
-	19, // 26: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.platform:type_name -> seaworthy.type.v1.Platform
-	15, // 27: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.attestations:type_name -> seaworthy.event.v1.ImageAttestedEvent.Attestation
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	17, // 8: seaworthy.event.v1.ImageScannedEvent.scan_time:type_name -> google.protobuf.Timestamp
+	3,  // 9: seaworthy.event.v1.ImageAttestedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 10: seaworthy.event.v1.ImageAttestedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	14, // 11: seaworthy.event.v1.ImageAttestedEvent.platforms:type_name -> seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence
+	17, // 12: seaworthy.event.v1.ImageAttestedEvent.scan_time:type_name -> google.protobuf.Timestamp
+	3,  // 13: seaworthy.event.v1.ImageReferrerEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 14: seaworthy.event.v1.ImageReferrerEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	3,  // 15: seaworthy.event.v1.ImageDeletedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 16: seaworthy.event.v1.ImageDeletedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	3,  // 17: seaworthy.event.v1.VerdictReachedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	18, // 18: seaworthy.event.v1.VerdictReachedEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	2,  // 19: seaworthy.event.v1.VerdictReachedEvent.state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
+	2,  // 20: seaworthy.event.v1.VerdictReachedEvent.previous_state:type_name -> seaworthy.event.v1.VerdictReachedEvent.State
+	3,  // 21: seaworthy.event.v1.AdvisoriesUpdatedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	17, // 22: seaworthy.event.v1.AdvisoriesUpdatedEvent.data_time:type_name -> google.protobuf.Timestamp
+	3,  // 23: seaworthy.event.v1.DeadLetterEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	16, // 24: seaworthy.event.v1.DeadLetterEvent.headers:type_name -> seaworthy.event.v1.DeadLetterEvent.HeadersEntry
+	18, // 25: seaworthy.event.v1.DeadLetterEvent.image:type_name -> seaworthy.type.v1.ImageRef
+	3,  // 26: seaworthy.event.v1.AuditRecordedEvent.meta:type_name -> seaworthy.event.v1.EventMeta
+	19, // 27: seaworthy.event.v1.ImageScannedEvent.PlatformScan.platform:type_name -> seaworthy.type.v1.Platform
+	19, // 28: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.platform:type_name -> seaworthy.type.v1.Platform
+	15, // 29: seaworthy.event.v1.ImageAttestedEvent.PlatformEvidence.attestations:type_name -> seaworthy.event.v1.ImageAttestedEvent.Attestation
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_event_v1_event_proto_init() }

@@ -285,7 +285,14 @@ type Report struct {
 	// Number of packages; also set in SCAN_VIEW_BASIC.
 	PackageCount int32 `protobuf:"varint,10,opt,name=package_count,json=packageCount,proto3" json:"package_count,omitempty"`
 	// Number of findings; also set in SCAN_VIEW_BASIC.
-	FindingCount  int32 `protobuf:"varint,11,opt,name=finding_count,json=findingCount,proto3" json:"finding_count,omitempty"`
+	FindingCount int32 `protobuf:"varint,11,opt,name=finding_count,json=findingCount,proto3" json:"finding_count,omitempty"`
+	// Digest of what rules can read: the SHA-256 of the canonical form of the report
+	// with only `image_digest`, `platform`, `facts`, `packages`, `findings`,
+	// `incomplete`, `problems` and, as `snapshot.ecosystems`, those ecosystems that
+	// packages of the report have, sorted. Two reports with the same digest lead to
+	// the same outcome of every rule that does not ask for the age of the advisories.
+	// Set in SCAN_VIEW_BASIC alone; no part of the canonical form.
+	ContentDigest string `protobuf:"bytes,12,opt,name=content_digest,json=contentDigest,proto3" json:"content_digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -395,6 +402,13 @@ func (x *Report) GetFindingCount() int32 {
 		return x.FindingCount
 	}
 	return 0
+}
+
+func (x *Report) GetContentDigest() string {
+	if x != nil {
+		return x.ContentDigest
+	}
+	return ""
 }
 
 // ScannerInfo names the scanner of a report.
@@ -1187,7 +1201,7 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
 	"\rSTATE_RUNNING\x10\x02\x12\x13\n" +
 	"\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n" +
-	"\fSTATE_FAILED\x10\x04\"\x95\x04\n" +
+	"\fSTATE_FAILED\x10\x04\"\xbc\x04\n" +
 	"\x06Report\x12!\n" +
 	"\fimage_digest\x18\x01 \x01(\tR\vimageDigest\x127\n" +
 	"\bplatform\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.PlatformR\bplatform\x126\n" +
@@ -1202,7 +1216,8 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\bproblems\x18\t \x03(\tR\bproblems\x12#\n" +
 	"\rpackage_count\x18\n" +
 	" \x01(\x05R\fpackageCount\x12#\n" +
-	"\rfinding_count\x18\v \x01(\x05R\ffindingCount\"9\n" +
+	"\rfinding_count\x18\v \x01(\x05R\ffindingCount\x12%\n" +
+	"\x0econtent_digest\x18\f \x01(\tR\rcontentDigest\"9\n" +
 	"\vScannerInfo\x12\x10\n" +
 	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\xcd\x01\n" +

@@ -49,7 +49,7 @@ type ScannerServiceClient interface {
 	// Errors: INVALID_ARGUMENT if neither or both are given; NOT_FOUND
 	// (`SCAN_NOT_FOUND`) if there is none.
 	// Idempotency: reads only.
-	// Callers: operators, clients, the signer.
+	// Callers: operators, clients, the signer, the verifier.
 	GetScan(ctx context.Context, in *GetScanRequest, opts ...grpc.CallOption) (*GetScanResponse, error)
 	// WatchScan sends the scan at once and again at each change of its state, and
 	// ends when the scan has ended.
@@ -195,7 +195,7 @@ type ScannerServiceServer interface {
 	// Errors: INVALID_ARGUMENT if neither or both are given; NOT_FOUND
 	// (`SCAN_NOT_FOUND`) if there is none.
 	// Idempotency: reads only.
-	// Callers: operators, clients, the signer.
+	// Callers: operators, clients, the signer, the verifier.
 	GetScan(context.Context, *GetScanRequest) (*GetScanResponse, error)
 	// WatchScan sends the scan at once and again at each change of its state, and
 	// ends when the scan has ended.

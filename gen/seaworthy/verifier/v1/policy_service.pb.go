@@ -1199,6 +1199,201 @@ func (x *ExportEvidenceResponse) GetChunk() []byte {
 	return nil
 }
 
+// GetRolloutRequest chooses images.
+type GetRolloutRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only the images that the policy of this name is for, by its version in force or,
+	// if it was deleted, by its last one. Empty counts every image with a verdict.
+	Policy        string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRolloutRequest) Reset() {
+	*x = GetRolloutRequest{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRolloutRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRolloutRequest) ProtoMessage() {}
+
+func (x *GetRolloutRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRolloutRequest.ProtoReflect.Descriptor instead.
+func (*GetRolloutRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GetRolloutRequest) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+// GetRolloutResponse counts images with a verdict. Each is counted once.
+type GetRolloutResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Images that are judged by the rules in force.
+	JudgedCount int64 `protobuf:"varint,1,opt,name=judged_count,json=judgedCount,proto3" json:"judged_count,omitempty"`
+	// Images that could not be judged by them yet. Their verdict is UNKNOWN with the
+	// reason EVIDENCE_UNREADABLE, and the verifier tries again until it succeeds.
+	UnreadableCount int64 `protobuf:"varint,2,opt,name=unreadable_count,json=unreadableCount,proto3" json:"unreadable_count,omitempty"`
+	// Images that the verifier has not come to yet. Their verdict is still the one by
+	// the rules before.
+	WaitingCount int64 `protobuf:"varint,3,opt,name=waiting_count,json=waitingCount,proto3" json:"waiting_count,omitempty"`
+	// Some of the images that could not be judged, at most 20.
+	Unreadable    []*UnreadableImage `protobuf:"bytes,4,rep,name=unreadable,proto3" json:"unreadable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRolloutResponse) Reset() {
+	*x = GetRolloutResponse{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRolloutResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRolloutResponse) ProtoMessage() {}
+
+func (x *GetRolloutResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRolloutResponse.ProtoReflect.Descriptor instead.
+func (*GetRolloutResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetRolloutResponse) GetJudgedCount() int64 {
+	if x != nil {
+		return x.JudgedCount
+	}
+	return 0
+}
+
+func (x *GetRolloutResponse) GetUnreadableCount() int64 {
+	if x != nil {
+		return x.UnreadableCount
+	}
+	return 0
+}
+
+func (x *GetRolloutResponse) GetWaitingCount() int64 {
+	if x != nil {
+		return x.WaitingCount
+	}
+	return 0
+}
+
+func (x *GetRolloutResponse) GetUnreadable() []*UnreadableImage {
+	if x != nil {
+		return x.Unreadable
+	}
+	return nil
+}
+
+// UnreadableImage is an image that could not be judged by the rules in force.
+type UnreadableImage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Image by digest.
+	Image *v1.ImageRef `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	// What went wrong, for people. At most 500 bytes.
+	Problem string `protobuf:"bytes,2,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Number of attempts so far.
+	Attempts int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// When the verifier tries again.
+	NextTime      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=next_time,json=nextTime,proto3" json:"next_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnreadableImage) Reset() {
+	*x = UnreadableImage{}
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnreadableImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnreadableImage) ProtoMessage() {}
+
+func (x *UnreadableImage) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_policy_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnreadableImage.ProtoReflect.Descriptor instead.
+func (*UnreadableImage) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *UnreadableImage) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *UnreadableImage) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *UnreadableImage) GetAttempts() int32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *UnreadableImage) GetNextTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextTime
+	}
+	return nil
+}
+
 var File_seaworthy_verifier_v1_policy_service_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_policy_service_proto_rawDesc = "" +
@@ -1281,7 +1476,21 @@ const file_seaworthy_verifier_v1_policy_service_proto_rawDesc = "" +
 	"\x15ExportEvidenceRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\".\n" +
 	"\x16ExportEvidenceResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk2\xe2\x06\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"+\n" +
+	"\x11GetRolloutRequest\x12\x16\n" +
+	"\x06policy\x18\x01 \x01(\tR\x06policy\"\xcf\x01\n" +
+	"\x12GetRolloutResponse\x12!\n" +
+	"\fjudged_count\x18\x01 \x01(\x03R\vjudgedCount\x12)\n" +
+	"\x10unreadable_count\x18\x02 \x01(\x03R\x0funreadableCount\x12#\n" +
+	"\rwaiting_count\x18\x03 \x01(\x03R\fwaitingCount\x12F\n" +
+	"\n" +
+	"unreadable\x18\x04 \x03(\v2&.seaworthy.verifier.v1.UnreadableImageR\n" +
+	"unreadable\"\xb3\x01\n" +
+	"\x0fUnreadableImage\x121\n" +
+	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x18\n" +
+	"\aproblem\x18\x02 \x01(\tR\aproblem\x12\x1a\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts\x127\n" +
+	"\tnext_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnextTime2\xc5\a\n" +
 	"\rPolicyService\x12^\n" +
 	"\tGetPolicy\x12'.seaworthy.verifier.v1.GetPolicyRequest\x1a(.seaworthy.verifier.v1.GetPolicyResponse\x12g\n" +
 	"\fListPolicies\x12*.seaworthy.verifier.v1.ListPoliciesRequest\x1a+.seaworthy.verifier.v1.ListPoliciesResponse\x12y\n" +
@@ -1290,7 +1499,9 @@ const file_seaworthy_verifier_v1_policy_service_proto_rawDesc = "" +
 	"\fUpdatePolicy\x12*.seaworthy.verifier.v1.UpdatePolicyRequest\x1a+.seaworthy.verifier.v1.UpdatePolicyResponse\x12g\n" +
 	"\fDeletePolicy\x12*.seaworthy.verifier.v1.DeletePolicyRequest\x1a+.seaworthy.verifier.v1.DeletePolicyResponse\x12a\n" +
 	"\n" +
-	"TestPolicy\x12(.seaworthy.verifier.v1.TestPolicyRequest\x1a).seaworthy.verifier.v1.TestPolicyResponse\x12o\n" +
+	"TestPolicy\x12(.seaworthy.verifier.v1.TestPolicyRequest\x1a).seaworthy.verifier.v1.TestPolicyResponse\x12a\n" +
+	"\n" +
+	"GetRollout\x12(.seaworthy.verifier.v1.GetRolloutRequest\x1a).seaworthy.verifier.v1.GetRolloutResponse\x12o\n" +
 	"\x0eExportEvidence\x12,.seaworthy.verifier.v1.ExportEvidenceRequest\x1a-.seaworthy.verifier.v1.ExportEvidenceResponse0\x01BIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
 
 var (
@@ -1305,7 +1516,7 @@ func file_seaworthy_verifier_v1_policy_service_proto_rawDescGZIP() []byte {
 	return file_seaworthy_verifier_v1_policy_service_proto_rawDescData
 }
 
-var file_seaworthy_verifier_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_seaworthy_verifier_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_seaworthy_verifier_v1_policy_service_proto_goTypes = []any{
 	(*Policy)(nil),                     // 0: seaworthy.verifier.v1.Policy
 	(*GetPolicyRequest)(nil),           // 1: seaworthy.verifier.v1.GetPolicyRequest
@@ -1326,14 +1537,17 @@ var file_seaworthy_verifier_v1_policy_service_proto_goTypes = []any{
 	(*VerdictFlip)(nil),                // 16: seaworthy.verifier.v1.VerdictFlip
 	(*ExportEvidenceRequest)(nil),      // 17: seaworthy.verifier.v1.ExportEvidenceRequest
 	(*ExportEvidenceResponse)(nil),     // 18: seaworthy.verifier.v1.ExportEvidenceResponse
-	(*timestamppb.Timestamp)(nil),      // 19: google.protobuf.Timestamp
-	(Verdict_State)(0),                 // 20: seaworthy.verifier.v1.Verdict.State
-	(*v1.ImageRef)(nil),                // 21: seaworthy.type.v1.ImageRef
-	(*v1.Platform)(nil),                // 22: seaworthy.type.v1.Platform
-	(*Reason)(nil),                     // 23: seaworthy.verifier.v1.Reason
+	(*GetRolloutRequest)(nil),          // 19: seaworthy.verifier.v1.GetRolloutRequest
+	(*GetRolloutResponse)(nil),         // 20: seaworthy.verifier.v1.GetRolloutResponse
+	(*UnreadableImage)(nil),            // 21: seaworthy.verifier.v1.UnreadableImage
+	(*timestamppb.Timestamp)(nil),      // 22: google.protobuf.Timestamp
+	(Verdict_State)(0),                 // 23: seaworthy.verifier.v1.Verdict.State
+	(*v1.ImageRef)(nil),                // 24: seaworthy.type.v1.ImageRef
+	(*v1.Platform)(nil),                // 25: seaworthy.type.v1.Platform
+	(*Reason)(nil),                     // 26: seaworthy.verifier.v1.Reason
 }
 var file_seaworthy_verifier_v1_policy_service_proto_depIdxs = []int32{
-	19, // 0: seaworthy.verifier.v1.Policy.update_time:type_name -> google.protobuf.Timestamp
+	22, // 0: seaworthy.verifier.v1.Policy.update_time:type_name -> google.protobuf.Timestamp
 	0,  // 1: seaworthy.verifier.v1.GetPolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
 	0,  // 2: seaworthy.verifier.v1.ListPoliciesResponse.policies:type_name -> seaworthy.verifier.v1.Policy
 	0,  // 3: seaworthy.verifier.v1.ListPolicyVersionsResponse.versions:type_name -> seaworthy.verifier.v1.Policy
@@ -1341,35 +1555,40 @@ var file_seaworthy_verifier_v1_policy_service_proto_depIdxs = []int32{
 	0,  // 5: seaworthy.verifier.v1.UpdatePolicyResponse.policy:type_name -> seaworthy.verifier.v1.Policy
 	15, // 6: seaworthy.verifier.v1.TestPolicyResponse.state_changes:type_name -> seaworthy.verifier.v1.StateChange
 	16, // 7: seaworthy.verifier.v1.TestPolicyResponse.flips:type_name -> seaworthy.verifier.v1.VerdictFlip
-	20, // 8: seaworthy.verifier.v1.StateChange.from:type_name -> seaworthy.verifier.v1.Verdict.State
-	20, // 9: seaworthy.verifier.v1.StateChange.to:type_name -> seaworthy.verifier.v1.Verdict.State
-	21, // 10: seaworthy.verifier.v1.VerdictFlip.image:type_name -> seaworthy.type.v1.ImageRef
-	22, // 11: seaworthy.verifier.v1.VerdictFlip.platform:type_name -> seaworthy.type.v1.Platform
-	20, // 12: seaworthy.verifier.v1.VerdictFlip.from:type_name -> seaworthy.verifier.v1.Verdict.State
-	20, // 13: seaworthy.verifier.v1.VerdictFlip.to:type_name -> seaworthy.verifier.v1.Verdict.State
-	23, // 14: seaworthy.verifier.v1.VerdictFlip.reasons:type_name -> seaworthy.verifier.v1.Reason
-	21, // 15: seaworthy.verifier.v1.ExportEvidenceRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	1,  // 16: seaworthy.verifier.v1.PolicyService.GetPolicy:input_type -> seaworthy.verifier.v1.GetPolicyRequest
-	3,  // 17: seaworthy.verifier.v1.PolicyService.ListPolicies:input_type -> seaworthy.verifier.v1.ListPoliciesRequest
-	5,  // 18: seaworthy.verifier.v1.PolicyService.ListPolicyVersions:input_type -> seaworthy.verifier.v1.ListPolicyVersionsRequest
-	7,  // 19: seaworthy.verifier.v1.PolicyService.CreatePolicy:input_type -> seaworthy.verifier.v1.CreatePolicyRequest
-	9,  // 20: seaworthy.verifier.v1.PolicyService.UpdatePolicy:input_type -> seaworthy.verifier.v1.UpdatePolicyRequest
-	11, // 21: seaworthy.verifier.v1.PolicyService.DeletePolicy:input_type -> seaworthy.verifier.v1.DeletePolicyRequest
-	13, // 22: seaworthy.verifier.v1.PolicyService.TestPolicy:input_type -> seaworthy.verifier.v1.TestPolicyRequest
-	17, // 23: seaworthy.verifier.v1.PolicyService.ExportEvidence:input_type -> seaworthy.verifier.v1.ExportEvidenceRequest
-	2,  // 24: seaworthy.verifier.v1.PolicyService.GetPolicy:output_type -> seaworthy.verifier.v1.GetPolicyResponse
-	4,  // 25: seaworthy.verifier.v1.PolicyService.ListPolicies:output_type -> seaworthy.verifier.v1.ListPoliciesResponse
-	6,  // 26: seaworthy.verifier.v1.PolicyService.ListPolicyVersions:output_type -> seaworthy.verifier.v1.ListPolicyVersionsResponse
-	8,  // 27: seaworthy.verifier.v1.PolicyService.CreatePolicy:output_type -> seaworthy.verifier.v1.CreatePolicyResponse
-	10, // 28: seaworthy.verifier.v1.PolicyService.UpdatePolicy:output_type -> seaworthy.verifier.v1.UpdatePolicyResponse
-	12, // 29: seaworthy.verifier.v1.PolicyService.DeletePolicy:output_type -> seaworthy.verifier.v1.DeletePolicyResponse
-	14, // 30: seaworthy.verifier.v1.PolicyService.TestPolicy:output_type -> seaworthy.verifier.v1.TestPolicyResponse
-	18, // 31: seaworthy.verifier.v1.PolicyService.ExportEvidence:output_type -> seaworthy.verifier.v1.ExportEvidenceResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	23, // 8: seaworthy.verifier.v1.StateChange.from:type_name -> seaworthy.verifier.v1.Verdict.State
+	23, // 9: seaworthy.verifier.v1.StateChange.to:type_name -> seaworthy.verifier.v1.Verdict.State
+	24, // 10: seaworthy.verifier.v1.VerdictFlip.image:type_name -> seaworthy.type.v1.ImageRef
+	25, // 11: seaworthy.verifier.v1.VerdictFlip.platform:type_name -> seaworthy.type.v1.Platform
+	23, // 12: seaworthy.verifier.v1.VerdictFlip.from:type_name -> seaworthy.verifier.v1.Verdict.State
+	23, // 13: seaworthy.verifier.v1.VerdictFlip.to:type_name -> seaworthy.verifier.v1.Verdict.State
+	26, // 14: seaworthy.verifier.v1.VerdictFlip.reasons:type_name -> seaworthy.verifier.v1.Reason
+	24, // 15: seaworthy.verifier.v1.ExportEvidenceRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	21, // 16: seaworthy.verifier.v1.GetRolloutResponse.unreadable:type_name -> seaworthy.verifier.v1.UnreadableImage
+	24, // 17: seaworthy.verifier.v1.UnreadableImage.image:type_name -> seaworthy.type.v1.ImageRef
+	22, // 18: seaworthy.verifier.v1.UnreadableImage.next_time:type_name -> google.protobuf.Timestamp
+	1,  // 19: seaworthy.verifier.v1.PolicyService.GetPolicy:input_type -> seaworthy.verifier.v1.GetPolicyRequest
+	3,  // 20: seaworthy.verifier.v1.PolicyService.ListPolicies:input_type -> seaworthy.verifier.v1.ListPoliciesRequest
+	5,  // 21: seaworthy.verifier.v1.PolicyService.ListPolicyVersions:input_type -> seaworthy.verifier.v1.ListPolicyVersionsRequest
+	7,  // 22: seaworthy.verifier.v1.PolicyService.CreatePolicy:input_type -> seaworthy.verifier.v1.CreatePolicyRequest
+	9,  // 23: seaworthy.verifier.v1.PolicyService.UpdatePolicy:input_type -> seaworthy.verifier.v1.UpdatePolicyRequest
+	11, // 24: seaworthy.verifier.v1.PolicyService.DeletePolicy:input_type -> seaworthy.verifier.v1.DeletePolicyRequest
+	13, // 25: seaworthy.verifier.v1.PolicyService.TestPolicy:input_type -> seaworthy.verifier.v1.TestPolicyRequest
+	19, // 26: seaworthy.verifier.v1.PolicyService.GetRollout:input_type -> seaworthy.verifier.v1.GetRolloutRequest
+	17, // 27: seaworthy.verifier.v1.PolicyService.ExportEvidence:input_type -> seaworthy.verifier.v1.ExportEvidenceRequest
+	2,  // 28: seaworthy.verifier.v1.PolicyService.GetPolicy:output_type -> seaworthy.verifier.v1.GetPolicyResponse
+	4,  // 29: seaworthy.verifier.v1.PolicyService.ListPolicies:output_type -> seaworthy.verifier.v1.ListPoliciesResponse
+	6,  // 30: seaworthy.verifier.v1.PolicyService.ListPolicyVersions:output_type -> seaworthy.verifier.v1.ListPolicyVersionsResponse
+	8,  // 31: seaworthy.verifier.v1.PolicyService.CreatePolicy:output_type -> seaworthy.verifier.v1.CreatePolicyResponse
+	10, // 32: seaworthy.verifier.v1.PolicyService.UpdatePolicy:output_type -> seaworthy.verifier.v1.UpdatePolicyResponse
+	12, // 33: seaworthy.verifier.v1.PolicyService.DeletePolicy:output_type -> seaworthy.verifier.v1.DeletePolicyResponse
+	14, // 34: seaworthy.verifier.v1.PolicyService.TestPolicy:output_type -> seaworthy.verifier.v1.TestPolicyResponse
+	20, // 35: seaworthy.verifier.v1.PolicyService.GetRollout:output_type -> seaworthy.verifier.v1.GetRolloutResponse
+	18, // 36: seaworthy.verifier.v1.PolicyService.ExportEvidence:output_type -> seaworthy.verifier.v1.ExportEvidenceResponse
+	28, // [28:37] is the sub-list for method output_type
+	19, // [19:28] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_policy_service_proto_init() }
@@ -1384,7 +1603,7 @@ func file_seaworthy_verifier_v1_policy_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_policy_service_proto_rawDesc), len(file_seaworthy_verifier_v1_policy_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

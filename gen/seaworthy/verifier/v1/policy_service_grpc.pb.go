@@ -26,6 +26,7 @@ const (
 	PolicyService_UpdatePolicy_FullMethodName       = "/seaworthy.verifier.v1.PolicyService/UpdatePolicy"
 	PolicyService_DeletePolicy_FullMethodName       = "/seaworthy.verifier.v1.PolicyService/DeletePolicy"
 	PolicyService_TestPolicy_FullMethodName         = "/seaworthy.verifier.v1.PolicyService/TestPolicy"
+	PolicyService_GetRollout_FullMethodName         = "/seaworthy.verifier.v1.PolicyService/GetRollout"
 	PolicyService_ExportEvidence_FullMethodName     = "/seaworthy.verifier.v1.PolicyService/ExportEvidence"
 )
 
@@ -95,6 +96,14 @@ type PolicyServiceClient interface {
 	// Idempotency: reads only.
 	// Callers: operators.
 	TestPolicy(ctx context.Context, in *TestPolicyRequest, opts ...grpc.CallOption) (*TestPolicyResponse, error)
+	// GetRollout tells how far the verifier has come with judging images again after the
+	// rules changed. Rules are policies, exceptions and imported VEX documents.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed name; NOT_FOUND (`POLICY_NOT_FOUND`) for a
+	// name that no policy ever had.
+	// Idempotency: reads only.
+	// Callers: operators and clients.
+	GetRollout(ctx context.Context, in *GetRolloutRequest, opts ...grpc.CallOption) (*GetRolloutResponse, error)
 	// ExportEvidence returns the recorded evidence of an image's newest verdict, for
 	// unit tests of policies. The chunks together are JSON.
 	//
@@ -177,6 +186,16 @@ func (c *policyServiceClient) TestPolicy(ctx context.Context, in *TestPolicyRequ
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(TestPolicyResponse)
 	err := c.cc.Invoke(ctx, PolicyService_TestPolicy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *policyServiceClient) GetRollout(ctx context.Context, in *GetRolloutRequest, opts ...grpc.CallOption) (*GetRolloutResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetRolloutResponse)
+	err := c.cc.Invoke(ctx, PolicyService_GetRollout_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -268,6 +287,14 @@ type PolicyServiceServer interface {
 	// Idempotency: reads only.
 	// Callers: operators.
 	TestPolicy(context.Context, *TestPolicyRequest) (*TestPolicyResponse, error)
+	// GetRollout tells how far the verifier has come with judging images again after the
+	// rules changed. Rules are policies, exceptions and imported VEX documents.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed name; NOT_FOUND (`POLICY_NOT_FOUND`) for a
+	// name that no policy ever had.
+	// Idempotency: reads only.
+	// Callers: operators and clients.
+	GetRollout(context.Context, *GetRolloutRequest) (*GetRolloutResponse, error)
 	// ExportEvidence returns the recorded evidence of an image's newest verdict, for
 	// unit tests of policies. The chunks together are JSON.
 	//
@@ -306,6 +333,9 @@ func (UnimplementedPolicyServiceServer) DeletePolicy(context.Context, *DeletePol
 }
 func (UnimplementedPolicyServiceServer) TestPolicy(context.Context, *TestPolicyRequest) (*TestPolicyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TestPolicy not implemented")
+}
+func (UnimplementedPolicyServiceServer) GetRollout(context.Context, *GetRolloutRequest) (*GetRolloutResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetRollout not implemented")
 }
 func (UnimplementedPolicyServiceServer) ExportEvidence(*ExportEvidenceRequest, grpc.ServerStreamingServer[ExportEvidenceResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExportEvidence not implemented")
@@ -457,6 +487,24 @@ func _PolicyService_TestPolicy_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PolicyService_GetRollout_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetRolloutRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PolicyServiceServer).GetRollout(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PolicyService_GetRollout_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PolicyServiceServer).GetRollout(ctx, req.(*GetRolloutRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PolicyService_ExportEvidence_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ExportEvidenceRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -502,6 +550,10 @@ var PolicyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "TestPolicy",
 			Handler:    _PolicyService_TestPolicy_Handler,
+		},
+		{
+			MethodName: "GetRollout",
+			Handler:    _PolicyService_GetRollout_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

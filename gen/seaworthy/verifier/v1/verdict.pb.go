@@ -146,7 +146,7 @@ func (RuleResult_Outcome) EnumDescriptor() ([]byte, []int) {
 }
 
 // Verdict answers whether an image may run. Its canonical form is protojson
-// without white space and without `trace_id`, `sequence` and `digest`; the
+// without white space and without `trace_id`, `sequence`, `digest` and `overdue_time`; the
 // SHA-256 of that form is its digest. The same inputs give the same bytes.
 type Verdict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -163,7 +163,8 @@ type Verdict struct {
 	// Time the rules were evaluated at: their `now`.
 	EvaluateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=evaluate_time,json=evaluateTime,proto3" json:"evaluate_time,omitempty"`
 	// From this time on the verdict is served as UNKNOWN: the first of the ends of
-	// all that it rests on. Unset if nothing it rests on ends.
+	// all that it rests on. Unset if nothing it rests on ends. In VERDICT_VIEW_BASIC and
+	// VERDICT_VIEW_DECISION never later than `overdue_time`.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Digest of the canonical form.
 	Digest string `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -183,7 +184,12 @@ type Verdict struct {
 	// vulnerability and package, at most 100 of vex_count.
 	Vex []*VexUse `protobuf:"bytes,13,rep,name=vex,proto3" json:"vex,omitempty"`
 	// Number of all findings that do not affect the image.
-	VexCount      int32 `protobuf:"varint,14,opt,name=vex_count,json=vexCount,proto3" json:"vex_count,omitempty"`
+	VexCount int32 `protobuf:"varint,14,opt,name=vex_count,json=vexCount,proto3" json:"vex_count,omitempty"`
+	// From this time on the answer is UNKNOWN with the reason EVIDENCE_OVERDUE: a newer
+	// scan report says something else and has not been judged. It can become earlier.
+	// Unset if no report waits. Never set in a recorded verdict, and no part of the
+	// canonical form.
+	OverdueTime   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=overdue_time,json=overdueTime,proto3" json:"overdue_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +320,13 @@ func (x *Verdict) GetVexCount() int32 {
 		return x.VexCount
 	}
 	return 0
+}
+
+func (x *Verdict) GetOverdueTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OverdueTime
+	}
+	return nil
 }
 
 // VexUse is a finding that a VEX statement says does not affect the image. Rules do not
@@ -554,7 +567,10 @@ type Reason struct {
 	// Code in UPPER_SNAKE_CASE: `RULE_DENIED`, `RULE_WARNED`, `RULE_ERROR`, `RULE_EXCEPTED`,
 	// `NEVER_SEEN`, `PENDING`, `PIPELINE_FAILED`, `EVIDENCE_MISSING`,
 	// `EVIDENCE_INVALID`, `EVIDENCE_STALE`, `ADVISORIES_STALE`,
-	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `INTERNAL`.
+	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `EVIDENCE_OVERDUE` (a newer scan
+	// report says something else and was not judged in time, or a step gave up on it),
+	// `EVIDENCE_UNREADABLE` (the evidence could not be read to judge the image by rules
+	// that have changed; the verifier tries again), `INTERNAL`.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What it means here, for people. At most 500 bytes.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -1087,7 +1103,7 @@ var File_seaworthy_verifier_v1_verdict_proto protoreflect.FileDescriptor
 
 const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"\n" +
-	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xe6\x05\n" +
+	"#seaworthy/verifier/v1/verdict.proto\x12\x15seaworthy.verifier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dseaworthy/type/v1/image.proto\"\xa5\x06\n" +
 	"\aVerdict\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12:\n" +
 	"\x05state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\x05state\x127\n" +
@@ -1106,7 +1122,8 @@ const file_seaworthy_verifier_v1_verdict_proto_rawDesc = "" +
 	"exceptions\x12 \n" +
 	"\venvironment\x18\f \x01(\tR\venvironment\x12/\n" +
 	"\x03vex\x18\r \x03(\v2\x1d.seaworthy.verifier.v1.VexUseR\x03vex\x12\x1b\n" +
-	"\tvex_count\x18\x0e \x01(\x05R\bvexCount\"Q\n" +
+	"\tvex_count\x18\x0e \x01(\x05R\bvexCount\x12=\n" +
+	"\foverdue_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\voverdueTime\"Q\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1226,23 +1243,24 @@ var file_seaworthy_verifier_v1_verdict_proto_depIdxs = []int32{
 	12, // 5: seaworthy.verifier.v1.Verdict.expire_time:type_name -> google.protobuf.Timestamp
 	4,  // 6: seaworthy.verifier.v1.Verdict.exceptions:type_name -> seaworthy.verifier.v1.ExceptionUse
 	3,  // 7: seaworthy.verifier.v1.Verdict.vex:type_name -> seaworthy.verifier.v1.VexUse
-	12, // 8: seaworthy.verifier.v1.VexUse.statement_time:type_name -> google.protobuf.Timestamp
-	12, // 9: seaworthy.verifier.v1.ExceptionUse.expire_time:type_name -> google.protobuf.Timestamp
-	13, // 10: seaworthy.verifier.v1.PlatformVerdict.platform:type_name -> seaworthy.type.v1.Platform
-	0,  // 11: seaworthy.verifier.v1.PlatformVerdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	7,  // 12: seaworthy.verifier.v1.PlatformVerdict.policies:type_name -> seaworthy.verifier.v1.PolicyResult
-	9,  // 13: seaworthy.verifier.v1.PlatformVerdict.inputs:type_name -> seaworthy.verifier.v1.Inputs
-	0,  // 14: seaworthy.verifier.v1.PolicyResult.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	8,  // 15: seaworthy.verifier.v1.PolicyResult.rules:type_name -> seaworthy.verifier.v1.RuleResult
-	1,  // 16: seaworthy.verifier.v1.RuleResult.outcome:type_name -> seaworthy.verifier.v1.RuleResult.Outcome
-	10, // 17: seaworthy.verifier.v1.Inputs.attestations:type_name -> seaworthy.verifier.v1.EvidenceRef
-	12, // 18: seaworthy.verifier.v1.Inputs.advisory_data_time:type_name -> google.protobuf.Timestamp
-	12, // 19: seaworthy.verifier.v1.EvidenceRef.sign_time:type_name -> google.protobuf.Timestamp
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	12, // 8: seaworthy.verifier.v1.Verdict.overdue_time:type_name -> google.protobuf.Timestamp
+	12, // 9: seaworthy.verifier.v1.VexUse.statement_time:type_name -> google.protobuf.Timestamp
+	12, // 10: seaworthy.verifier.v1.ExceptionUse.expire_time:type_name -> google.protobuf.Timestamp
+	13, // 11: seaworthy.verifier.v1.PlatformVerdict.platform:type_name -> seaworthy.type.v1.Platform
+	0,  // 12: seaworthy.verifier.v1.PlatformVerdict.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	7,  // 13: seaworthy.verifier.v1.PlatformVerdict.policies:type_name -> seaworthy.verifier.v1.PolicyResult
+	9,  // 14: seaworthy.verifier.v1.PlatformVerdict.inputs:type_name -> seaworthy.verifier.v1.Inputs
+	0,  // 15: seaworthy.verifier.v1.PolicyResult.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	8,  // 16: seaworthy.verifier.v1.PolicyResult.rules:type_name -> seaworthy.verifier.v1.RuleResult
+	1,  // 17: seaworthy.verifier.v1.RuleResult.outcome:type_name -> seaworthy.verifier.v1.RuleResult.Outcome
+	10, // 18: seaworthy.verifier.v1.Inputs.attestations:type_name -> seaworthy.verifier.v1.EvidenceRef
+	12, // 19: seaworthy.verifier.v1.Inputs.advisory_data_time:type_name -> google.protobuf.Timestamp
+	12, // 20: seaworthy.verifier.v1.EvidenceRef.sign_time:type_name -> google.protobuf.Timestamp
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_proto_init() }

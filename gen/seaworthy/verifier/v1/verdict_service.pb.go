@@ -106,6 +106,9 @@ const (
 	VerdictChange_CAUSE_PIPELINE VerdictChange_Cause = 7
 	// A VEX document that was imported or deleted, or other trusted authors.
 	VerdictChange_CAUSE_VEX VerdictChange_Cause = 8
+	// A newer scan report that says something else and was not judged in time, or
+	// that a step gave up on.
+	VerdictChange_CAUSE_OVERDUE VerdictChange_Cause = 9
 	// A change of trust: a key that was added, revoked or has ended, another identity,
 	// trusted root or author, or what one of them may state.
 	VerdictChange_CAUSE_TRUST VerdictChange_Cause = 12
@@ -123,6 +126,7 @@ var (
 		6:  "CAUSE_EXPIRY",
 		7:  "CAUSE_PIPELINE",
 		8:  "CAUSE_VEX",
+		9:  "CAUSE_OVERDUE",
 		12: "CAUSE_TRUST",
 	}
 	VerdictChange_Cause_value = map[string]int32{
@@ -135,6 +139,7 @@ var (
 		"CAUSE_EXPIRY":      6,
 		"CAUSE_PIPELINE":    7,
 		"CAUSE_VEX":         8,
+		"CAUSE_OVERDUE":     9,
 		"CAUSE_TRUST":       12,
 	}
 )
@@ -1258,12 +1263,12 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12'\n" +
 	"\x0fdocument_digest\x18\x06 \x01(\tR\x0edocumentDigest\x12A\n" +
 	"\x0estatement_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\rstatementTime\x12\x10\n" +
-	"\x03why\x18\b \x01(\tR\x03why\"\xb9\x03\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xcc\x03\n" +
 	"\rVerdictChange\x128\n" +
 	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\x12K\n" +
 	"\x0eprevious_state\x18\x02 \x01(\x0e2$.seaworthy.verifier.v1.Verdict.StateR\rpreviousState\x12@\n" +
 	"\x05cause\x18\x03 \x01(\x0e2*.seaworthy.verifier.v1.VerdictChange.CauseR\x05cause\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xc6\x01\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"\xd9\x01\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCAUSE_FIRST\x10\x01\x12\x12\n" +
@@ -1273,7 +1278,8 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x0fCAUSE_EXCEPTION\x10\x05\x12\x10\n" +
 	"\fCAUSE_EXPIRY\x10\x06\x12\x12\n" +
 	"\x0eCAUSE_PIPELINE\x10\a\x12\r\n" +
-	"\tCAUSE_VEX\x10\b\x12\x0f\n" +
+	"\tCAUSE_VEX\x10\b\x12\x11\n" +
+	"\rCAUSE_OVERDUE\x10\t\x12\x0f\n" +
 	"\vCAUSE_TRUST\x10\f\"\x89\x01\n" +
 	"\x18GetVerdictHistoryRequest\x121\n" +
 	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1b\n" +

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
@@ -29,12 +30,17 @@ func (a *Archive) Find(ctx context.Context, imageDigest, snapshotDigest, scanner
 
 // Save implements core.Archive.
 func (a *Archive) Save(ctx context.Context, r *core.Report) (core.ReportRef, error) {
-	content, digest, err := wire.Canonical(wire.Report(r))
+	m := wire.Report(r)
+	content, digest, err := wire.Canonical(m)
+	if err != nil {
+		return core.ReportRef{}, err
+	}
+	said, err := events.ContentDigest(m)
 	if err != nil {
 		return core.ReportRef{}, err
 	}
 	return a.store.PutReport(ctx, store.StoredReport{
-		Ref:            core.ReportRef{ImageDigest: r.ImageDigest, Platform: r.Platform, ReportDigest: digest},
+		Ref:            core.ReportRef{ImageDigest: r.ImageDigest, Platform: r.Platform, ReportDigest: digest, ContentDigest: said},
 		SnapshotDigest: r.Snapshot.Digest, ScannerVersion: r.ScannerVersion,
 		Content: content, Time: a.now(),
 		Packages: advisory.Index(r.Packages), Problems: r.InventoryProblems,

@@ -137,7 +137,7 @@ func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.De
 }
 
 func (s *Scans) publish(ctx context.Context, scan store.Scan) error {
-	id, out := wire.Scanned(scan.ID, scan.Image, scan.Reports, eventv1.ImageScannedEvent_CAUSE_PUSH)
+	id, out := wire.Scanned(scan.ID, scan.Image, scan.Reports, scan.EndTime, eventv1.ImageScannedEvent_CAUSE_PUSH)
 	if err := s.Publisher.Publish(ctx, id, out); err != nil {
 		return fmt.Errorf("publish image scanned: %w", err)
 	}

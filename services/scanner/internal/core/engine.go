@@ -42,6 +42,9 @@ type ReportRef struct {
 	ImageDigest  string
 	Platform     Platform
 	ReportDigest string
+	// ContentDigest is of what rules can read of the report; empty for a report that an
+	// earlier release stored.
+	ContentDigest string
 }
 
 // Archive keeps reports.

@@ -190,25 +190,27 @@ func (m *Rematcher) place(ctx context.Context, ref imageref.Ref, fresh *core.Rep
 	if err := m.Store.FinishScan(ctx, scan.ID, reports, m.Now()); err != nil {
 		return false, err
 	}
-	scan.Reports = reports
+	// An attempt that ended before it published may have finished it earlier.
+	if scan, err = m.Store.Scan(ctx, scan.ID); err != nil {
+		return false, err
+	}
 	m.Log.InfoContext(ctx, "new advisories changed the findings", "image", scan.Image.String(), "scan_id", scan.ID)
 	return true, m.publish(ctx, scan)
 }
 
-// saysTheSame compares all but the name of the snapshot.
+// saysTheSame compares what rules can read: all but the names of the snapshot and of
+// the scanner.
 func saysTheSame(before *scannerv1.Report, fresh *core.Report) (bool, error) {
-	old := wire.Domain(before)
-	old.Snapshot = fresh.Snapshot
-	_, a, err := wire.Canonical(wire.Report(old))
+	a, err := events.ContentDigest(before)
 	if err != nil {
 		return false, err
 	}
-	_, b, err := wire.Canonical(wire.Report(fresh))
+	b, err := events.ContentDigest(wire.Report(fresh))
 	return a == b, err
 }
 
 func (m *Rematcher) publish(ctx context.Context, scan store.Scan) error {
-	id, e := wire.Scanned(scan.ID, scan.Image, scan.Reports, eventv1.ImageScannedEvent_CAUSE_ADVISORIES)
+	id, e := wire.Scanned(scan.ID, scan.Image, scan.Reports, scan.EndTime, eventv1.ImageScannedEvent_CAUSE_ADVISORIES)
 	if err := m.Publisher.Publish(ctx, id, e); err != nil {
 		return fmt.Errorf("publish image scanned: %w", err)
 	}

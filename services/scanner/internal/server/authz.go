@@ -5,11 +5,11 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/authz"
 )
 
-// Authz says who may call what. The signer is the only service that does: it
-// fetches the report behind an event before it signs anything.
+// Authz says who may call what. The signer fetches the report behind an event before it
+// signs anything; the verifier asks what a newer scan says.
 var Authz = authz.Table{
 	scannerv1.ScannerService_ScanImage_FullMethodName:          {Operators: true, Clients: true},
-	scannerv1.ScannerService_GetScan_FullMethodName:            {Operators: true, Clients: true, Services: []string{"signer"}},
+	scannerv1.ScannerService_GetScan_FullMethodName:            {Operators: true, Clients: true, Services: []string{"signer", "verifier"}},
 	scannerv1.ScannerService_WatchScan_FullMethodName:          {Operators: true, Clients: true},
 	scannerv1.ScannerService_ListFindings_FullMethodName:       {Operators: true, Clients: true},
 	scannerv1.ScannerService_GetSbom_FullMethodName:            {Operators: true, Clients: true, Services: []string{"signer"}},

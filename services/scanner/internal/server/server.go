@@ -15,6 +15,7 @@ import (
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/store"
@@ -128,11 +129,22 @@ func (s *scanner) message(ctx context.Context, sc store.Scan, full bool) (*scann
 			return nil, err
 		}
 		if !full {
+			if r.ContentDigest, err = contentDigest(ref, r); err != nil {
+				return nil, err
+			}
 			r.Packages, r.Findings = nil, nil
 		}
 		out.Reports = append(out.Reports, r)
 	}
 	return out, nil
+}
+
+// contentDigest computes what an earlier release did not store.
+func contentDigest(ref core.ReportRef, r *scannerv1.Report) (string, error) {
+	if ref.ContentDigest != "" {
+		return ref.ContentDigest, nil
+	}
+	return events.ContentDigest(r)
 }
 
 // WatchScan implements the RPC. It looks at the store, so it also sees what

@@ -170,7 +170,7 @@ func scanByID(ctx context.Context, q querier, id string) (Scan, error) {
 }
 
 func reportsOf(ctx context.Context, q querier, scanID string) ([]core.ReportRef, error) {
-	rows, err := q.QueryContext(ctx, `SELECT r.image_digest, r.digest, r.os, r.architecture, r.variant
+	rows, err := q.QueryContext(ctx, `SELECT r.image_digest, r.digest, r.os, r.architecture, r.variant, r.content_digest
 		FROM scan_reports s JOIN reports r ON r.digest = s.report_digest WHERE s.scan_id = $1 ORDER BY s.position`, scanID)
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func reportsOf(ctx context.Context, q querier, scanID string) ([]core.ReportRef,
 	var out []core.ReportRef
 	for rows.Next() {
 		var r core.ReportRef
-		if err := rows.Scan(&r.ImageDigest, &r.ReportDigest, &r.Platform.OS, &r.Platform.Architecture, &r.Platform.Variant); err != nil {
+		if err := rows.Scan(&r.ImageDigest, &r.ReportDigest, &r.Platform.OS, &r.Platform.Architecture, &r.Platform.Variant, &r.ContentDigest); err != nil {
 			return nil, err
 		}
 		out = append(out, r)

@@ -11,13 +11,14 @@ import (
 
 // Scanned makes the event that says that reports exist, and its id, which comes from
 // the scan and the reports.
-func Scanned(scanID string, image imageref.Ref, reports []core.ReportRef, cause eventv1.ImageScannedEvent_Cause) (string, *eventv1.ImageScannedEvent) {
-	out := &eventv1.ImageScannedEvent{Image: Image(image), ScanId: scanID, Cause: cause}
+func Scanned(scanID string, image imageref.Ref, reports []core.ReportRef, end time.Time, cause eventv1.ImageScannedEvent_Cause) (string, *eventv1.ImageScannedEvent) {
+	out := &eventv1.ImageScannedEvent{Image: Image(image), ScanId: scanID, Cause: cause, ScanTime: Time(end)}
 	parts := []string{"image-scanned", scanID}
 	for _, r := range reports {
 		parts = append(parts, r.ReportDigest)
 		out.Platforms = append(out.Platforms, &eventv1.ImageScannedEvent_PlatformScan{
 			Digest: r.ImageDigest, Platform: Platform(r.Platform), ReportDigest: r.ReportDigest,
+			ContentDigest: r.ContentDigest,
 		})
 	}
 	return events.ID(parts...), out

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
@@ -71,7 +72,7 @@ func (h *Attest) handle(ctx context.Context, e *eventv1.ImageScannedEvent) error
 	for _, r := range reports {
 		slots.Carry(ctx, int64(len(r.Canonical)))
 	}
-	out := &eventv1.ImageAttestedEvent{Image: e.GetImage(), ScanId: e.GetScanId()}
+	out := &eventv1.ImageAttestedEvent{Image: e.GetImage(), ScanId: e.GetScanId(), ScanTime: timestamppb.New(scan.EndTime)}
 	id := []string{"attested", e.GetScanId()}
 	for i, r := range reports {
 		platform := e.GetPlatforms()[i]

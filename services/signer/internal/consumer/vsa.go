@@ -101,9 +101,9 @@ func checkVerdict(e *eventv1.VerdictReachedEvent, v *verifierv1.Verdict) error {
 		return mismatch("the verdict is %s, the event says %s", v.GetState(), e.GetState())
 	}
 	c := proto.CloneOf(v)
-	// The first three are not part of the canonical form; pending is what the
+	// The first four are not part of the canonical form; pending is what the
 	// verifier adds while a new push of the image is on its way.
-	c.TraceId, c.Sequence, c.Digest, c.Pending = "", 0, "", false
+	c.TraceId, c.Sequence, c.Digest, c.OverdueTime, c.Pending = "", 0, "", nil, false
 	canonical, err := canonicalJSON(c)
 	if err != nil {
 		return err

@@ -1,10 +1,13 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -17,16 +20,22 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 )
 
+// believeAfter is the attempt at a dead letter from which on it is believed although the
+// scanner cannot be asked.
+const believeAfter = 4
+
 // DeadLetters ends the way of images that a step gave up on: an image without a
-// verdict is UNKNOWN, and says why.
+// verdict is UNKNOWN, and says why. One with a verdict is too if the message was about a
+// scan report that says something else than what was judged.
 type DeadLetters struct {
 	Recorder *Recorder
+	Scans    *Scans
 	Now      func() time.Time
 }
 
 // Handle looks at one dead letter. Those of steps after the verdict, and those
 // that name no image, change nothing here.
-func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, _ *eventbus.Delivery) error {
+func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, d *eventbus.Delivery) error {
 	switch ev.GetSubject() {
 	case events.SubjectImagePushed, events.SubjectImageScanned, events.SubjectImageAttested:
 	default:
@@ -38,14 +47,14 @@ func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, _
 			"service", ev.GetService(), "reason", ev.GetReason(), "error", err)
 		return nil
 	}
-	problem := fmt.Sprintf("%s gave up: %s: %s", ev.GetConsumer(), ev.GetReason(), ev.GetMessage())
+	problem := core.Truncate(fmt.Sprintf("%s gave up: %s: %s", ev.GetConsumer(), ev.GetReason(), ev.GetMessage()))
 	if image.Digest == "" {
-		err := l.Recorder.Store.FailTag(ctx, image, core.Truncate(problem), l.Now())
+		err := l.Recorder.Store.FailTag(ctx, image, problem, l.Now())
 		l.Recorder.Hub.Notify()
 		return err
 	}
 	for range maxConflicts {
-		err := l.fail(ctx, image, problem)
+		err := l.fail(ctx, ev, image, problem, d.Attempt)
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
@@ -53,28 +62,85 @@ func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, _
 	return fmt.Errorf("note failure of %s: %w", image.Digest, store.ErrConflict)
 }
 
-func (l *DeadLetters) fail(ctx context.Context, image imageref.Ref, problem string) error {
+func (l *DeadLetters) fail(ctx context.Context, ev *eventv1.DeadLetterEvent, image imageref.Ref, problem string, attempt int) error {
 	latest, err := l.Recorder.latest(ctx, image)
 	if err != nil {
 		return err
 	}
 	if latest != nil {
+		// A verdict that cannot be read counts as one: what it was made from is beside it.
 		v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
-		if err != nil {
-			return err
-		}
-		if wasJudged(v) {
-			// What was found out before still stands until it expires.
-			err := l.Recorder.Store.Settle(ctx, image)
-			l.Recorder.Hub.Notify()
-			return err
+		if err != nil || wasJudged(v) {
+			return l.giveUp(ctx, ev, image, problem, attempt)
 		}
 	}
 	return l.Recorder.save(ctx, change{
 		Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodePipelineFailed, problem, l.Now())},
 		before: latest, revision: store.AnyRevision,
-		cause: store.Cause{Kind: core.CausePipeline, Detail: core.Truncate(problem)},
+		cause: store.Cause{Kind: core.CausePipeline, Detail: problem},
 	})
+}
+
+// giveUp makes the evidence behind a verdict overdue if the report that a step gave up
+// on says something else. The verdict follows as for all evidence that is overdue.
+func (l *DeadLetters) giveUp(ctx context.Context, ev *eventv1.DeadLetterEvent, image imageref.Ref, problem string, attempt int) error {
+	if ev.GetSubject() != events.SubjectImagePushed {
+		scan, err := l.scan(ctx, ev, image, attempt)
+		switch {
+		case errors.Is(err, errNoScan):
+			l.Recorder.log.WarnContext(ctx, "dead letter is about a scan that says nothing of the image; its verdict stays",
+				"image", image.String(), "service", ev.GetService(), "reason", ev.GetReason(), "error", err)
+		case err != nil:
+			return err
+		default:
+			if err := l.Scans.record(ctx, scan); err != nil {
+				return err
+			}
+			if _, err := l.Recorder.Store.GiveUp(ctx, scan.Image, scan.Time, problem, l.Now()); err != nil {
+				return err
+			}
+		}
+	}
+	err := l.Recorder.Store.Settle(ctx, image)
+	l.Recorder.Hub.Notify()
+	return err
+}
+
+// scan is what the scan said that a dead letter is about. The scanner is asked; without
+// one, or if it does not answer for a while, the message inside is believed, which can
+// make the image UNKNOWN and nothing else.
+func (l *DeadLetters) scan(ctx context.Context, ev *eventv1.DeadLetterEvent, image imageref.Ref, attempt int) (store.Scan, error) {
+	scanned, attested := &eventv1.ImageScannedEvent{}, &eventv1.ImageAttestedEvent{}
+	// A payload that cannot be read leaves the scan open: the newest one is asked for.
+	if ev.GetSubject() == events.SubjectImageScanned {
+		_ = proto.Unmarshal(ev.GetPayload(), scanned)
+	} else if proto.Unmarshal(ev.GetPayload(), attested) == nil {
+		scanned.ScanId, scanned.ScanTime = attested.GetScanId(), attested.GetScanTime()
+		for _, p := range attested.GetPlatforms() {
+			scanned.Platforms = append(scanned.Platforms, &eventv1.ImageScannedEvent_PlatformScan{Digest: p.GetDigest()})
+		}
+	}
+	if l.Scans.Scanner != nil {
+		scan, err := l.Scans.ask(ctx, image, scanned.GetScanId())
+		if err == nil || errors.Is(err, errNoScan) || attempt < believeAfter {
+			return scan, err
+		}
+		l.Recorder.log.WarnContext(ctx, "the scanner cannot be asked; the dead letter is believed", "image", image.String(), "error", err)
+	}
+	scan := store.Scan{Image: byDigest(image), Time: scanned.GetScanTime().AsTime(), Contents: map[string]string{}}
+	if scanned.GetScanTime() == nil {
+		scan.Time = ev.GetMeta().GetEventTime().AsTime()
+	}
+	if now := l.Now(); scan.Time.After(now) {
+		scan.Time = now // or nothing that is judged later would ever be newer
+	}
+	for _, p := range scanned.GetPlatforms() {
+		scan.Contents[p.GetDigest()] = cmp.Or(p.GetContentDigest(), store.UnknownContent)
+	}
+	if len(scan.Contents) == 0 {
+		scan.Contents[store.EveryPlatform] = store.UnknownContent
+	}
+	return scan, nil
 }
 
 // wasJudged tells whether a verdict was made from evidence.

@@ -106,7 +106,21 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
-	return e.Recorder.save(ctx, change{Judged: judged, before: latest, reports: reportTimes(found), revision: rules.Revision})
+	return e.Recorder.save(ctx, change{
+		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision,
+	})
+}
+
+// reportsJudged is what the reports say that a verdict is made from. A platform without
+// a report has none: whatever a scan says of it is new.
+func reportsJudged(found evidence.Evidence) map[string]store.Judged {
+	out := map[string]store.Judged{}
+	for _, p := range found.Platforms {
+		if p.Report != nil && !p.Report.Source.SignTime.Before(p.NotBefore) {
+			out[p.Digest] = store.Judged{ScanTime: p.Report.ScanTime, Content: p.Report.Content}
+		}
+	}
+	return out
 }
 
 // permanent marks what no retry will cure.

@@ -10,7 +10,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
-	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 )
 
 // findingKey is a finding over several reports.
@@ -46,10 +45,7 @@ func (e *Evaluator) firstSeen(ctx context.Context, latest *store.Record, found e
 
 // seen reads when the findings behind a verdict were first seen, by platform manifest.
 func (e *Evaluator) seen(ctx context.Context, latest *store.Record) (map[string]map[findingKey]time.Time, error) {
-	if latest == nil {
-		return nil, nil
-	}
-	v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
+	v, err := e.Recorder.restsOn(ctx, latest)
 	if err != nil {
 		return nil, err
 	}

@@ -26,10 +26,23 @@ import (
 // the same image was stored meanwhile.
 const maxConflicts = 10
 
+// MaxTold is how many images an hour subscribers are told of whose evidence is overdue.
+const MaxTold = 20
+
+// Patience is how long a verdict may rest on evidence while a newer scan report says
+// something else.
+type Patience struct {
+	// Overtaken counts once a report from a later scan was judged for another image.
+	Overtaken time.Duration
+	// Longest counts in any case.
+	Longest time.Duration
+}
+
 // Recorder stores verdicts and wakes whoever waits for them.
 type Recorder struct {
-	Store store.Store
-	Hub   *wake.Hub
+	Store    store.Store
+	Hub      *wake.Hub
+	Patience Patience
 
 	propagator propagation.TextMapPropagator
 	log        *slog.Logger
@@ -38,8 +51,8 @@ type Recorder struct {
 }
 
 // NewRecorder returns a recorder.
-func NewRecorder(s store.Store, hub *wake.Hub, t *obs.Telemetry) (*Recorder, error) {
-	r := &Recorder{Store: s, Hub: hub, propagator: t.Propagator, log: t.Logger}
+func NewRecorder(s store.Store, hub *wake.Hub, patience Patience, t *obs.Telemetry) (*Recorder, error) {
+	r := &Recorder{Store: s, Hub: hub, Patience: patience, propagator: t.Propagator, log: t.Logger}
 	var err error
 	if r.verdicts, err = t.Meter().Int64Counter("seaworthy.verifier.verdicts",
 		metric.WithDescription("Verdicts reached, by state and whether they say something new.")); err != nil {
@@ -61,6 +74,43 @@ func (r *Recorder) latest(ctx context.Context, image imageref.Ref) (*store.Recor
 	return found[0].Latest, nil
 }
 
+// restsOn is the verdict that tells what is known of an image: the newest one, or the one
+// before if the newest only says that it could not be judged in time. Nil is none, or one
+// that cannot be read.
+func (r *Recorder) restsOn(ctx context.Context, latest *store.Record) (*verifierv1.Verdict, error) {
+	const page, pages = 20, 10
+	if latest == nil {
+		return nil, nil
+	}
+	records := []store.Record{*latest}
+	for range pages {
+		for i := range records {
+			l := &records[i]
+			v, err := verdictpb.Decode(l.Body, l.Sequence, l.Digest, l.TraceID)
+			if err != nil {
+				return nil, nil //nolint:nilerr // what it said must not be guessed from an older one
+			}
+			if code := codeOf(v); code != core.CodeEvidenceOverdue && code != core.CodeEvidenceUnreadable {
+				return v, nil
+			}
+		}
+		var err error
+		records, err = r.Store.History(ctx, latest.Image, records[len(records)-1].Sequence, page)
+		if err != nil || len(records) == 0 {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// codeOf is the code of the first reason of a verdict; empty for a verdict without one.
+func codeOf(v *verifierv1.Verdict) core.Code {
+	if len(v.GetReasons()) == 0 {
+		return ""
+	}
+	return core.Code(v.GetReasons()[0].GetCode())
+}
+
 // change is a verdict to store.
 type change struct {
 	replay.Judged
@@ -69,14 +119,50 @@ type change struct {
 	// cause is found from what the verdicts were made from if it is unspecified.
 	cause   store.Cause
 	reports map[string]time.Time
+	// evidence is what the reports say that it was made from, nil unless they were read
+	// for it.
+	evidence map[string]store.Judged
+	// overdue says that it is UNKNOWN because evidence is overdue, and quiet that
+	// subscribers are not told.
+	overdue, quiet bool
 	// revision of the rules it was made by.
 	revision int64
 	// keepPending leaves a push that waits for a verdict waiting.
 	keepPending bool
 }
 
-// save stores a verdict. The trace of ctx is kept with it.
+// save stores a verdict. The trace of ctx is kept with it. While the evidence of an
+// image is overdue it is UNKNOWN, whatever the verdict is.
 func (r *Recorder) save(ctx context.Context, c change) error {
+	err := r.store(ctx, c)
+	late, ok := errors.AsType[*store.OverdueError](err)
+	if !ok {
+		return err
+	}
+	return r.overdue(ctx, late.Waiting, c.Verdict.Image, c.before, c.Verdict.EvaluateTime)
+}
+
+// overdue stores that the evidence of an image is overdue. At most MaxTold images an
+// hour are told of; more is one condition for operators.
+func (r *Recorder) overdue(ctx context.Context, w store.Waiting, image imageref.Ref, before *store.Record, now time.Time) error {
+	backlog, err := r.Store.Backlog(ctx, now, r.Patience.Overtaken)
+	if err != nil {
+		return err
+	}
+	message := fmt.Sprintf("a scan report of %s says something else and was not judged by %s",
+		w.FirstScan.UTC().Format(time.RFC3339), w.OverdueTime.UTC().Format(time.RFC3339))
+	if w.Problem != "" {
+		message = fmt.Sprintf("a scan report of %s says something else and was not judged: %s", w.FirstScan.UTC().Format(time.RFC3339), w.Problem)
+	}
+	return r.store(ctx, change{
+		Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceOverdue, message, now)},
+		before: before, revision: store.AnyRevision, keepPending: w.Problem == "", overdue: true, quiet: backlog.Recent > MaxTold,
+		cause: store.Cause{Kind: core.CauseOverdue, Detail: core.Truncate(message)},
+	})
+}
+
+// store stores a verdict as it is.
+func (r *Recorder) store(ctx context.Context, c change) error {
 	v := c.Verdict
 	m, err := verdictpb.FromCore(v)
 	if err != nil {
@@ -87,7 +173,7 @@ func (r *Recorder) save(ctx context.Context, c change) error {
 		after = c.before.Sequence
 	}
 	if c.cause.Kind == core.CauseUnspecified {
-		if c.cause, err = causeSince(c.before, m); err != nil {
+		if c.cause, err = r.causeSince(ctx, c.before, m); err != nil {
 			return err
 		}
 	}
@@ -111,6 +197,7 @@ func (r *Recorder) save(ctx context.Context, c change) error {
 		CreateTime: v.EvaluateTime, ExpireTime: v.ExpireTime, Body: body,
 		After: after, ReportTimes: c.reports, Cause: c.cause, Documents: c.Documents,
 		Revision: c.revision, KeepPending: c.keepPending,
+		Evidence: c.evidence, Overdue: c.overdue, Quiet: c.quiet, Patience: r.Patience.Longest,
 	})
 	if errors.Is(err, store.ErrConflict) {
 		r.conflicts.Add(ctx, 1)
@@ -133,13 +220,16 @@ func (r *Recorder) same(ctx context.Context, v core.Verdict) {
 	r.log.DebugContext(ctx, "verdict made again says the same", "image", v.Image.String(), "state", v.State.String())
 }
 
-func causeSince(before *store.Record, after *verifierv1.Verdict) (store.Cause, error) {
+func (r *Recorder) causeSince(ctx context.Context, before *store.Record, after *verifierv1.Verdict) (store.Cause, error) {
 	if before == nil {
 		return causeOf(nil, after), nil
 	}
-	old, err := verdictpb.Decode(before.Body, before.Sequence, before.Digest, before.TraceID)
+	old, err := r.restsOn(ctx, before)
 	if err != nil {
 		return store.Cause{}, err
+	}
+	if old == nil {
+		return store.Cause{Kind: core.CauseEvidence, Detail: "the evidence was read again"}, nil
 	}
 	return causeOf(old, after), nil
 }

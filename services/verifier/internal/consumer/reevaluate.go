@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
@@ -29,11 +33,24 @@ const (
 	reevaluateBatch = 50
 	// retryAfter is the pause before an ended verdict is tried again.
 	retryAfter = time.Minute
+	// atOnce is the number of images for which registries are read at a time.
+	atOnce = 8
+	// imageBudget is how long an image may take for which the registry is read.
+	imageBudget = 20 * time.Second
+)
+
+var (
+	// errRegistryNeeded says that recorded evidence is not enough.
+	errRegistryNeeded = errors.New("the evidence has to be read from the registry")
+	// errBudget says that an image took too long.
+	errBudget = errors.New("the evidence could not be read in time")
 )
 
 // Reevaluator judges images again when the rules have changed or a verdict has
 // ended, from the recorded evidence if it is still trusted, otherwise from the
-// registry. One replica does it at a time; another one goes on where it stopped.
+// registry, and notes evidence that is overdue. One replica does it at a time; another
+// one goes on where it stopped. Each image is judged by itself: one that cannot be is
+// UNKNOWN and tried again.
 type Reevaluator struct {
 	Evaluator *Evaluator
 	Replayer  *replay.Replayer
@@ -45,7 +62,14 @@ type Reevaluator struct {
 	// Holder names this replica.
 	Holder string
 	Tracer trace.Tracer
+	// Backlog is told, every few seconds, of reports that wait; nil tells nobody.
+	Backlog func(context.Context, store.Backlog)
 
+	// counted is when the backlog was counted last.
+	counted time.Time
+	hosts   hosts
+
+	mu sync.Mutex
 	// failed tells when an image whose verdict has ended could not be judged.
 	failed map[imageref.Ref]time.Time
 }
@@ -71,14 +95,22 @@ func (r *Reevaluator) Run(ctx context.Context) error {
 func (r *Reevaluator) once(ctx context.Context) error {
 	mine, err := r.lease(ctx)
 	if err != nil || !mine {
+		if r.Backlog != nil && err == nil {
+			r.Backlog(ctx, store.Backlog{}) // the replica that works tells
+		}
 		return err
 	}
+	// What is overdue is noted whatever else fails. Images are judged only once it is
+	// known that the trust roots are those that all of them are judged by.
+	late := r.overdue(ctx)
 	if err := r.SyncTrust(ctx); err != nil {
-		return err
+		return errors.Join(late, err)
 	}
-	if err := r.expired(ctx); err != nil {
-		return err
-	}
+	return errors.Join(late, r.expired(ctx), r.retries(ctx), r.changes(ctx))
+}
+
+// changes judges images again that changes of the rules may touch.
+func (r *Reevaluator) changes(ctx context.Context) error {
 	for {
 		work, err := r.Evaluator.Recorder.Store.NextReevaluation(ctx)
 		if errors.Is(err, store.ErrNotFound) {
@@ -109,13 +141,16 @@ func (r *Reevaluator) release(ctx context.Context) {
 // expired judges the images whose verdict has ended.
 func (r *Reevaluator) expired(ctx context.Context) error {
 	var after imageref.Ref
+	maps.DeleteFunc(r.failed, func(_ imageref.Ref, at time.Time) bool { return !r.Evaluator.Now().Before(at.Add(retryAfter)) })
 	for {
 		due, err := r.Evaluator.Recorder.Store.Expired(ctx, r.Evaluator.Now(), after, reevaluateBatch)
 		if err != nil || len(due) == 0 {
 			return err
 		}
 		after = due[len(due)-1]
-		if err := r.batch(ctx, due, store.Cause{Kind: core.CauseExpiry}); err != nil {
+		due = slices.DeleteFunc(due, func(i imageref.Ref) bool { return !r.failed[i].IsZero() })
+		err = r.batch(ctx, due, store.Cause{Kind: core.CauseExpiry}, r.notRenewed)
+		if err != nil {
 			return err
 		}
 	}
@@ -123,9 +158,9 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 
 // work judges the images that a change of the rules may touch.
 func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
-	matches, err := scope(w)
+	matches, err := policy.Matching(w.Repositories)
 	if err != nil {
-		return err
+		return fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
 	}
 	for {
 		images, err := r.Evaluator.Recorder.Store.JudgedAfter(ctx, w.After, reevaluateBatch)
@@ -137,7 +172,13 @@ func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 		}
 		w.After = images[len(images)-1]
 		images = slices.DeleteFunc(images, func(i imageref.Ref) bool { return !matches(i.Name()) })
-		if err := r.batch(ctx, images, w.Cause); err != nil {
+		err = r.batch(ctx, images, w.Cause, func(ctx context.Context, image imageref.Ref, err error) error {
+			return r.unreadable(ctx, store.Retry{Image: image, Cause: w.Cause}, err)
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.overdue(ctx); err != nil {
 			return err
 		}
 		if err := r.Evaluator.Recorder.Store.AdvanceReevaluation(ctx, w, false); err != nil {
@@ -146,28 +187,23 @@ func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 	}
 }
 
-// scope tells which images a change of the rules is about.
-func scope(w store.Reevaluation) (matches func(repository string) bool, err error) {
-	if len(w.Repositories) == 0 {
-		return func(string) bool { return true }, nil
+// notRenewed notes that an ended verdict could not be made again. It is served as UNKNOWN
+// anyway and tried again later.
+func (r *Reevaluator) notRenewed(ctx context.Context, image imageref.Ref, err error) error {
+	r.Evaluator.Recorder.log.WarnContext(ctx, "ended verdict not made again", "image", image.String(), "error", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = map[imageref.Ref]time.Time{}
 	}
-	matchers := make([]func(string) bool, 0, len(w.Repositories))
-	for _, g := range w.Repositories {
-		m, err := policy.Glob(g)
-		if err != nil {
-			return nil, fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
-		}
-		matchers = append(matchers, m)
-	}
-	return func(repository string) bool {
-		return slices.ContainsFunc(matchers, func(m func(string) bool) bool { return m(repository) })
-	}, nil
+	r.failed[image] = r.Evaluator.Now()
+	return nil
 }
 
-// batch judges images. An ended verdict that cannot be made
-// again now is served as UNKNOWN anyway and tried again later; a changed rule waits
-// for its images.
-func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause store.Cause) error {
+// batch judges images, each by itself: first those that recorded evidence is enough for,
+// one after the other, then the others, a few at a time, for whom the registry is read.
+// failed is told of each that could not be judged; the batch ends if it cannot cope.
+func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause store.Cause, failed func(context.Context, imageref.Ref, error) error) error {
 	mine, err := r.lease(ctx)
 	if err != nil {
 		return err
@@ -187,39 +223,88 @@ func (r *Reevaluator) batch(ctx context.Context, images []imageref.Ref, cause st
 	if err != nil {
 		return err
 	}
+	var rest []int
 	for i, image := range images {
-		ended := cause.Kind == core.CauseExpiry
-		if ended && r.Evaluator.Now().Before(r.failed[image].Add(retryAfter)) {
-			continue
+		err := r.image(ctx, image, now[i], cause, recordedOnly)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, errRegistryNeeded):
+			rest = append(rest, i)
+		default:
+			if err := failed(ctx, image, err); err != nil {
+				return err
+			}
 		}
-		delete(r.failed, image)
-		err := r.image(ctx, image, now[i], cause)
-		if err == nil {
-			continue
-		}
-		if ctx.Err() != nil || !ended {
-			return fmt.Errorf("judge %s again: %w", image.String(), err)
-		}
-		r.Evaluator.Recorder.log.WarnContext(ctx, "ended verdict not made again", "image", image.String(), "error", err)
-		if r.failed == nil {
-			r.failed = map[imageref.Ref]time.Time{}
-		}
-		r.failed[image] = r.Evaluator.Now()
 	}
-	return nil
+	if len(rest) == 0 {
+		return nil
+	}
+	defer r.holdLease(ctx)()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, i := range rest {
+		g.Go(func() error {
+			if err := r.fromRegistry(gctx, images[i], now[i], cause); err != nil && gctx.Err() == nil {
+				return failed(gctx, images[i], err)
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// fromRegistry judges an image for which the registry is read, within a budget of time.
+func (r *Reevaluator) fromRegistry(ctx context.Context, image imageref.Ref, now subject, cause store.Cause) error {
+	if err := r.hosts.ask(image.Registry, r.Evaluator.Now()); err != nil {
+		return err
+	}
+	within, cancel := context.WithTimeoutCause(ctx, imageBudget, errBudget)
+	defer cancel()
+	err := r.image(within, image, now, cause, alsoRegistry)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", errBudget, err)
+	}
+	r.hosts.answered(image.Registry, err != nil && (errors.Is(err, errBudget) || registry.Temporary(err)), r.Evaluator.Now())
+	return err
+}
+
+// holdLease keeps the lease until the function that it returns is called.
+func (r *Reevaluator) holdLease(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(leaseFor / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if _, err := r.lease(ctx); err != nil && ctx.Err() == nil {
+					r.Evaluator.Recorder.log.WarnContext(ctx, "lease not prolonged", "error", err)
+				}
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
 }
 
 // subject is an image to judge again, with all that was read for it.
 type subject struct {
-	// latest is its newest verdict as far as is known, nil for none, and recorded what
-	// it says.
-	latest   *store.Record
-	recorded *verifierv1.Verdict
-	// fault is why it cannot be read.
-	fault    error
-	rules    replay.Rules
-	seen     core.Parts
-	replayer *replay.Replayer
+	// latest is its newest verdict as far as is known, nil for none.
+	latest *store.Record
+	// newest is what that says, and recorded the verdict that tells what the image rests
+	// on; both are nil for a verdict that cannot be read.
+	newest, recorded *verifierv1.Verdict
+	rules            replay.Rules
+	seen             core.Parts
+	replayer         *replay.Replayer
 }
 
 // ready reads what images are judged by: the rules once, and the evidence of many
@@ -238,11 +323,21 @@ func (r *Reevaluator) ready(ctx context.Context, images []*store.Image) ([]subje
 			continue
 		}
 		l := image.Latest
+		out[i].latest = l
 		v, err := verdictpb.Decode(l.Body, l.Sequence, l.Digest, l.TraceID)
-		if out[i].latest, out[i].recorded, out[i].fault = l, v, err; err != nil {
+		if err != nil {
+			r.Evaluator.Recorder.log.ErrorContext(ctx, "recorded verdict cannot be read; the image is judged by what its registry has", "image", l.Image.String(), "error", err)
 			continue
 		}
-		verdicts = append(verdicts, v)
+		out[i].newest, out[i].recorded = v, v
+		if code := codeOf(v); code == core.CodeEvidenceOverdue || code == core.CodeEvidenceUnreadable {
+			if out[i].recorded, err = r.Evaluator.Recorder.restsOn(ctx, l); err != nil {
+				return nil, err
+			}
+		}
+		if out[i].recorded != nil {
+			verdicts = append(verdicts, out[i].recorded)
+		}
 	}
 	replayer, err := r.Replayer.Ahead(ctx, verdicts, seen)
 	if err != nil {
@@ -254,12 +349,20 @@ func (r *Reevaluator) ready(ctx context.Context, images []*store.Image) ([]subje
 	return out, nil
 }
 
+// reading says what may be read to judge an image again.
+type reading bool
+
+const (
+	recordedOnly reading = false
+	alsoRegistry reading = true
+)
+
 // image judges an image again.
-func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, now subject, cause store.Cause) error {
+func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, now subject, cause store.Cause, from reading) error {
 	ctx, span := r.Tracer.Start(ctx, "reevaluate")
 	defer span.End()
 	for range maxConflicts {
-		err := r.judge(ctx, now, cause)
+		err := r.judge(ctx, now, cause, from)
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
@@ -276,17 +379,17 @@ func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, now subject
 	return fmt.Errorf("judge %s again: %w", image.Digest, store.ErrConflict)
 }
 
-func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) error {
+func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, from reading) error {
 	latest, recorded := s.latest, s.recorded
-	if s.fault != nil {
-		return s.fault
-	}
-	if latest == nil || !wasJudged(recorded) {
+	if latest == nil || s.newest != nil && !wasJudged(s.newest) {
 		return nil
 	}
-	image := verdictpb.Ref(recorded.GetImage())
-	platforms, fresh, err := r.evidence(ctx, image, s, cause.Kind == core.CauseTrust)
-	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) || errors.Is(err, evidence.ErrRefused) {
+	image := latest.Image
+	if recorded != nil {
+		image = verdictpb.Ref(recorded.GetImage())
+	}
+	found, fresh, err := r.evidence(ctx, image, s, from, cause.Kind == core.CauseTrust)
+	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) {
 		// What it rested on is gone for good, so nothing speaks for it any more.
 		return r.Evaluator.Recorder.save(ctx, change{
 			Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceMissing, "the evidence cannot be read again: "+err.Error(), r.Evaluator.Now())},
@@ -297,54 +400,57 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause) e
 		return err
 	}
 	now := r.Evaluator.Now()
-	v, err := replay.Verdict(ctx, image, platforms, s.rules, now)
+	v, err := replay.Verdict(ctx, image, found.Platforms, s.rules, now)
 	if err != nil {
 		return err
 	}
-	if cause.Kind == core.CauseExpiry {
+	if cause.Kind == core.CauseExpiry && recorded != nil {
 		cause.Detail = core.Truncate(whatEnded(recorded, now))
-	} else if verdictpb.SaysTheSame(recorded, v) {
+	} else if s.newest != nil && verdictpb.SaysTheSame(s.newest, v) {
 		// Most images, after most changes: nothing is packed, signed or stored. What was
 		// stored meanwhile was made by these rules or newer ones.
 		r.Evaluator.Recorder.same(ctx, v)
 		return nil
 	}
-	var judged replay.Judged
+	c := change{before: latest, cause: cause, revision: s.rules.Revision, keepPending: true}
 	if fresh {
-		judged, err = replay.Record(v, platforms, s.rules)
+		c.reports, c.evidence = reportTimes(found), reportsJudged(found)
+		c.Judged, err = replay.Record(v, found.Platforms, s.rules)
 	} else {
-		judged, err = replay.RecordAgain(v, recorded, s.rules)
+		c.Judged, err = replay.RecordAgain(v, recorded, s.rules)
 	}
 	if err != nil {
 		return err
 	}
-	return r.Evaluator.Recorder.save(ctx, change{
-		Judged: judged, before: latest, cause: cause, revision: s.rules.Revision, keepPending: true,
-	})
+	return r.Evaluator.Recorder.save(ctx, c)
 }
 
 // evidence is the recorded evidence, as much of it as the rules look at, while all of it
 // is by keys that are trusted now, and what the registry has otherwise: that is fresh.
 // After a change of trust the registry is asked too if it has what was not trusted before.
-func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject, otherTrust bool) (platforms []core.PlatformEvidence, fresh bool, err error) {
-	platforms, missing, err := s.replayer.Evidence(ctx, s.recorded, s.seen)
-	if err != nil {
-		return nil, false, err
+func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subject, from reading, otherTrust bool) (found evidence.Evidence, fresh bool, err error) {
+	if s.recorded != nil {
+		platforms, missing, err := s.replayer.Evidence(ctx, s.recorded, s.seen)
+		if err != nil {
+			return evidence.Evidence{}, false, err
+		}
+		if len(missing) == 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
+			return evidence.Evidence{Platforms: platforms}, false, nil
+		}
 	}
-	if len(missing) == 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
-		return platforms, false, nil
+	if from == recordedOnly {
+		return evidence.Evidence{}, false, errRegistryNeeded
 	}
-	found, err := r.Evaluator.Evidence.Collect(ctx, image)
-	if err != nil {
-		return nil, false, err
+	if found, err = r.Evaluator.Evidence.Collect(ctx, image); err != nil {
+		return evidence.Evidence{}, false, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
-		return nil, false, err
+		return evidence.Evidence{}, false, err
 	}
 	if err := r.Evaluator.firstSeen(ctx, s.latest, found, r.Evaluator.Now()); err != nil {
-		return nil, false, err
+		return evidence.Evidence{}, false, err
 	}
-	return found.Platforms, true, nil
+	return found, true, nil
 }
 
 // distrusted tells whether something was set aside because of who signed it.

@@ -127,7 +127,7 @@ func judged(b *testing.B, images int, of []core.PlatformEvidence) (*Reevaluator,
 	}, 9, store.Audit{ID: "one", Headers: "{}"}); err != nil {
 		b.Fatal(err)
 	}
-	recorder, err := NewRecorder(kept, &wake.Hub{}, obs.Discard("verifier"))
+	recorder, err := NewRecorder(kept, &wake.Hub{}, Patience{Overtaken: time.Hour, Longest: 6 * time.Hour}, obs.Discard("verifier"))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -166,6 +166,11 @@ type Report struct {
 	// Incomplete is set when the scanner could not read all of the image.
 	Incomplete bool
 	Problems   []string
+	// ScanTime is when the scan ended, as the report states, and Content the digest of
+	// what rules can read of it. They are not recorded with the evidence: no verdict is
+	// made from them.
+	ScanTime time.Time `json:"-"`
+	Content  string    `json:"-"`
 }
 
 // Rejected is an attestation that was found but is no evidence.

@@ -111,6 +111,12 @@ const (
 	CodeScanIncomplete  Code = "SCAN_INCOMPLETE"
 	CodeNoPolicy        Code = "NO_POLICY"
 	CodeExpired         Code = "EXPIRED"
+
+	// CodeEvidenceOverdue: a newer scan report says something else and was not judged in
+	// time, or a step gave up on it.
+	CodeEvidenceOverdue Code = "EVIDENCE_OVERDUE"
+	// CodeEvidenceUnreadable: the image could not be judged by rules that have changed.
+	CodeEvidenceUnreadable Code = "EVIDENCE_UNREADABLE"
 )
 
 // importance orders reasons: what refuses the image comes first, what makes the
@@ -158,5 +164,6 @@ const (
 	CauseExpiry      Cause = 6
 	CausePipeline    Cause = 7
 	CauseVex         Cause = 8
+	CauseOverdue     Cause = 9
 	CauseTrust       Cause = 12
 )

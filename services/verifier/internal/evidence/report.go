@@ -7,10 +7,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
@@ -43,6 +45,9 @@ func DecodeReport(predicate json.RawMessage, digest string) (*core.Report, error
 		Scanner struct {
 			Result json.RawMessage `json:"result"`
 		} `json:"scanner"`
+		Metadata struct {
+			ScanFinishedOn time.Time `json:"scanFinishedOn"`
+		} `json:"metadata"`
 	}
 	if err := strictjson.Unmarshal(predicate, &p); err != nil {
 		return nil, fmt.Errorf("predicate: %w", err)
@@ -64,7 +69,13 @@ func DecodeReport(predicate json.RawMessage, digest string) (*core.Report, error
 	if int(m.GetPackageCount()) != len(m.GetPackages()) || int(m.GetFindingCount()) != len(m.GetFindings()) {
 		return nil, errors.New("the report does not hold as many packages and findings as it counts")
 	}
-	return fromReport(&m), nil
+	content, err := events.ContentDigest(&m)
+	if err != nil {
+		return nil, err
+	}
+	r := fromReport(&m)
+	r.ScanTime, r.Content = p.Metadata.ScanFinishedOn.UTC(), content
+	return r, nil
 }
 
 func fromReport(m *scannerv1.Report) *core.Report {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -71,4 +72,23 @@ func globExpression(glob string) string {
 // spec.match.repositories.
 func Glob(glob string) (func(name string) bool, error) {
 	return compileGlobs([]string{glob})
+}
+
+// Matching returns what tells whether a repository, as registry/repository, matches any
+// of the globs; no globs match all.
+func Matching(globs []string) (func(repository string) bool, error) {
+	if len(globs) == 0 {
+		return func(string) bool { return true }, nil
+	}
+	matchers := make([]func(string) bool, 0, len(globs))
+	for _, g := range globs {
+		m, err := Glob(g)
+		if err != nil {
+			return nil, err
+		}
+		matchers = append(matchers, m)
+	}
+	return func(repository string) bool {
+		return slices.ContainsFunc(matchers, func(m func(string) bool) bool { return m(repository) })
+	}, nil
 }

@@ -123,7 +123,8 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 
 func judged(v *verifierv1.Verdict) bool {
 	for _, reason := range v.GetReasons() {
-		if reason.GetCode() == string(core.CodePipelineFailed) {
+		switch core.Code(reason.GetCode()) {
+		case core.CodePipelineFailed, core.CodeEvidenceOverdue, core.CodeEvidenceUnreadable:
 			return false
 		}
 	}

@@ -23,6 +23,11 @@ import (
 // heard of changes it without a verdict that would tell.
 const unsoundFor = time.Second
 
+// keptFor is how long any answer is kept ready: when evidence becomes overdue is
+// something that another replica may have learned without a change of the verdict. The
+// change comes when it is overdue; this bounds what happens if nobody can store it.
+const keptFor = time.Minute
+
 // checkRequest reads the image of a request.
 func checkRequest(field string, m *typev1.ImageRef) (imageref.Ref, error) {
 	ref := verdictpb.Ref(m)
@@ -233,10 +238,10 @@ func (s *Verdicts) read(ctx context.Context, keys []warm.Key) ([]warm.Answer, er
 // encoded is the answer about an image in the form that it is sent and kept in.
 func (s *Verdicts) encoded(ref imageref.Ref, i *store.Image, q question, now time.Time) (warm.Answer, error) {
 	if q.environment == "" && i != nil && i.Latest != nil && i.Latest.State != core.StateUnknown && q.view == verifierv1.VerdictView_VERDICT_VIEW_FULL &&
-		(i.ExpireTime.IsZero() || now.Before(i.ExpireTime)) {
+		(i.ExpireTime.IsZero() || now.Before(i.ExpireTime)) && i.OverdueTime.IsZero() {
 		// What is stored is what is sent.
 		r := i.Latest
-		return warm.Answer{Body: verdictpb.AppendStored(nil, r.Body, r.Sequence, r.Digest, r.TraceID), Until: i.Until}, nil
+		return warm.Answer{Body: verdictpb.AppendStored(nil, r.Body, r.Sequence, r.Digest, r.TraceID), Until: first(i.Until, now.Add(keptFor))}, nil
 	}
 	v, err := s.answer(ref, i, q.environment, now)
 	if err != nil {
@@ -246,22 +251,35 @@ func (s *Verdicts) encoded(ref imageref.Ref, i *store.Image, q question, now tim
 	if a.Body, err = encode(v, q.view); err != nil {
 		return warm.Answer{}, err
 	}
+	a.Until = now.Add(keptFor)
 	if i != nil {
-		a.Until = i.Until
+		a.Until = first(i.Until, a.Until)
 	}
-	if end := now.Add(unsoundFor); v.GetState() == verifierv1.Verdict_STATE_UNKNOWN && (a.Until.IsZero() || end.Before(a.Until)) {
-		a.Until = end
+	if v.GetState() == verifierv1.Verdict_STATE_UNKNOWN {
+		a.Until = first(a.Until, now.Add(unsoundFor))
 	}
 	return a, nil
 }
 
+// first is the earlier of two times; a zero time is none.
+func first(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // encode gives a verdict the form that it is sent in; v is the caller's no more.
 func encode(v *verifierv1.Verdict, view verifierv1.VerdictView) ([]byte, error) {
+	if o := v.GetOverdueTime(); o != nil && view != verifierv1.VerdictView_VERDICT_VIEW_FULL &&
+		(v.GetExpireTime() == nil || o.AsTime().Before(v.GetExpireTime().AsTime())) {
+		v.ExpireTime = o
+	}
 	switch view {
 	case verifierv1.VerdictView_VERDICT_VIEW_DECISION:
 		v = &verifierv1.Verdict{
 			State: v.GetState(), Reasons: v.GetReasons(), ExpireTime: v.GetExpireTime(), Digest: v.GetDigest(),
-			Sequence: v.GetSequence(), Pending: v.GetPending(), Environment: v.GetEnvironment(),
+			Sequence: v.GetSequence(), Pending: v.GetPending(), Environment: v.GetEnvironment(), OverdueTime: v.GetOverdueTime(),
 		}
 	case verifierv1.VerdictView_VERDICT_VIEW_BASIC:
 		v.Platforms, v.Exceptions, v.Vex = nil, nil, nil
@@ -312,26 +330,39 @@ func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, environment string, 
 }
 
 // served is a stored verdict as it is given out to an environment at a time: never
-// past its end.
+// past its end, nor on evidence that is overdue.
 func served(r *store.Record, environment string, now time.Time) (*verifierv1.Verdict, error) {
 	v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)
 	if err != nil {
 		return nil, err
 	}
 	v = verdictpb.ForEnvironment(v, environment)
-	end := v.GetExpireTime()
-	if end == nil || now.Before(end.AsTime()) {
-		return v, nil
+	overdue := !r.OverdueTime.IsZero() && !now.Before(r.OverdueTime)
+	if end := v.GetExpireTime(); end != nil && !now.Before(end.AsTime()) {
+		unsound(v, core.Reason{Code: core.CodeExpired, Message: fmt.Sprintf("the verdict was %s and ended at %s: push or scan the image again",
+			core.State(v.GetState()), end.AsTime().Format(time.RFC3339))})
 	}
-	was := core.State(v.GetState())
-	e := core.Reason{Code: core.CodeExpired, Message: fmt.Sprintf("the verdict was %s and ended at %s: push or scan the image again",
-		was, end.AsTime().Format(time.RFC3339))}
-	v.State = verifierv1.Verdict_STATE_UNKNOWN
-	v.Reasons = append([]*verifierv1.Reason{verdictpb.Reason(e)}, v.GetReasons()...)
-	v.Reasons = v.Reasons[:min(len(v.Reasons), core.MaxReasons)]
-	// It is no longer what was recorded.
-	v.Digest = ""
+	switch {
+	case overdue && !says(v, core.CodeEvidenceOverdue):
+		unsound(v, core.Reason{Code: core.CodeEvidenceOverdue, Message: fmt.Sprintf(
+			"the verdict was %s, but a newer scan report says something else and should have been judged by %s",
+			core.State(r.State), r.OverdueTime.UTC().Format(time.RFC3339))})
+	case !overdue && !r.OverdueTime.IsZero():
+		v.OverdueTime = timestamppb.New(r.OverdueTime)
+	}
 	return v, nil
+}
+
+// unsound makes an UNKNOWN out of a stored verdict, which is no longer what was
+// recorded.
+func unsound(v *verifierv1.Verdict, why core.Reason) {
+	v.State, v.Digest = verifierv1.Verdict_STATE_UNKNOWN, ""
+	v.Reasons = append([]*verifierv1.Reason{verdictpb.Reason(why)}, v.GetReasons()...)
+	v.Reasons = v.Reasons[:min(len(v.Reasons), core.MaxReasons)]
+}
+
+func says(v *verifierv1.Verdict, code core.Code) bool {
+	return len(v.GetReasons()) > 0 && v.GetReasons()[0].GetCode() == string(code)
 }
 
 func (s *Verdicts) unjudged(ref imageref.Ref, code core.Code, message string) *verifierv1.Verdict {

@@ -19,6 +19,8 @@ type Image struct {
 	Pending time.Time
 	// ExpireTime is the end of the newest verdict; zero if it has none.
 	ExpireTime time.Time
+	// OverdueTime is when the evidence becomes overdue; zero while no report waits.
+	OverdueTime time.Time
 	// Until is when this answer may be another one although nothing was stored: the
 	// next end of a verdict that it was chosen from; zero if there is none.
 	Until time.Time
@@ -40,7 +42,7 @@ func (s *SQL) Lookup(ctx context.Context, images []imageref.Ref, now time.Time) 
 	found := map[imageref.Ref]*Image{}
 	if exact.rows.Len() > 0 {
 		err := s.lookup(ctx, `
-			SELECT `+imageColumns+`, i.expire_time FROM images i LEFT JOIN verdicts v ON v.sequence = i.sequence
+			SELECT `+imageColumns+`, `+endOf+` FROM images i LEFT JOIN verdicts v ON v.sequence = i.sequence
 			WHERE (i.registry, i.repository, i.digest) IN (VALUES `+exact.rows.String()+`)`, exact.args, found, false)
 		if err != nil {
 			return nil, err
@@ -51,12 +53,12 @@ func (s *SQL) Lookup(ctx context.Context, images []imageref.Ref, now time.Time) 
 		// counts as UNKNOWN.
 		err := s.lookup(ctx, `
 			SELECT `+imageColumns+`, i.ends FROM (
-				SELECT registry, repository, digest, sequence, pending_time, expire_time,
-					ROW_NUMBER() OVER (PARTITION BY digest ORDER BY
-						CASE WHEN expire_time > 0 AND expire_time <= $1 THEN 1 WHEN state = 2 THEN 0 WHEN state = 1 THEN 2 ELSE 1 END,
-						registry, repository) AS place,
-					COALESCE(MIN(CASE WHEN expire_time > $1 THEN expire_time END) OVER (PARTITION BY digest), 0) AS ends
-				FROM images WHERE digest IN (`+strings.NewReplacer("(", "", ")", "").Replace(anywhere.rows.String())+`)
+				SELECT i.registry, i.repository, i.digest, i.sequence, i.pending_time, i.expire_time, i.overdue_time,
+					ROW_NUMBER() OVER (PARTITION BY i.digest ORDER BY
+						CASE WHEN `+endOf+` > 0 AND `+endOf+` <= $1 THEN 1 WHEN i.state = 2 THEN 0 WHEN i.state = 1 THEN 2 ELSE 1 END,
+						i.registry, i.repository) AS place,
+					COALESCE(MIN(CASE WHEN `+endOf+` > $1 THEN `+endOf+` END) OVER (PARTITION BY i.digest), 0) AS ends
+				FROM images i WHERE i.digest IN (`+strings.NewReplacer("(", "", ")", "").Replace(anywhere.rows.String())+`)
 			) i LEFT JOIN verdicts v ON v.sequence = i.sequence WHERE i.place = 1`, anywhere.args, found, true)
 		if err != nil {
 			return nil, err
@@ -86,9 +88,14 @@ func (l *lookupArgs) add(row ...any) {
 	l.rows.WriteByte(')')
 }
 
+// endOf is the end of an answer about images as i: that of the verdict, or when the
+// evidence becomes overdue; 0 if there is none.
+const endOf = `(CASE WHEN i.overdue_time > 0 AND (i.expire_time = 0 OR i.overdue_time < i.expire_time)
+	THEN i.overdue_time ELSE i.expire_time END)`
+
 // imageColumns are what lookup reads, of images as i and verdicts as v; the end of
 // the answer comes after them.
-const imageColumns = `i.registry, i.repository, i.digest, i.sequence, i.pending_time, i.expire_time,
+const imageColumns = `i.registry, i.repository, i.digest, i.sequence, i.pending_time, i.expire_time, i.overdue_time,
 	COALESCE(v.state, 0), COALESCE(v.previous_state, 0), COALESCE(v.verdict_digest, ''), COALESCE(v.trace_id, ''),
 	COALESCE(v.create_time, 0), v.body, COALESCE(v.cause, 0), COALESCE(v.cause_detail, '')`
 
@@ -121,18 +128,19 @@ func scanImage(rows *sql.Rows) (*Image, error) {
 		i                                           Image
 		r                                           Record
 		pending, ends, until, state, previous, made int64
-		cause                                       int64
+		cause, overdue                              int64
 	)
-	err := rows.Scan(&i.Registry, &i.Repository, &i.Digest, &r.Sequence, &pending, &ends,
+	err := rows.Scan(&i.Registry, &i.Repository, &i.Digest, &r.Sequence, &pending, &ends, &overdue,
 		&state, &previous, &r.Digest, &r.TraceID, &made, &r.Body, &cause, &r.Cause.Detail, &until)
 	if err != nil {
 		return nil, err
 	}
+	i.OverdueTime = sqldb.FromTime(overdue)
 	i.Pending, i.ExpireTime, i.Until = sqldb.FromTime(pending), sqldb.FromTime(ends), sqldb.FromTime(until)
 	if r.Sequence > 0 {
 		r.Image = imageref.Ref{Registry: i.Registry, Repository: i.Repository, Digest: i.Digest}
 		r.State, r.PreviousState = core.State(state), core.State(previous)
-		r.CreateTime, r.Cause.Kind = sqldb.FromTime(made), core.Cause(cause)
+		r.CreateTime, r.Cause.Kind, r.OverdueTime = sqldb.FromTime(made), core.Cause(cause), i.OverdueTime
 		i.Latest = &r
 	}
 	return &i, nil

@@ -221,14 +221,17 @@ func (s *SQL) Exception(ctx context.Context, name string) (Exception, error) {
 
 // NextReevaluation implements Store.
 func (s *SQL) NextReevaluation(ctx context.Context) (Reevaluation, error) {
+	return scanReevaluation(s.db.QueryRowContext(ctx, `
+		SELECT revision, cause, detail, digest, registry, repository, repositories FROM reevaluations ORDER BY revision LIMIT 1`))
+}
+
+func scanReevaluation(from row) (Reevaluation, error) {
 	var (
 		r     Reevaluation
 		cause int64
 		globs string
 	)
-	err := s.db.QueryRowContext(ctx, `
-		SELECT revision, cause, detail, digest, registry, repository, repositories FROM reevaluations ORDER BY revision LIMIT 1`).
-		Scan(&r.Revision, &cause, &r.Cause.Detail, &r.After.Digest, &r.After.Registry, &r.After.Repository, &globs)
+	err := from.Scan(&r.Revision, &cause, &r.Cause.Detail, &r.After.Digest, &r.After.Registry, &r.After.Repository, &globs)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Reevaluation{}, ErrNotFound
 	}

@@ -52,9 +52,30 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if current.sequence != v.After {
 		return Saved{}, ErrConflict
 	}
+	overdue, evidence, err := checkWaiting(ctx, tx, v)
+	if err != nil {
+		return Saved{}, err
+	}
 	if err := saveReportTimes(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
+	if v.Revision != AnyRevision {
+		if err := endRetry(ctx, tx, v.Image); err != nil {
+			return Saved{}, err
+		}
+	}
+	saved, err := store(ctx, tx, v, last, current)
+	if err != nil {
+		return Saved{}, err
+	}
+	if err := setOverdue(ctx, tx, v.Image, overdue); err != nil {
+		return Saved{}, err
+	}
+	return saved, saveEvidence(ctx, tx, v, evidence)
+}
+
+// store stores a verdict that nothing speaks against.
+func store(ctx context.Context, tx *sql.Tx, v NewVerdict, last int64, current newestVerdict) (Saved, error) {
 	if current.sequence > 0 && current.changeKey == v.ChangeKey {
 		// The time moves although the verdict stays: a push from before it that is
 		// heard of only now has its answer and must not wait for another.
@@ -69,6 +90,10 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 		return Saved{}, err
 	}
 	next := last + 1
+	told, toldState, toldSequence, err := telling(ctx, tx, v, current)
+	if err != nil {
+		return Saved{}, err
+	}
 	for _, stmt := range []struct {
 		query string
 		args  []any
@@ -90,19 +115,61 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 			ON CONFLICT (registry, repository, digest) DO UPDATE
 			SET sequence = excluded.sequence, state = excluded.state,
 				verdict_time = CASE WHEN $8 = 1 THEN images.verdict_time ELSE excluded.verdict_time END,
-				expire_time = excluded.expire_time, pending_time = images.pending_time * $8`,
+				expire_time = excluded.expire_time, pending_time = images.pending_time * $8, told_sequence = $9`,
 			[]any{
 				v.Image.Registry, v.Image.Repository, v.Image.Digest, next, int64(v.State),
-				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime), keep(v),
+				sqldb.Time(v.CreateTime), sqldb.Time(v.ExpireTime), keep(v), toldSequence,
 			},
 		},
-		{`INSERT INTO outbox (sequence, headers) VALUES ($1, $2)`, []any{next, v.Headers}},
 	} {
 		if _, err := tx.ExecContext(ctx, stmt.query, stmt.args...); err != nil {
 			return Saved{}, err
 		}
 	}
+	if told {
+		_, err := tx.ExecContext(ctx, `INSERT INTO outbox (sequence, headers, told_state) VALUES ($1, $2, $3)`, next, v.Headers, toldState)
+		if err != nil {
+			return Saved{}, err
+		}
+	}
 	return Saved{Changed: true, Sequence: next, Previous: current.state}, nil
+}
+
+// telling decides whether subscribers are told of a change, which state they knew
+// before if that is not the one before the change, and which verdict they know after it
+// if that is not this one.
+func telling(ctx context.Context, tx *sql.Tx, v NewVerdict, current newestVerdict) (told bool, before, known int64, err error) {
+	known = current.told
+	if v.Quiet {
+		if known == 0 {
+			known = current.sequence
+		}
+		return false, 0, known, nil
+	}
+	if known == 0 {
+		return true, 0, 0, nil
+	}
+	var key string
+	err = tx.QueryRowContext(ctx, `SELECT state, change_key FROM verdicts WHERE sequence = $1`, known).Scan(&before, &key)
+	if err != nil {
+		return false, 0, 0, fmt.Errorf("read what subscribers know: %w", err)
+	}
+	return key != v.ChangeKey, before, 0, nil
+}
+
+func saveEvidence(ctx context.Context, tx *sql.Tx, v NewVerdict, evidence map[string]judgedReport) error {
+	if v.Evidence == nil {
+		return nil
+	}
+	if err := writeEvidence(ctx, tx, v.Image, evidence); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE images SET scan_time = $1 WHERE registry = $2 AND repository = $3 AND digest = $4`,
+		firstScan(v.Evidence), v.Image.Registry, v.Image.Repository, v.Image.Digest)
+	if err != nil {
+		return fmt.Errorf("write time of scan: %w", err)
+	}
+	return nil
 }
 
 // keep is the factor that keeps the time of a waiting push, or makes it 0.
@@ -131,6 +198,9 @@ type newestVerdict struct {
 	sequence  int64
 	state     core.State
 	changeKey string
+	// told is the sequence of the newest one that subscribers were told of; 0 if that is
+	// this one.
+	told int64
 }
 
 func newest(ctx context.Context, tx *sql.Tx, v NewVerdict) (newestVerdict, error) {
@@ -139,10 +209,10 @@ func newest(ctx context.Context, tx *sql.Tx, v NewVerdict) (newestVerdict, error
 		state int64
 	)
 	err := tx.QueryRowContext(ctx, `
-		SELECT i.sequence, i.state, COALESCE(v.change_key, '')
+		SELECT i.sequence, i.state, COALESCE(v.change_key, ''), i.told_sequence
 		FROM images i LEFT JOIN verdicts v ON v.sequence = i.sequence
 		WHERE i.registry = $1 AND i.repository = $2 AND i.digest = $3`,
-		v.Image.Registry, v.Image.Repository, v.Image.Digest).Scan(&n.sequence, &state, &n.changeKey)
+		v.Image.Registry, v.Image.Repository, v.Image.Digest).Scan(&n.sequence, &state, &n.changeKey, &n.told)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return newestVerdict{}, fmt.Errorf("read newest verdict: %w", err)
 	}
@@ -231,7 +301,7 @@ func (s *SQL) Documents(ctx context.Context, digests []string, limit int64) (map
 // Outbox implements Store.
 func (s *SQL) Outbox(ctx context.Context, limit int) ([]OutboxEntry, error) {
 	rows, err := s.db.QueryContext(ctx, `
-		SELECT `+recordColumns+`, o.headers FROM outbox o JOIN verdicts v ON v.sequence = o.sequence
+		SELECT `+recordColumns+`, o.headers, o.told_state FROM outbox o JOIN verdicts v ON v.sequence = o.sequence
 		ORDER BY o.sequence LIMIT $1`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
@@ -240,11 +310,15 @@ func (s *SQL) Outbox(ctx context.Context, limit int) ([]OutboxEntry, error) {
 	var out []OutboxEntry
 	for rows.Next() {
 		var (
-			e   OutboxEntry
-			err error
+			e    OutboxEntry
+			told int64
+			err  error
 		)
-		if e.Record, err = scanRecord(rows, &e.Headers); err != nil {
+		if e.Record, err = scanRecord(rows, &e.Headers, &told); err != nil {
 			return nil, fmt.Errorf("read outbox: %w", err)
+		}
+		if told != 0 {
+			e.PreviousState = core.State(told)
 		}
 		out = append(out, e)
 	}

@@ -71,7 +71,8 @@ func (s *SQL) FailTag(ctx context.Context, image imageref.Ref, problem string, f
 
 // recordColumns are the columns that scanRecord reads, of verdicts as v.
 const recordColumns = `v.sequence, v.registry, v.repository, v.digest, v.state, v.previous_state,
-	v.verdict_digest, v.trace_id, v.create_time, v.body, v.cause, v.cause_detail`
+	v.verdict_digest, v.trace_id, v.create_time, v.body, v.cause, v.cause_detail,
+	COALESCE((SELECT n.overdue_time FROM images n WHERE n.sequence = v.sequence), 0)`
 
 type row interface{ Scan(dest ...any) error }
 
@@ -81,16 +82,17 @@ func scanRecord(r row, more ...any) (Record, error) {
 		created     int64
 		state, prev int64
 		cause       int64
+		overdue     int64
 	)
 	dest := []any{
 		&rec.Sequence, &rec.Image.Registry, &rec.Image.Repository, &rec.Image.Digest,
-		&state, &prev, &rec.Digest, &rec.TraceID, &created, &rec.Body, &cause, &rec.Cause.Detail,
+		&state, &prev, &rec.Digest, &rec.TraceID, &created, &rec.Body, &cause, &rec.Cause.Detail, &overdue,
 	}
 	if err := r.Scan(append(dest, more...)...); err != nil {
 		return Record{}, err
 	}
 	rec.State, rec.PreviousState = core.State(state), core.State(prev)
-	rec.CreateTime, rec.Cause.Kind = sqldb.FromTime(created), core.Cause(cause)
+	rec.CreateTime, rec.Cause.Kind, rec.OverdueTime = sqldb.FromTime(created), core.Cause(cause), sqldb.FromTime(overdue)
 	return rec, nil
 }
 
@@ -120,7 +122,7 @@ func (s *SQL) List(ctx context.Context, q ListQuery) ([]Record, error) {
 		where.WriteString(` AND i.sequence < ` + arg(q.Before))
 	}
 	if q.State != core.StateUnspecified {
-		where.WriteString(` AND CASE WHEN i.expire_time > 0 AND i.expire_time <= ` + arg(sqldb.Time(q.Now)) +
+		where.WriteString(` AND CASE WHEN ` + endOf + ` > 0 AND ` + endOf + ` <= ` + arg(sqldb.Time(q.Now)) +
 			` THEN 3 ELSE i.state END = ` + arg(int64(q.State)))
 	}
 	if q.Repository != "" {

@@ -144,6 +144,36 @@ type Store interface {
 	// Lease takes or prolongs a lease; false if another holder has it.
 	Lease(ctx context.Context, name, holder string, now time.Time, d time.Duration) (bool, error)
 
+	// RecordScan notes what a scan said that ended, at the time that the verifier learned
+	// of it. If it says something else than what was judged, the evidence becomes overdue
+	// after patience; a report that waits already keeps its time. A scan that is older
+	// than what is known changes nothing.
+	RecordScan(ctx context.Context, scan Scan, learned time.Time, patience time.Duration) error
+	// GiveUp makes the evidence of an image overdue now, because a step gave up on a
+	// report. It tells whether a report waits; one from a scan before it changes nothing.
+	GiveUp(ctx context.Context, image imageref.Ref, scan time.Time, problem string, now time.Time) (waits bool, err error)
+	// Overtake makes the evidence overdue, a time after a report came to wait for it, of
+	// images whose report waits while one from a later scan was judged for another image.
+	// It returns images for which that is earlier than before.
+	Overtake(ctx context.Context, after time.Duration) ([]imageref.Ref, error)
+	// Overdue lists images whose evidence is overdue and whose verdict does not say so.
+	Overdue(ctx context.Context, now time.Time, limit int) ([]Waiting, error)
+	// Backlog counts the reports that wait; late is how long is too long.
+	Backlog(ctx context.Context, now time.Time, late time.Duration) (Backlog, error)
+
+	// ScheduleRetry has an image judged again by itself, in the place of what was
+	// scheduled for it before.
+	ScheduleRetry(ctx context.Context, r Retry) error
+	// EndRetry ends that. Save does too for a verdict by the rules.
+	EndRetry(ctx context.Context, image imageref.Ref) error
+	// Retries lists what is to be tried until a time, earliest first.
+	Retries(ctx context.Context, until time.Time, limit int) ([]Retry, error)
+	// Reevaluations lists the work of judging images again, oldest first.
+	Reevaluations(ctx context.Context) ([]Reevaluation, error)
+	// JudgedIn counts images with a verdict by repository, after one in the order of
+	// JudgedAfter.
+	JudgedIn(ctx context.Context, after imageref.Ref) ([]RepositoryCount, error)
+
 	// Outbox returns changes that were not published yet, in order, at most limit.
 	Outbox(ctx context.Context, limit int) ([]OutboxEntry, error)
 	// Published takes a change out of the outbox.
@@ -185,6 +215,9 @@ type Record struct {
 	Body []byte
 	// Cause of the change.
 	Cause Cause
+	// OverdueTime is when the evidence of the image becomes overdue; zero while no report
+	// waits, and for all but its newest verdict.
+	OverdueTime time.Time
 }
 
 // Cause says why a verdict changed.
@@ -218,6 +251,17 @@ type NewVerdict struct {
 	Revision int64
 	// KeepPending leaves a push that waits for a verdict waiting.
 	KeepPending bool
+	// Evidence is what the reports said that it was made from, by digest of the platform
+	// manifest; nil if it was not made from evidence that was read for it.
+	Evidence map[string]Judged
+	// Overdue says that it is UNKNOWN because evidence is overdue. Any other verdict is
+	// an OverdueError then.
+	Overdue bool
+	// Patience is when evidence becomes overdue if a later report waits.
+	Patience time.Duration
+	// Quiet stores the change without telling subscribers. Of a later change they are
+	// told what is new to them.
+	Quiet bool
 	// Documents are what it was made from; those that are there stay as they are.
 	Documents []record.Document
 }
@@ -246,6 +290,7 @@ type ListQuery struct {
 
 // OutboxEntry is a change to publish.
 type OutboxEntry struct {
+	// Record has as PreviousState what subscribers were told before.
 	Record
 	Headers string
 }

@@ -2,7 +2,7 @@
 // verdict its canonical form and digest.
 //
 // The canonical form is protojson without white space and without trace_id,
-// sequence and digest, as seaworthy.verifier.v1.Verdict promises: whoever holds
+// sequence, digest and overdue_time, as seaworthy.verifier.v1.Verdict promises: whoever holds
 // the message can compute the digest again.
 package verdictpb
 
@@ -37,7 +37,7 @@ const (
 // Canonical returns the canonical form of a verdict.
 func Canonical(v *verifierv1.Verdict) ([]byte, error) {
 	c := proto.CloneOf(v)
-	c.TraceId, c.Sequence, c.Digest = "", 0, ""
+	c.TraceId, c.Sequence, c.Digest, c.OverdueTime = "", 0, "", nil
 	loose, err := protojson.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("marshal verdict: %w", err)

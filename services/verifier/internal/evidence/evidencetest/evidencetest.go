@@ -50,6 +50,9 @@ type Registry struct {
 	Host string
 	// Down makes it answer 503.
 	Down atomic.Bool
+	// Before, if set, is called before each request is served; true says that it has
+	// answered.
+	Before atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 }
 
 // NewRegistry starts a registry that ends with the test.
@@ -60,6 +63,9 @@ func NewRegistry(tb testing.TB) *Registry {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if r.Down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		if before := r.Before.Load(); before != nil && (*before)(w, req) {
 			return
 		}
 		inner.ServeHTTP(w, req)
