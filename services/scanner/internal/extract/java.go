@@ -15,6 +15,8 @@ import (
 	"github.com/google/osv-scalibr/extractor"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
 	"github.com/google/osv-scalibr/purl"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
 const (
@@ -161,8 +163,6 @@ const (
 	// maxPackageRoots is how many Java packages are kept of an archive. One with more, such as
 	// an application with all its libraries, may hold classes of anybody.
 	maxPackageRoots = 12
-	// anyPackage stands for the packages of such an archive.
-	anyPackage = "any"
 )
 
 // class takes the package of a class.
@@ -226,7 +226,7 @@ func (j *jarFile) identify() []*extractor.Package {
 type jarClues struct {
 	// artifacts are what its artifact may be called, the likeliest first.
 	artifacts []string
-	// packages are the Java packages of its classes; anyPackage if there are too many.
+	// packages are the Java packages of its classes; core.AnyPackage if there are too many.
 	packages []string
 	// claims are the names of its manifest that may be or begin with a group.
 	claims []string
@@ -237,7 +237,7 @@ func (*jarClues) IsProtoable() {}
 
 func (j *jarFile) roots() []string {
 	if len(j.packages) > maxPackageRoots {
-		return []string{anyPackage}
+		return []string{core.AnyPackage}
 	}
 	return sortedNames(j.packages)
 }

@@ -53,14 +53,6 @@ func (f *found) pkg(d distro, location string) core.Package {
 	return p
 }
 
-// Qualifiers of the package URL of a Java archive whose coordinates no pom names. Advisories are
-// matched by them, not by the guessed name alone.
-const (
-	QualifierArtifacts = "artifacts"
-	QualifierPackages  = "packages"
-	QualifierClaims    = "claims"
-)
-
 func (c *jarClues) qualifiers() packageurl.Qualifiers {
 	if c == nil {
 		return nil
@@ -69,7 +61,7 @@ func (c *jarClues) qualifiers() packageurl.Qualifiers {
 	for _, v := range []struct {
 		key  string
 		list []string
-	}{{QualifierArtifacts, c.artifacts}, {QualifierClaims, c.claims}, {QualifierPackages, c.packages}} {
+	}{{core.QualifierArtifacts, c.artifacts}, {core.QualifierClaims, c.claims}, {core.QualifierPackages, c.packages}} {
 		if len(v.list) > 0 {
 			q = append(q, packageurl.Qualifier{Key: v.key, Value: strings.Join(v.list, ",")})
 		}
