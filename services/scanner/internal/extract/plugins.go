@@ -104,18 +104,18 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		{wheelegg.New, func(p *plugin) {
 			p.lenient, p.extract, p.ends = true, boundedWheel(p.extract), []string{"/PKG-INFO", ".egg-info", "/METADATA", ".egg", ".whl"}
 		}},
-		{gemspec.New, func(p *plugin) { p.maxSize, p.required = maxParsed, isInstalledGem }},
+		{gemspec.New, func(p *plugin) { p.maxSize, p.required = maxParsed, isInstalledGem; p.checked(checkLines) }},
 		{depsjson.New, func(p *plugin) {
 			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, withoutProjects(p.extract), []string{".deps.json"}
 		}},
-		{yarnlock.New, lockfile("yarn.lock")},
+		{yarnlock.New, func(p *plugin) { lockfile("yarn.lock")(p); p.checked(checkLines) }},
 		{pnpmlock.New, lockfile("pnpm-lock.yaml")},
-		{gemfilelock.New, lockfile("Gemfile.lock", "gems.locked")},
-		{cargolock.New, lockfile("Cargo.lock")},
-		{poetrylock.New, lockfile("poetry.lock")},
+		{gemfilelock.New, func(p *plugin) { lockfile("Gemfile.lock", "gems.locked")(p); p.checked(checkLines) }},
+		{cargolock.New, func(p *plugin) { lockfile("Cargo.lock")(p); p.checked(checkTOML) }},
+		{poetrylock.New, func(p *plugin) { lockfile("poetry.lock")(p); p.checked(checkTOML) }},
 		{pipfilelock.New, lockfile("Pipfile.lock")},
-		{uvlock.New, lockfile("uv.lock")},
-		{requirements.New, lockfile(".txt")},
+		{uvlock.New, func(p *plugin) { lockfile("uv.lock")(p); p.checked(checkTOML) }},
+		{requirements.New, func(p *plugin) { lockfile(".txt")(p); p.checked(checkLines) }},
 		{packageslockjson.New, lockfile("packages.lock.json")},
 		{gomod.New, func(p *plugin) { lockfile("go.mod")(p); p.extract = withoutStdlib(p.extract) }},
 	} {
