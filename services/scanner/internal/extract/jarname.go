@@ -172,7 +172,7 @@ func (j *jarFile) group(artifact string) string {
 	if name := j.symbolicName(); isIdentifier(name) && strings.Count(name, ".") > 0 {
 		return name[:strings.LastIndexByte(name, '.')]
 	}
-	if i := strings.LastIndexByte(artifact, '.'); i > 0 {
+	if i := strings.LastIndexByte(artifact, '.'); strings.Count(artifact, ".") > 1 {
 		return strings.ToLower(artifact[:i])
 	}
 	if p := j.commonPackage(); strings.Contains(p, ".") {

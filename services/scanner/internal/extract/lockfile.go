@@ -150,6 +150,38 @@ func parsePackageLock(content *content) ([]*extractor.Package, error) {
 	return out, nested(lock.Dependencies, 1)
 }
 
+// pipfileLock reads Pipfile.lock, what is for use. The extractor of scalibr looks every package up
+// in the whole text again.
+func pipfileLock() *plugin {
+	p := &plugin{
+		name:     "pipfile-lock",
+		required: func(p string, _ fs.FileInfo) bool { return path.Base(p) == "Pipfile.lock" },
+		extract: func(_ context.Context, _ string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
+			text, err := content.bytes()
+			if err != nil {
+				return nil, err
+			}
+			var lock struct {
+				Default map[string]struct {
+					Version string `json:"version"`
+				} `json:"default"`
+			}
+			if err := json.Unmarshal(text, &lock); err != nil {
+				return nil, fmt.Errorf("Pipfile.lock: %w", err)
+			}
+			var out []*extractor.Package
+			for name, p := range lock.Default {
+				if version, ok := strings.CutPrefix(p.Version, "=="); ok {
+					out = append(out, &extractor.Package{Name: name, Version: version, PURLType: purl.TypePyPi})
+				}
+			}
+			return out, nil
+		},
+	}
+	setLockfile(p, []string{"Pipfile.lock"})
+	return p
+}
+
 const nodeModules = "node_modules/"
 
 // installation tells what is installed, for the question whether a lockfile counts:

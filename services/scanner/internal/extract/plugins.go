@@ -22,7 +22,6 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gomod"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pipfilelock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/poetrylock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/requirements"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/uvlock"
@@ -113,7 +112,6 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		{gemfilelock.New, func(p *plugin) { lockfile("Gemfile.lock", "gems.locked")(p); p.checked(checkLines) }},
 		{cargolock.New, func(p *plugin) { lockfile("Cargo.lock")(p); p.checked(checkTOML) }},
 		{poetrylock.New, func(p *plugin) { lockfile("poetry.lock")(p); p.checked(checkTOML) }},
-		{pipfilelock.New, lockfile("Pipfile.lock")},
 		{uvlock.New, func(p *plugin) { lockfile("uv.lock")(p); p.checked(checkTOML) }},
 		{requirements.New, func(p *plugin) { lockfile(".txt")(p); p.checked(checkLines) }},
 		{packageslockjson.New, lockfile("packages.lock.json")},
@@ -135,7 +133,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 	if !o.SkipSecrets {
 		out.list = append(out.list, secretsPlugin())
 	}
-	out.list = append(out.list, rpmPlugin(out, l.MaxPackages), javaArchive(), packageJSON(), composerInstalled(), composerLock(), packageLock())
+	out.list = append(out.list, rpmPlugin(out, l.MaxPackages), javaArchive(), packageJSON(), composerInstalled(), composerLock(), packageLock(), pipfileLock())
 	out.byName = map[string]*plugin{}
 	for _, p := range out.list {
 		out.byName[p.name] = p
