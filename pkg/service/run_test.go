@@ -41,9 +41,7 @@ func TestStartsBeforeNATSAndStopsInOrder(t *testing.T) {
 		t.Errorf("readyz without NATS: %+v", got)
 	}
 	f.startNATS()
-	for _, peer := range []string{"verifier", "signer", "gateway"} { // the wrong way round on purpose
-		f.startPeer(peer)
-	}
+	f.provision()
 	f.waitReady()
 	if got := f.readyz(); got.Code != 200 || !got.Ready {
 		t.Errorf("readyz: %+v", got)

@@ -109,6 +109,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	extractor.UseCache(reports)
 	engine := &core.Engine{
 		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Lineage: reports, Version: buildinfo.Version(),
+		NotCovered: notCovered(d.Telemetry.Logger, keeper),
 	}
 	m, err := newMetrics(d.Telemetry, keeper, d.Now)
 	if err != nil {
@@ -209,6 +210,11 @@ type publisher struct{ bus *eventbus.Bus }
 
 // Publish publishes that reports exist.
 func (p publisher) Publish(ctx context.Context, id string, e *eventv1.ImageScannedEvent) error {
+	return events.Publish(ctx, p.bus, id, e)
+}
+
+// PublishReferrer publishes that evidence about an image was pushed.
+func (p publisher) PublishReferrer(ctx context.Context, id string, e *eventv1.ImageReferrerEvent) error {
 	return events.Publish(ctx, p.bus, id, e)
 }
 

@@ -570,7 +570,8 @@ type Reason struct {
 	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `EVIDENCE_OVERDUE` (a newer scan
 	// report says something else and was not judged in time, or a step gave up on it),
 	// `EVIDENCE_UNREADABLE` (the evidence could not be read to judge the image by rules
-	// that have changed; the verifier tries again), `INTERNAL`.
+	// that have changed; the verifier tries again), `IMAGE_GONE` (the
+	// registry no longer has the image), `INTERNAL`.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What it means here, for people. At most 500 bytes.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`

@@ -4,6 +4,8 @@ package core
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
@@ -40,17 +42,44 @@ type Push struct {
 	MediaType string
 }
 
+// HintKind says what a hint is about.
+type HintKind int
+
+// Kinds of hints.
+const (
+	// HintReferrer is a push of evidence about an image.
+	HintReferrer HintKind = iota + 1
+	// HintDeleted is the deletion of a manifest, or of a blob: registries do not always
+	// tell them apart.
+	HintDeleted
+)
+
+// Hint is an event that says no more than that the registry has changed.
+type Hint struct {
+	Kind HintKind
+	// EventID is the registry's identity of the event; may be empty.
+	EventID string
+	// Image is what the hint is about: the subject of a referrer, by digest, which is
+	// empty if the event does not tell, or what was deleted.
+	Image imageref.Ref
+	// Referrer is the digest of the pushed manifest.
+	Referrer string
+	// ArtifactType as the registry named it.
+	ArtifactType string
+}
+
 // Reason says why an event is of no interest. The values are metric labels.
 type Reason string
 
 // Reasons for which events are filtered.
 const (
-	// ReasonAction is a pull, mount, delete, or an action not known.
+	// ReasonAction is a pull, mount, deletion of a tag, or an action not known.
 	ReasonAction Reason = "action"
 	// ReasonNotManifest is a push of a blob.
 	ReasonNotManifest Reason = "not_manifest"
 	// ReasonOwnArtifact is an attestation, a signature, an SBOM or a tag that
-	// lists such: ours or another tool's. To scan them would be an echo.
+	// lists such: ours or another tool's. To scan them would be an echo. They are
+	// hints, unless the event does not even name a digest and a repository.
 	ReasonOwnArtifact Reason = "own_artifact"
 	// ReasonDigestAlgorithm is a digest that is well-formed but not SHA-256. The
 	// registry would repeat an event that we refuse forever and hold back all
@@ -94,7 +123,8 @@ func (c Classifier) Classify(e Event) (*Push, Reason, error) {
 	if e.Action != "push" {
 		return nil, ReasonAction, nil
 	}
-	if !manifestTypes[e.MediaType] {
+	// Only manifests have tags. One of another type gives its tag a new meaning too.
+	if !manifestTypes[e.MediaType] && e.Tag == "" {
 		return nil, ReasonNotManifest, nil
 	}
 	if c.isOwn(e) {
@@ -118,18 +148,76 @@ func (c Classifier) Classify(e Event) (*Push, Reason, error) {
 	return &Push{EventID: e.ID, Image: ref, MediaType: e.MediaType}, "", nil
 }
 
-// isOwn looks at the target, its tag and what it refers to: a bundle is the layer
-// of a manifest whose own media type is that of any image.
+// Hint returns what an event that is no push of an image hints at, or nil. A hint that
+// cannot be is no error: nothing depends on it.
+func (c Classifier) Hint(e Event) *Hint {
+	ref := imageref.Ref{Registry: c.Registry, Repository: e.Repository, Digest: e.Digest}
+	if ref.Digest == "" || ref.Validate() != nil {
+		return nil
+	}
+	switch {
+	case e.Action == "delete":
+		return &Hint{Kind: HintDeleted, EventID: e.ID, Image: ref}
+	case e.Action == "push" && manifestTypes[e.MediaType] && c.isOwn(e):
+		h := &Hint{Kind: HintReferrer, EventID: e.ID, Image: ref, Referrer: e.Digest, ArtifactType: e.ArtifactType}
+		h.Image.Digest = subjectOf(e.Tag)
+		return h
+	default:
+		return nil
+	}
+}
+
+// subjectOf is the image that a tag lists referrers of, as in sha256-<hex> and
+// sha256-<hex>.att, or empty.
+func subjectOf(tag string) string {
+	rest, ok := strings.CutPrefix(tag, "sha256-")
+	if !ok {
+		return ""
+	}
+	sum, _, _ := strings.Cut(rest, ".")
+	digest := "sha256:" + sum
+	if imageref.CheckDigest(digest) != nil {
+		return ""
+	}
+	return digest
+}
+
+// isOwn tells whether an event is certain to be about evidence. What it is not certain of
+// is a push: the scanner reads the manifest. An event tells too little in two cases. Under
+// a tag of another form than those that list evidence, the tag has a new meaning, whatever
+// was pushed: unnoticed, it would keep the verdict of what it meant before. And one
+// reference, or an artifact type, does not make evidence of an image: a runtime ignores
+// them. A bundle is the layer of a manifest whose own media type is that of any image.
 func (c Classifier) isOwn(e Event) bool {
-	if c.IsOwnArtifact(e.MediaType, e.ArtifactType, e.Tag) {
+	switch {
+	case c.IsOwnArtifact("", "", e.Tag):
 		return true
+	case e.Tag != "":
+		return false
+	case len(e.References) == 0:
+		return c.IsOwnArtifact(e.MediaType, e.ArtifactType, "")
 	}
+	types := make([]string, 0, len(e.References))
+	own := false
 	for _, r := range e.References {
-		if c.IsOwnArtifact(r.MediaType, r.ArtifactType, "") {
-			return true
+		t := r.MediaType
+		if c.IsOwnArtifact("", r.ArtifactType, "") && manifestTypes[r.MediaType] {
+			t = r.ArtifactType // an index of evidence
 		}
+		own = own || c.IsOwnArtifact(t, "", "")
+		types = append(types, t)
 	}
-	return false
+	return own && !slices.ContainsFunc(types, func(t string) bool { return !besideEvidence[t] && !c.IsOwnArtifact(t, "", "") })
+}
+
+// besideEvidence are the media types of configurations, and of layers of signatures, that
+// make no layer of an image.
+var besideEvidence = map[string]bool{
+	"application/vnd.oci.image.config.v1+json":       true,
+	"application/vnd.docker.container.image.v1+json": true,
+	"application/vnd.oci.empty.v1+json":              true,
+	"application/jose+json":                          true,
+	"application/cose":                               true,
 }
 
 // otherDigest reports whether d is a well-formed digest of a longer algorithm of

@@ -13,15 +13,15 @@ import (
 )
 
 // Match returns the findings of packages, and problems: packages that nobody can
-// judge, because their versions cannot be compared or because what the snapshot has
-// about them is damaged.
+// judge, because the snapshot has nothing about their ecosystem or release, because their
+// versions cannot be compared or because what the snapshot has about them is damaged.
 func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, problems []string) {
 	defer runtime.KeepAlive(s)
 	m := matching{snapshot: s, known: map[question]answer{}}
 	for i := range packages {
 		m.match(&packages[i])
 	}
-	return m.findings, m.problems
+	return m.findings, append(m.problems, s.uncovered(packages)...)
 }
 
 // question is what findings depend on: the binary packages of one source package have the same

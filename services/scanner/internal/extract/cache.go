@@ -67,6 +67,7 @@ type storedFile struct {
 	Passwd     []byte
 	Database   bool
 	Problem    string
+	Untold     string
 	Owners     []owner
 	Secrets    []string
 	Bits       bits
@@ -109,7 +110,7 @@ func encodeLayer(r *layerResult) ([]byte, error) {
 
 func storeFile(f *file) storedFile {
 	out := storedFile{
-		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Passwd: f.passwd, Database: f.database, Problem: f.problem, Owners: f.owners,
+		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Passwd: f.passwd, Database: f.database, Problem: f.problem, Untold: f.untold, Owners: f.owners,
 		Secrets: f.secrets, Bits: f.bits,
 	}
 	for _, p := range f.packages {
@@ -169,7 +170,7 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
+	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, untold: f.Untold, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
 	for _, p := range f.Packages {
 		var clues *jarClues
 		if p.Artifacts != nil {

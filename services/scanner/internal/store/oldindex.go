@@ -13,8 +13,9 @@ import (
 // The release before indexed inventories by a row for every package of every image.
 // Those that it left are searched until Reindex has moved them.
 
-// askOld asks for images of the old index with one of the packages.
-func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey) error {
+// askOld asks for images of the old index with one of the packages, or one of an
+// ecosystem.
+func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey, ecosystems []string) error {
 	var one int64
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM inventory_packages LIMIT 1`).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -26,6 +27,12 @@ func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey) error {
 	for batch := range slices.Chunk(keys, keyBatch) {
 		where, args := anyKey("ecosystem", "name", batch, nil)
 		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE `+where+askAgain, args...)
+		if err != nil {
+			return err
+		}
+	}
+	for _, e := range ecosystems {
+		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE ecosystem = $1`+askAgain, e)
 		if err != nil {
 			return err
 		}
@@ -67,15 +74,20 @@ func (s *SQL) OldInventories(ctx context.Context, after string, n int) ([]string
 // Reindex implements Store.
 func (s *SQL) Reindex(ctx context.Context, imageDigest, reportDigest string, packages []core.IndexedPackage) error {
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.db.LockShared(ctx, tx, lockIndex); err != nil {
+			return err
+		}
+		// The update takes the row's lock: a newer report waits, and then replaces this.
 		var newest string
-		err := tx.QueryRowContext(ctx, `SELECT report_digest FROM inventories WHERE image_digest = $1`, imageDigest).Scan(&newest)
+		err := tx.QueryRowContext(ctx, `UPDATE inventories SET report_digest = report_digest WHERE image_digest = $1
+			RETURNING report_digest`, imageDigest).Scan(&newest)
 		if errors.Is(err, sql.ErrNoRows) || err == nil && newest != reportDigest {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		return putPackages(ctx, tx, imageDigest, packages)
+		return s.putPackages(ctx, tx, imageDigest, packages)
 	})
 	if err != nil {
 		return fmt.Errorf("index inventory again: %w", err)
@@ -84,9 +96,9 @@ func (s *SQL) Reindex(ctx context.Context, imageDigest, reportDigest string, pac
 }
 
 // putPackages makes the packages the ones that an image is found by, and no others.
-func putPackages(ctx context.Context, tx *sql.Tx, image string, packages []core.IndexedPackage) error {
+func (s *SQL) putPackages(ctx context.Context, tx *sql.Tx, image string, packages []core.IndexedPackage) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM inventory_packages WHERE image_digest = $1`, image); err != nil {
 		return err
 	}
-	return putSets(ctx, tx, image, packages)
+	return s.putSets(ctx, tx, image, packages)
 }

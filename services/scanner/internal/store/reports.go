@@ -50,6 +50,9 @@ func (s *SQL) PutReport(ctx context.Context, r StoredReport) (core.ReportRef, er
 	content := s.enc.EncodeAll(r.Content, nil)
 	var out core.ReportRef
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.db.LockShared(ctx, tx, lockIndex); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO reports (digest, image_digest, snapshot_digest, scanner_version,
 				os, architecture, variant, content, create_time, content_digest)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
@@ -62,7 +65,7 @@ func (s *SQL) PutReport(ctx context.Context, r StoredReport) (core.ReportRef, er
 		if err != nil {
 			return err
 		}
-		return putInventory(ctx, tx, r.Ref.ImageDigest, out.ReportDigest, &r)
+		return s.putInventory(ctx, tx, r.Ref.ImageDigest, out.ReportDigest, &r)
 	})
 	if err != nil {
 		return core.ReportRef{}, fmt.Errorf("put report: %w", err)

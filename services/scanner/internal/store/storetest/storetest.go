@@ -34,6 +34,14 @@ var suite = map[string]func(*testing.T, store.Store){
 	"feeds":             feeds,
 	"reconciliation":    reconciliation,
 	"not found":         notFound,
+
+	"shared sets at once":    sharedSets,
+	"tidied while used":      tidyAndUse,
+	"finished twice at once": finishedTwice,
+	"feeds at once":          feedsAtOnce,
+	"seeded at once":         seedAtOnce,
+	"leased once":            leasedOnce,
+	"snapshot among pushes":  snapshotAmongPushes,
 }
 
 // Names are the tests of the suite.

@@ -41,6 +41,11 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Lease":             testLease,
 		"Documents":         testDocuments,
 		"Vex":               testVex,
+		"AtOnce":            testAtOnce,
+		"RulesAndVerdicts":  testRulesAndVerdicts,
+		"Looks":             testLooks,
+		"LooksAreFair":      testLooksAreFair,
+		"LooksFollow":       testLooksFollow,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
