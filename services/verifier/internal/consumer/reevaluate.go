@@ -330,7 +330,10 @@ func (r *Reevaluator) ready(ctx context.Context, images []*store.Image) ([]subje
 			continue
 		}
 		out[i].newest, out[i].recorded = v, v
-		if code := codeOf(v); code == core.CodeEvidenceOverdue || code == core.CodeEvidenceUnreadable {
+		switch code := codeOf(v); {
+		case code == core.CodeRulesUnreadable:
+			out[i].recorded = nil // newer evidence may have come that was not judged
+		case code.NotJudged():
 			if out[i].recorded, err = r.Evaluator.Recorder.restsOn(ctx, l); err != nil {
 				return nil, err
 			}
@@ -387,6 +390,9 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	image := latest.Image
 	if recorded != nil {
 		image = verdictpb.Ref(recorded.GetImage())
+	}
+	if err := s.rules.CheckReadable(image); err != nil {
+		return err
 	}
 	found, fresh, err := r.evidence(ctx, image, s, from, cause.Kind == core.CauseTrust)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) {
