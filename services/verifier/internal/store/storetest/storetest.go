@@ -41,6 +41,14 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Lease":             testLease,
 		"Documents":         testDocuments,
 		"Vex":               testVex,
+		"Waiting":           testWaiting,
+		"IndexWaiting":      testIndexWaiting,
+		"Overtake":          testOvertake,
+		"GiveUp":            testGiveUp,
+		"Backlog":           testBacklog,
+		"Retries":           testRetries,
+		"Told":              testTold,
+		"Storm":             testStorm,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
