@@ -396,3 +396,28 @@ func TestManyOverdue(t *testing.T) {
 	}
 	f.eventually("ready", func() bool { return v.readiness.Components()["evidence"] == nil })
 }
+
+// TestOverdueAtBothReplicas gives up on a report while two replicas keep the PASS ready: no
+// more than a second later neither serves it.
+func TestOverdueAtBothReplicas(t *testing.T) {
+	t.Parallel()
+	f := newOverdueFleet(t)
+	replicas := []*verifier{f.startWith(f.now), f.startWith(f.now)}
+	image := f.passed("team/app")
+	for range 2 { // the second time from memory
+		for _, v := range replicas {
+			f.every("before", v, image, verifierv1.Verdict_STATE_PASS, "")
+		}
+	}
+	f.givesUp.Store(true)
+	f.scanned("critical", image, f.now().Add(time.Second), evidencetest.Report(image.Digest, evidencetest.Critical()))
+	e := f.next()
+	for n, v := range replicas {
+		r, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: message(image), MinSequence: e.GetSequence()})
+		if err != nil || code(r.GetVerdict()) != "EVIDENCE_OVERDUE" {
+			t.Errorf("replica %d, asked for the change: %v, %v", n, r, err)
+		}
+		f.eventually("the replica knows", func() bool { return v.get(t, image).GetState() == verifierv1.Verdict_STATE_UNKNOWN })
+		f.every("after", v, image, verifierv1.Verdict_STATE_UNKNOWN, "EVIDENCE_OVERDUE")
+	}
+}
