@@ -16,6 +16,9 @@ import (
 
 const denyAll = "deny-all"
 
+// vexRow is the digest of a VEX document that nobody can read.
+var vexRow = "sha256:" + strings.Repeat("1", 64)
+
 // rollout counts the images of a policy.
 func (v *verifier) rollout(t *testing.T, policy string) *verifierv1.GetRolloutResponse {
 	t.Helper()
@@ -185,7 +188,7 @@ func TestUnreadableRule(t *testing.T) {
 			want: map[string]verifierv1.Verdict_State{"team/a": verifierv1.Verdict_STATE_UNKNOWN, "elsewhere/x": verifierv1.Verdict_STATE_FAIL},
 		},
 		"policy with an unreadable scope": {
-			poison: `UPDATE policy_versions SET document = 'apiVersion: seaworthy.dev/v9', digest = 'sha256:9', repositories = '["a:b:c/**"]' WHERE name = 'theirs'`,
+			poison: `UPDATE policy_versions SET document = 'apiVersion: seaworthy.dev/v9', digest = 'sha256:9', repositories = '["r.example/app:1"]' WHERE name = 'theirs'`,
 			remove: func(ctx context.Context, v *verifier) error {
 				_, err := v.policies.DeletePolicy(ctx, &verifierv1.DeletePolicyRequest{Name: "theirs"})
 				return err
@@ -202,9 +205,9 @@ func TestUnreadableRule(t *testing.T) {
 			want: everywhere,
 		},
 		"VEX document": {
-			poison: `INSERT INTO vex_documents (digest, from_file, document, bundle, import_time) VALUES ('sha256:1', 0, CAST('{}' AS BLOB), CAST('{}' AS BLOB), 1)`,
+			poison: `INSERT INTO vex_documents (digest, from_file, document, bundle, import_time) VALUES ('` + vexRow + `', 0, CAST('{}' AS BLOB), CAST('{}' AS BLOB), 1)`,
 			remove: func(ctx context.Context, v *verifier) error {
-				_, err := v.vex.DeleteVexDocument(ctx, &verifierv1.DeleteVexDocumentRequest{Digest: "sha256:1"})
+				_, err := v.vex.DeleteVexDocument(ctx, &verifierv1.DeleteVexDocumentRequest{Digest: vexRow})
 				return err
 			},
 			want: everywhere,

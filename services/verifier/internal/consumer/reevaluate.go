@@ -160,7 +160,9 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 	matches, err := policy.Matching(w.Repositories)
 	if err != nil {
-		return fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
+		r.Evaluator.Recorder.log.WarnContext(ctx, "the images that a change of the rules is for are not known; all are judged again",
+			"cause", w.Cause.Detail, "error", err)
+		matches = func(string) bool { return true }
 	}
 	for {
 		images, err := r.Evaluator.Recorder.Store.JudgedAfter(ctx, w.After, reevaluateBatch)
