@@ -58,7 +58,7 @@ func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait ti
 	switch {
 	case remembered:
 		handlerErr = errors.New(info.Message)
-	case d.Attempt > c.cfg.MaxDeliver+spareAttempts:
+	case d.Attempt > c.cfg.MaxDeliver+spareAttempts && !c.cfg.NoDeadLetter:
 		handlerErr = Permanent(ReasonAttemptsExhausted, errors.New("delivered again and again without an answer; handling it may crash the service"))
 	default:
 		handlerErr = c.run(limited, d)
@@ -90,7 +90,9 @@ func (c *consumption) settle(ctx context.Context, msg jetstream.Msg, d *Delivery
 		return c.nak(ctx, msg, d, 0, outcomeGivenBack)
 	}
 	delay := c.backoff(d.Attempt, rand.Float64()) //nolint:gosec // spreads load, guards nothing
-	if !remembered && !IsPermanent(err) && d.Attempt < c.cfg.MaxDeliver {
+	// Nobody else keeps a dead letter: it waits for as long as it takes.
+	last := d.Attempt >= c.cfg.MaxDeliver && !c.cfg.NoDeadLetter
+	if !remembered && !IsPermanent(err) && !last {
 		log.WarnContext(ctx, "message failed, it will be tried again", "error", err, "wait", delay)
 		return c.nak(ctx, msg, d, delay, outcomeRetry)
 	}

@@ -148,12 +148,15 @@ func (t Topology) streamConfigs(replicas int) []jetstream.StreamConfig {
 
 // consumerConfig sets no limit of deliveries on the server: there a message that
 // reached it would be skipped without a word, even if its dead letter could not
-// be stored. The bus counts the attempts.
+// be stored. The bus counts the attempts. Nor does it limit the messages that are not
+// acknowledged: those that wait for their next attempt count too, so that a registry
+// that fails would stop all others. Each worker takes one message at a time, which
+// bounds those that are being handled, and the stream's size bounds the others.
 func (c Consumer) consumerConfig() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: c.Durable, Description: "consumed by " + c.Service,
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: c.AckWait, MaxDeliver: -1, MaxAckPending: c.MaxAckPending,
+		AckWait: c.AckWait, MaxDeliver: -1, MaxAckPending: -1,
 		FilterSubjects: slices.Clone(c.Subjects),
 	}
 }

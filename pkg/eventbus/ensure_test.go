@@ -37,7 +37,7 @@ func TestEnsure_CreatesWhatTheTopologySays(t *testing.T) {
 	if kc.MaxDeliver != -1 {
 		t.Errorf("the server stops after %d deliveries; it must not, as it would drop the message", kc.MaxDeliver)
 	}
-	if kc.AckWait != ackWait || kc.AckPolicy != jetstream.AckExplicitPolicy || kc.MaxAckPending != 100 || kc.DeliverPolicy != jetstream.DeliverAllPolicy {
+	if kc.AckWait != ackWait || kc.AckPolicy != jetstream.AckExplicitPolicy || kc.MaxAckPending != -1 || kc.DeliverPolicy != jetstream.DeliverAllPolicy {
 		t.Errorf("consumer is %+v", kc)
 	}
 }

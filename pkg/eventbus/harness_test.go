@@ -37,7 +37,7 @@ func topology() eventbus.Topology {
 	consumer := func(durable, service, subject string) eventbus.Consumer {
 		return eventbus.Consumer{
 			Durable: durable, Service: service, Subjects: []string{subject}, AckWait: ackWait,
-			MaxDeliver: 3, Backoff: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond}, MaxAckPending: 100,
+			MaxDeliver: 3, Backoff: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond},
 		}
 	}
 	letters := consumer("observer-deadletters", "observer", subjectLetter)

@@ -48,12 +48,9 @@ type Consumer struct {
 	MaxDeliver int
 	// Backoff is the wait after each failed attempt; the last one repeats.
 	Backoff []time.Duration
-	// MaxAckPending bounds the messages that are being handled or wait for
-	// their next attempt, over all replicas.
-	MaxAckPending int
-	// NoDeadLetter is for consumers of dead letters themselves: what they
-	// cannot handle is logged and stays in its stream, which therefore must be
-	// one with Limits.
+	// NoDeadLetter is for consumers of dead letters themselves: what they can
+	// never handle is logged and stays in its stream, which therefore must be
+	// one with Limits; everything else is tried again without end.
 	NoDeadLetter bool
 }
 
@@ -195,8 +192,8 @@ func (c Consumer) problems(s Stream) []error {
 			bad("subject %s is not of stream %s", subject, s.Name)
 		}
 	}
-	if c.AckWait <= 0 || c.MaxDeliver <= 0 || len(c.Backoff) == 0 || c.MaxAckPending <= 0 || c.MaxDuration < 0 {
-		bad("needs AckWait, MaxDeliver, Backoff and MaxAckPending")
+	if c.AckWait <= 0 || c.MaxDeliver <= 0 || len(c.Backoff) == 0 || c.MaxDuration < 0 {
+		bad("needs AckWait, MaxDeliver and Backoff")
 	}
 	if c.NoDeadLetter && s.Retention != Limits {
 		bad("without dead letter its stream must keep messages by limits")

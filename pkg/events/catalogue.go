@@ -79,7 +79,6 @@ const (
 	maxEvent          = 256 << 10
 	maxDeadLetter     = 384 << 10
 	day               = 24 * time.Hour
-	maxAckPending     = 1000
 	defaultAckWait    = 30 * time.Second
 	defaultMaxDeliver = 12
 )
@@ -194,7 +193,7 @@ func hints() eventbus.Stream {
 func consumer(durable, service string, subjects ...string) eventbus.Consumer {
 	return eventbus.Consumer{
 		Durable: durable, Service: service, Subjects: subjects, AckWait: defaultAckWait,
-		MaxDeliver: defaultMaxDeliver, Backoff: defaultBackoff, MaxAckPending: maxAckPending,
+		MaxDeliver: defaultMaxDeliver, Backoff: defaultBackoff,
 	}
 }
 

@@ -29,6 +29,8 @@ type request struct {
 	push  bool
 	// remove asks for the right to delete.
 	remove bool
+	// catalogue asks for the right to list the repositories.
+	catalogue bool
 	// want are the statuses that count as success.
 	want []int
 	// stream leaves the body without a time limit; the caller watches it.
@@ -93,6 +95,9 @@ func retryable(e *Error) bool {
 }
 
 func (t target) scope(r request) string {
+	if r.catalogue {
+		return "registry:catalog:*"
+	}
 	actions := "pull"
 	switch {
 	case r.remove:

@@ -45,7 +45,7 @@ func (db *DB) Migrate(ctx context.Context, migrations fs.FS) error {
 }
 
 func (db *DB) up(ctx context.Context, dialect goose.Dialect, migrations fs.FS) error {
-	p, err := goose.NewProvider(dialect, db.DB, migrations, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(dialect, db.migrations, migrations, goose.WithDisableGlobalRegistry(true))
 	if errors.Is(err, goose.ErrNoMigrations) {
 		return nil
 	}

@@ -24,6 +24,25 @@ const (
 	connectTimeout  = 10 * time.Second
 )
 
+// Time limits of the server, so that a process which froze, or a machine which
+// vanished, does not keep its locks. The connection string may set other ones
+// (…?lock_timeout=30s).
+var serverLimits = map[string]string{
+	// A transaction whose owner says nothing is ended.
+	"idle_in_transaction_session_timeout": "10s",
+	// Longer than the one above: who waits for a frozen one outlasts it.
+	"lock_timeout":      "15s",
+	"statement_timeout": "60s",
+	// A connection whose other end does not answer is closed within about 15 s.
+	"tcp_user_timeout":        "15000",
+	"tcp_keepalives_idle":     "5",
+	"tcp_keepalives_interval": "5",
+	"tcp_keepalives_count":    "2",
+}
+
+// keepAlive notices within about 15 s that the server vanished.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}
+
 func openPostgres(ctx context.Context, cfg Config, schema string) (*DB, error) {
 	pc, err := parsePostgres(cfg.DSN)
 	if err != nil {
@@ -36,6 +55,15 @@ func openPostgres(ctx context.Context, cfg Config, schema string) (*DB, error) {
 	if pc.ConnectTimeout == 0 {
 		pc.ConnectTimeout = connectTimeout
 	}
+	pc.DialFunc = (&net.Dialer{Timeout: pc.ConnectTimeout, KeepAliveConfig: keepAlive}).DialContext
+	// A migration may take long, and waits long for the migration of another replica.
+	migrations := stdlib.OpenDB(*pc.Copy())
+	migrations.SetMaxIdleConns(0)
+	for name, value := range serverLimits {
+		if pc.RuntimeParams[name] == "" {
+			pc.RuntimeParams[name] = value
+		}
+	}
 	pool := stdlib.OpenDB(*pc)
 	pool.SetMaxOpenConns(defaultPostgresConns)
 	if cfg.MaxOpenConns > 0 {
@@ -44,9 +72,9 @@ func openPostgres(ctx context.Context, cfg Config, schema string) (*DB, error) {
 	pool.SetMaxIdleConns(defaultPostgresConns)
 	pool.SetConnMaxLifetime(connMaxLifetime)
 	pool.SetConnMaxIdleTime(connMaxIdle)
-	db := &DB{DB: pool, driver: Postgres}
+	db := &DB{DB: pool, migrations: migrations, driver: Postgres}
 	if err := db.createSchema(ctx, schema); err != nil {
-		return nil, errors.Join(fmt.Errorf("sqldb: open postgres: %w", err), pool.Close())
+		return nil, errors.Join(fmt.Errorf("sqldb: open postgres: %w", err), db.Close())
 	}
 	return db, nil
 }
@@ -71,7 +99,7 @@ func (db *DB) createSchema(ctx context.Context, schema string) error {
 		err := q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)", schema).Scan(&ok)
 		return ok, err
 	}
-	if ok, err := exists(db.DB); err != nil || ok {
+	if ok, err := exists(db.migrations); err != nil || ok {
 		return err
 	}
 	return db.withAdvisoryLock(ctx, lockID("schema/"+schema), func(conn *sql.Conn) error {
@@ -89,7 +117,7 @@ func (db *DB) createSchema(ctx context.Context, schema string) error {
 // withAdvisoryLock runs fn while this connection alone, among all replicas,
 // holds the lock. If the process dies, the server frees the lock.
 func (db *DB) withAdvisoryLock(ctx context.Context, id int64, fn func(*sql.Conn) error) (err error) {
-	conn, err := db.Conn(ctx)
+	conn, err := db.migrations.Conn(ctx)
 	if err != nil {
 		return err
 	}

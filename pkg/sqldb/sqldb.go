@@ -4,8 +4,13 @@
 // The common SQL: placeholders $1, $2 (also repeated), BIGINT for times in
 // Unix nanoseconds (see [Time]), BYTEA for bytes, TEXT, BOOLEAN,
 // INSERT … ON CONFLICT … DO UPDATE|NOTHING, RETURNING. No AUTOINCREMENT, no
-// time types, no JSON operators, no FOR UPDATE: transactions through
-// [DB.InTx] are serializable on both engines.
+// time types, no JSON operators, no FOR UPDATE.
+//
+// Transactions through [DB.InTx] run one at a time on SQLite and READ COMMITTED on
+// PostgreSQL, where each statement sees what was committed before it began. A
+// transaction that reads first and writes by what it read must therefore lock: with
+// a write to the row that it reads (UPDATE … SET x = x … RETURNING), or with
+// [DB.Lock] where there is no such row.
 //
 // A service owns its schema: on PostgreSQL the schema is the connection's
 // search_path, on SQLite the file is the schema.
@@ -64,6 +69,9 @@ type DB struct {
 	*sql.DB
 	driver string
 	schema string
+	// migrations is the pool that changes the schema, without the time limits of the
+	// other; the same as DB on SQLite.
+	migrations *sql.DB
 	// writer admits one InTx at a time on SQLite, which has one writer: waiting
 	// here is fair and free, waiting in SQLite is polling. nil on PostgreSQL.
 	writer chan struct{}
@@ -98,6 +106,15 @@ func Open(ctx context.Context, cfg Config, schema string) (*DB, error) {
 	}
 	db.schema = schema
 	return db, nil
+}
+
+// Close closes the database.
+func (db *DB) Close() error {
+	err := db.DB.Close()
+	if db.migrations != db.DB {
+		err = errors.Join(err, db.migrations.Close())
+	}
+	return err
 }
 
 // Driver is "sqlite" or "postgres".

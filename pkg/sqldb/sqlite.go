@@ -34,7 +34,7 @@ func openSQLite(ctx context.Context, cfg Config) (*DB, error) {
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("sqldb: open sqlite %s: %w", cfg.DSN, err), pool.Close())
 	}
-	return &DB{DB: pool, driver: SQLite, writer: make(chan struct{}, 1)}, nil
+	return &DB{DB: pool, migrations: pool, driver: SQLite, writer: make(chan struct{}, 1)}, nil
 }
 
 // createPrivate makes the file, so that it and the -wal and -shm files, which

@@ -27,7 +27,7 @@ func TestE2E_NobodyFreezesAPass(t *testing.T) {
 		"oversized": func(t *testing.T, repository, digest string) {
 			t.Helper()
 			_, size := manifest(t, a, repository, digest)
-			entry := map[string]any{"mediaType": types.DockerManifestSchema2, "digest": digest, "size": size}
+			entry := map[string]any{"mediaType": types.OCIManifestSchema1, "digest": digest, "size": size}
 			many := make([]any, 5000)
 			for i := range many {
 				many[i] = entry
@@ -41,7 +41,7 @@ func TestE2E_NobodyFreezesAPass(t *testing.T) {
 		"image": func(t *testing.T, repository, digest string) {
 			t.Helper()
 			body, _ := manifest(t, a, repository, digest)
-			overwrite(t, a, repository, digest, string(types.DockerManifestSchema2), body)
+			overwrite(t, a, repository, digest, string(types.OCIManifestSchema1), body)
 		},
 		"empty": func(t *testing.T, repository, digest string) {
 			t.Helper()
@@ -103,7 +103,7 @@ func overwrite(t *testing.T, a *allinone.AllInOne, repository, digest, mediaType
 // manifest reads one from the registry.
 func manifest(t *testing.T, a *allinone.AllInOne, repository, digest string) ([]byte, int) {
 	t.Helper()
-	body, status := ask(t, a, http.MethodGet, repository, digest, string(types.DockerManifestSchema2), nil)
+	body, status := ask(t, a, http.MethodGet, repository, digest, string(types.OCIManifestSchema1), nil)
 	if status != http.StatusOK {
 		t.Fatalf("the registry answers %d: %s", status, body)
 	}

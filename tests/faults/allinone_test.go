@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 	"gopkg.in/yaml.v3"
 
+	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
@@ -194,6 +196,36 @@ func judged(t *testing.T, client verifierv1.VerdictServiceClient, digests []stri
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// TestAllInOne_findsPushesNobodyReported: the registry alone took a push, as another
+// process that does not know the gateway. The scanner finds it by its tag.
+func TestAllInOne_findsPushesNobodyReported(t *testing.T) {
+	c := newChild(t)
+	port := porttest.Free(t)
+	c.args = append(c.args, "--set", fmt.Sprintf("ports.registry=%d", port))
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, err := registryd.New(t.Context(), registryd.Config{Dir: filepath.Join(c.dataDir, "registry"), Listener: listener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- alone.Run(ctx) }()
+	digest := images.Push(t, images.Clean(t, "unreported"), alone.Addr()+"/alone/app:v1")
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(c.dataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	_, client := c.verdicts()
+	judged(t, client, []string{digest}, 3*time.Minute)
 }
 
 // TestAllInOne_acknowledgedPushIsJudged ends the all-in-one, mostly by SIGKILL, in the

@@ -17,8 +17,8 @@ func newRegistry(out, logs io.Writer) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "registry",
 		Short: "Serve only the embedded OCI registry",
-		Long: `Serves the CNCF Distribution registry that run embeds, with its images in a directory
-and its push notifications sent to a gateway. Plain HTTP without authentication: for
+		Long: `Serves the CNCF Distribution registry that run embeds, with its images in a directory.
+With --notify each manifest is acknowledged after a gateway has stored the event about it. Plain HTTP without authentication: for
 one machine, to try a fleet of separate processes.`,
 		Example: `  seaworthy registry --dir ./images --listen 127.0.0.1:5000 \
     --notify http://127.0.0.1:8080/webhooks/v1/distribution/local --secret-file webhook.secret`,
@@ -48,7 +48,7 @@ one machine, to try a fleet of separate processes.`,
 	}
 	c.Flags().StringVar(&dir, "dir", "registry", "directory of the images")
 	c.Flags().StringVar(&address, "listen", "127.0.0.1:5000", "address to serve")
-	c.Flags().StringVar(&notifyURL, "notify", "", "URL that push notifications are sent to; empty sends none")
+	c.Flags().StringVar(&notifyURL, "notify", "", "URL of the gateway that hears of each manifest before it is acknowledged; empty tells nobody")
 	c.Flags().StringVar(&secretFile, "secret-file", "", "file of the bearer secret for the notifications")
 	return c
 }

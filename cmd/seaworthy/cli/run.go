@@ -17,9 +17,11 @@ func newRun(out, logs io.Writer) *cobra.Command {
 		Use:   "run",
 		Short: "Start the fleet and serve until interrupted",
 		Long: `Starts the five services with an embedded NATS JetStream server, SQLite, a private
-certificate authority and an OCI registry whose push notifications start the pipeline.
-Everything is kept in the data directory; a second start goes on where the first ended,
-on the same ports.`,
+certificate authority and an OCI registry; a push to it starts the pipeline. The registry
+acknowledges an image only after the push is stored as an event, so what was pushed is
+judged after a second start, however the first one ended; while events cannot be stored a
+push gets 503 and has to be repeated. Everything is kept in the data directory; a second
+start goes on where the first ended, on the same ports.`,
 		Example: `  seaworthy run --config deploy/config/seaworthy.yaml
   seaworthy run --set telemetry.otlp_endpoint=127.0.0.1:4317 --set telemetry.otlp_insecure=true`,
 		Args: noArgs,

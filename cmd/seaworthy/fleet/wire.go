@@ -8,6 +8,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	gateway "github.com/seaworthy-dev/seaworthy/services/gateway/app"
 	notifier "github.com/seaworthy-dev/seaworthy/services/notifier/app"
+	scanner "github.com/seaworthy-dev/seaworthy/services/scanner/app"
 )
 
 // sourceName is the webhook source of the embedded registry.
@@ -45,6 +46,8 @@ func (c *Config) wire(ids *identities, s *sockets, natsURL string, secrets *secr
 	}
 	host := registry.Host{Host: s.registry.Addr().String(), Insecure: true}
 	c.Scanner.Registry.Registries = append(c.Scanner.Registry.Registries, host)
+	// Also what was pushed while the all-in-one did not run, by the registry alone.
+	c.Scanner.Reconcile.Registries = append(c.Scanner.Reconcile.Registries, scanner.ReconcileSource{Host: host.Host, Catalogue: true})
 	c.Signer.Registry.Registries = append(c.Signer.Registry.Registries, host)
 	c.Verifier.Registry.Registries = append(c.Verifier.Registry.Registries, host)
 	c.Gateway.Sources = append(c.Gateway.Sources, gateway.SourceConfig{

@@ -108,6 +108,8 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 				"uploadpurging": map[any]any{"enabled": false},
 			},
 		},
+		// Distribution's own default, which a configuration without a file lacks.
+		Catalog: configuration.Catalog{MaxEntries: 1000},
 	}
 	if cfg.Queued {
 		// With the references the gateway sees that what was pushed is an

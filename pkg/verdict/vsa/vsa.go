@@ -13,10 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -183,7 +180,7 @@ func (v *Verifier) read(r *attest.Referred, image imageref.Ref, roots attest.Tru
 	switch {
 	case p.Verifier.ID != id:
 		return Summary{}, fmt.Errorf("it is of the verifier %.200q", p.Verifier.ID)
-	case p.ResourceURI != resourceURI(image):
+	case !imageref.SamePURL(p.ResourceURI, image.Name(), image.Digest):
 		return Summary{}, fmt.Errorf("it is about %.200q", p.ResourceURI)
 	case p.TimeVerified.IsZero():
 		return Summary{}, errors.New("it states no time")
@@ -201,10 +198,4 @@ func (v *Verifier) read(r *attest.Referred, image imageref.Ref, roots attest.Tru
 		s.Policies = append(s.Policies, Policy{Name: have.Name, Digest: have.Digest})
 	}
 	return s, nil
-}
-
-// resourceURI is the package URL that the signer gives an image.
-func resourceURI(image imageref.Ref) string {
-	name := strings.ToLower(image.Name())
-	return "pkg:oci/" + url.PathEscape(path.Base(name)) + "@" + strings.ReplaceAll(image.Digest, ":", "%3A") + "?repository_url=" + url.QueryEscape(name)
 }

@@ -96,7 +96,9 @@ func Default() Config {
 			HeaderTimeout: 5 * time.Second, BodyTimeout: 10 * time.Second,
 			PublishTimeout: 5 * time.Second, RetryAfter: 5 * time.Second,
 		},
-		Rate: RateConfig{RequestsPerSecond: 100, Burst: 200},
+		// A registry that reports every blob and every pull sends a dozen requests for
+		// each image, and many registries do not repeat what is refused.
+		Rate: RateConfig{RequestsPerSecond: 1000, Burst: 2000},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/affected"
@@ -23,6 +24,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/pull"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/reconcile"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/reindex"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/rematch"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/server"
@@ -51,17 +53,25 @@ const rematchInterval = time.Second
 // release indexed.
 const reindexInterval = time.Hour
 
+const (
+	// reconcileDelay is when registries are first compared with the scans.
+	reconcileDelay = 2 * time.Second
+	// reconcileGrace is how long pushes that are on their way have to become scans.
+	reconcileGrace = 30 * time.Second
+)
+
 type scanner struct {
-	cfg       Config
-	deps      service.Deps
-	registry  *registry.Client
-	snapshots *snapshots.Keeper
-	scans     *consumer.Scans
-	rematcher *rematch.Rematcher
-	reindexer *reindex.Reindexer
-	feeds     *feeds.Refresher
-	pruner    *pruner
-	server    *grpcx.Server
+	cfg        Config
+	deps       service.Deps
+	registry   *registry.Client
+	snapshots  *snapshots.Keeper
+	scans      *consumer.Scans
+	rematcher  *rematch.Rematcher
+	reindexer  *reindex.Reindexer
+	feeds      *feeds.Refresher
+	reconciler *reconcile.Reconciler
+	pruner     *pruner
+	server     *grpcx.Server
 }
 
 // New migrates the database, loads the advisories and makes the servers.
@@ -126,6 +136,18 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		Lock:    func(ctx context.Context) (func(), error) { return d.Bus.Lock(ctx, events.LocksScanner, "feeds") },
 		Updated: publisher.updated(d.Now), Done: m.refreshed, Log: d.Telemetry.Logger, Now: d.Now,
 	}
+	s.reconciler = &reconcile.Reconciler{
+		Options: reconcile.Options{
+			Interval: cfg.Reconcile.Interval, Timeout: cfg.Reconcile.Timeout, RequestsPerSecond: cfg.Reconcile.RequestsPerSecond,
+			MaxRepositories: cfg.Reconcile.MaxRepositories, MaxTags: cfg.Reconcile.MaxTags, MaxChecks: cfg.Reconcile.MaxChecks,
+			Grace: reconcileGrace, StartDelay: reconcileDelay,
+		},
+		Sources: cfg.Reconcile.Registries, Registry: client, Store: db, Publisher: publisher,
+		Lock: func(ctx context.Context, name string) (func(), error) {
+			return d.Bus.Lock(ctx, events.LocksScanner, name)
+		},
+		Done: m.reconciled, Log: d.Telemetry.Logger, Now: d.Now,
+	}
 	trusted, err := cfg.Advisories.trustedKeys()
 	if err != nil {
 		return nil, err
@@ -154,6 +176,7 @@ func (s *scanner) Run(ctx context.Context) error {
 	g.Go(func() error { return s.rematcher.Run(ctx, rematchInterval) })
 	g.Go(func() error { return s.reindexer.Run(ctx, reindexInterval) })
 	g.Go(func() error { return s.pruner.run(ctx) })
+	g.Go(func() error { return s.reconciler.Run(ctx) })
 	g.Go(func() error {
 		return events.Consume(ctx, s.deps.Bus, events.ConsumerScannerScan, s.cfg.Scan.Concurrency, s.handle)
 	})
@@ -189,6 +212,11 @@ func (p publisher) Publish(ctx context.Context, id string, e *eventv1.ImageScann
 	return events.Publish(ctx, p.bus, id, e)
 }
 
+// PublishReferrer publishes that evidence about an image was pushed.
+func (p publisher) PublishReferrer(ctx context.Context, id string, e *eventv1.ImageReferrerEvent) error {
+	return events.Publish(ctx, p.bus, id, e)
+}
+
 // PublishPushed publishes that a scan was asked for.
 func (p publisher) PublishPushed(ctx context.Context, id string, e *eventv1.ImagePushedEvent) error {
 	return events.Publish(ctx, p.bus, id, e)
@@ -197,6 +225,18 @@ func (p publisher) PublishPushed(ctx context.Context, id string, e *eventv1.Imag
 // PublishAdvisories publishes that another snapshot is in use.
 func (p publisher) PublishAdvisories(ctx context.Context, id string, e *eventv1.AdvisoriesUpdatedEvent) error {
 	return events.Publish(ctx, p.bus, id, e)
+}
+
+// Submit publishes the push of an image that nobody reported.
+func (p publisher) Submit(ctx context.Context, id string, image imageref.Ref, mediaType string) error {
+	return events.Publish(ctx, p.bus, id, &eventv1.ImagePushedEvent{
+		Image: wire.Image(image), MediaType: mediaType, Cause: eventv1.ImagePushedEvent_CAUSE_RECONCILED,
+	})
+}
+
+// Deleted publishes that an image is not in its registry any more.
+func (p publisher) Deleted(ctx context.Context, id string, image imageref.Ref) error {
+	return events.Publish(ctx, p.bus, id, &eventv1.ImageDeletedEvent{Image: wire.Image(image)})
 }
 
 // updated publishes that feeds brought another snapshot.

@@ -6,17 +6,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/advisorybundle"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/reconcile"
 )
 
 // Config is the configuration of the scanner.
@@ -31,6 +34,29 @@ type Config struct {
 	Limits extract.Limits `yaml:"limits"`
 	// Advisories says where advisories come from.
 	Advisories AdvisoriesConfig `yaml:"advisories"`
+	// Reconcile says which registries are compared with the scans.
+	Reconcile ReconcileConfig `yaml:"reconcile"`
+}
+
+// ReconcileSource is a registry to compare with the scans.
+type ReconcileSource = reconcile.Source
+
+// ReconcileConfig says which registries are compared with the scans: pushes that nobody
+// reported are submitted, images that are gone are told.
+type ReconcileConfig struct {
+	// Registries are compared at start and then every Interval; empty is none.
+	Registries []ReconcileSource `yaml:"registries"`
+	// Interval is how often each is compared, by one replica.
+	Interval time.Duration `yaml:"interval"`
+	// Timeout bounds one run over one registry; the next goes on where it ended.
+	Timeout time.Duration `yaml:"timeout"`
+	// RequestsPerSecond bounds the requests to each.
+	RequestsPerSecond float64 `yaml:"requests_per_second"`
+	// MaxRepositories of a registry, MaxTags of a repository and MaxChecks, images of a
+	// registry that are looked for by digest, bound one run.
+	MaxRepositories int `yaml:"max_repositories"`
+	MaxTags         int `yaml:"max_tags"`
+	MaxChecks       int `yaml:"max_checks"`
 }
 
 // ScanConfig says how much is done at once.
@@ -87,9 +113,13 @@ func Default() Config {
 	common := service.DefaultConfig("scanner")
 	common.Server.MaxMessage = maxMessage
 	return Config{
-		Config:     common,
-		Scan:       ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true, LayerRetention: 7 * 24 * time.Hour, LayerMemory: 64 << 20},
-		Limits:     extract.DefaultLimits(),
+		Config: common,
+		Scan:   ScanConfig{Concurrency: 2, Layers: 2, Timeout: 15 * time.Minute, Secrets: true, LayerRetention: 7 * 24 * time.Hour, LayerMemory: 64 << 20},
+		Limits: extract.DefaultLimits(),
+		Reconcile: ReconcileConfig{
+			Interval: time.Hour, Timeout: 30 * time.Minute, RequestsPerSecond: 10,
+			MaxRepositories: 1000, MaxTags: 10_000, MaxChecks: 2000,
+		},
 		Advisories: AdvisoriesConfig{FeedInterval: time.Hour, FeedTimeout: 15 * time.Minute, RefreshInterval: 10 * time.Second, MaxRecords: 1_000_000},
 	}
 }
@@ -133,11 +163,62 @@ func (c *Config) Validate(p *config.Problems) {
 		p.Errorf("advisories.refresh_interval", "must be at least 1s")
 	}
 	c.Advisories.validateFeeds(p.In("advisories"))
+	c.Reconcile.validate(p.In("reconcile"), c.Registry.Registries)
 	if c.Advisories.MaxRecords < 1 {
 		p.Errorf("advisories.max_records", "must be positive")
 	}
 	if len(c.Advisories.Seed) == 0 && len(c.Advisories.Feeds) == 0 {
 		p.Warnf("advisories.seed", "is empty: nothing is scanned until advisories are imported")
+	}
+}
+
+func (r *ReconcileConfig) validate(p *config.Problems, registries []registry.Host) {
+	seen := map[string]bool{}
+	for i, s := range r.Registries {
+		at := fmt.Sprintf("registries[%d]", i)
+		if !slices.ContainsFunc(registries, func(h registry.Host) bool { return h.Host == s.Host }) {
+			p.Errorf(at+".host", "%q is not among registry.registries", s.Host)
+		}
+		if seen[s.Host] {
+			p.Errorf(at+".host", "%q is named twice", s.Host)
+		}
+		seen[s.Host] = true
+		if s.Catalogue == (len(s.Repositories) > 0) {
+			p.Errorf(at, "needs either repositories or catalogue: true")
+		}
+		names := map[string]bool{}
+		for j, name := range s.Repositories {
+			ref := imageref.Ref{Registry: "registry.example", Repository: name, Tag: "latest"}
+			if err := ref.Validate(); err != nil {
+				p.Errorf(fmt.Sprintf("%s.repositories[%d]", at, j), "%v", err)
+			}
+			if names[name] {
+				p.Errorf(fmt.Sprintf("%s.repositories[%d]", at, j), "%q is named twice", name)
+			}
+			names[name] = true
+		}
+		if len(s.Repositories) > r.MaxRepositories {
+			p.Errorf(at+".repositories", "are more than max_repositories")
+		}
+	}
+	if r.Interval < time.Minute || r.Interval > 7*24*time.Hour {
+		p.Errorf("interval", "must be between 1m and 168h")
+	}
+	if r.Timeout < time.Minute || r.Timeout > 24*time.Hour {
+		p.Errorf("timeout", "must be between 1m and 24h")
+	}
+	if !(r.RequestsPerSecond >= 0.1 && r.RequestsPerSecond <= 1000) {
+		p.Errorf("requests_per_second", "must be between 0.1 and 1000")
+	}
+	for _, l := range []struct {
+		name       string
+		value, max int
+	}{
+		{"max_repositories", r.MaxRepositories, 100_000}, {"max_tags", r.MaxTags, 100_000}, {"max_checks", r.MaxChecks, 1_000_000},
+	} {
+		if l.value < 1 || l.value > l.max {
+			p.Errorf(l.name, "must be between 1 and %d", l.max)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +42,26 @@ func TestConfig(t *testing.T) {
 		"advisories.feeds[1].url": func(c *app.Config) {
 			c.Advisories.Feeds = []feeds.Feed{{Name: "x", URL: "a"}, {Name: "y", URL: "ftp://b"}}
 		},
-		"limits.max_depth":            func(c *app.Config) { c.Limits.MaxDepth = 0 },
+		"limits.max_depth":              func(c *app.Config) { c.Limits.MaxDepth = 0 },
+		"reconcile.interval":            func(c *app.Config) { c.Reconcile.Interval = time.Second },
+		"reconcile.timeout":             func(c *app.Config) { c.Reconcile.Timeout = 0 },
+		"reconcile.requests_per_second": func(c *app.Config) { c.Reconcile.RequestsPerSecond = math.NaN() },
+		"reconcile.max_repositories":    func(c *app.Config) { c.Reconcile.MaxRepositories = 0 },
+		"reconcile.max_tags":            func(c *app.Config) { c.Reconcile.MaxTags = 1 << 30 },
+		"reconcile.max_checks":          func(c *app.Config) { c.Reconcile.MaxChecks = -1 },
+		"reconcile.registries[0].host": func(c *app.Config) {
+			c.Reconcile.Registries = []app.ReconcileSource{{Host: "other.example", Catalogue: true}}
+		},
+		"reconcile.registries[0]": func(c *app.Config) { c.Reconcile.Registries = []app.ReconcileSource{{Host: "r.example"}} },
+		"reconcile.registries[1].host": func(c *app.Config) {
+			c.Reconcile.Registries = []app.ReconcileSource{{Host: "r.example", Catalogue: true}, {Host: "r.example", Catalogue: true}}
+		},
+		"reconcile.registries[0].repositories[0]": func(c *app.Config) {
+			c.Reconcile.Registries = []app.ReconcileSource{{Host: "r.example", Repositories: []string{"Team/App"}}}
+		},
+		"reconcile.registries[0].repositories[1]": func(c *app.Config) {
+			c.Reconcile.Registries = []app.ReconcileSource{{Host: "r.example", Repositories: []string{"a", "a"}}}
+		},
 		"registry.registries[0].host": func(c *app.Config) { c.Registry.Registries[0].Host = "not a host" },
 	} {
 		c := valid()

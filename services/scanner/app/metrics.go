@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/reconcile"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 )
 
@@ -18,6 +19,8 @@ type metrics struct {
 	evidence metric.Int64Counter
 	rematch  metric.Int64Counter
 	feeds    metric.Int64Counter
+	// runs and found are of the comparison of registries with the scans.
+	runs, found metric.Int64Counter
 }
 
 func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*metrics, error) {
@@ -40,6 +43,16 @@ func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*m
 	}
 	m.feeds, err = t.Meter().Int64Counter("seaworthy.scanner.advisories.refreshes", metric.WithUnit("{refresh}"),
 		metric.WithDescription("Attempts to refresh the advisories from the feeds, by outcome: same, changed, error."))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	m.runs, err = t.Meter().Int64Counter("seaworthy.scanner.reconcile.runs", metric.WithUnit("{run}"),
+		metric.WithDescription("Comparisons of a registry with the scans, by registry and outcome: complete, incomplete, error."))
+	if err != nil {
+		return nil, fmt.Errorf("metric: %w", err)
+	}
+	m.found, err = t.Meter().Int64Counter("seaworthy.scanner.reconcile.images", metric.WithUnit("{image}"),
+		metric.WithDescription("Images by registry and what a comparison did: submitted, deleted, held."))
 	if err != nil {
 		return nil, fmt.Errorf("metric: %w", err)
 	}
@@ -80,6 +93,20 @@ func (m *metrics) rematched(ctx context.Context, changed bool, err error) {
 
 func (m *metrics) refreshed(ctx context.Context, changed bool, err error) {
 	m.feeds.Add(ctx, 1, outcome(changed, err))
+}
+
+func (m *metrics) reconciled(ctx context.Context, registry string, c reconcile.Counts, err error) {
+	word := "complete"
+	switch {
+	case err != nil:
+		word = "error"
+	case c.Incomplete || c.Failed > 0:
+		word = "incomplete"
+	}
+	m.runs.Add(ctx, 1, metric.WithAttributes(attribute.String("registry", registry), attribute.String("outcome", word)))
+	for what, n := range map[string]int{"submitted": c.Submitted, "deleted": c.Deleted, "held": c.Held} {
+		m.found.Add(ctx, int64(n), metric.WithAttributes(attribute.String("registry", registry), attribute.String("action", what)))
+	}
 }
 
 func outcome(changed bool, err error) metric.MeasurementOption {

@@ -85,13 +85,15 @@ func (r *ScanOnceResult) JSON() ([]byte, error) {
 }
 
 // SPDX is the bill of materials in SPDX 2.3.
-func (r *ScanOnceResult) SPDX() ([]byte, error) { return sbom.SPDX(r.Name, r.Report) }
+func (r *ScanOnceResult) SPDX() ([]byte, error) { return sbom.SPDX(r.Name, r.Report, r.End) }
 
 // CycloneDX is the bill of materials in CycloneDX 1.6.
-func (r *ScanOnceResult) CycloneDX() ([]byte, error) { return sbom.CycloneDX(r.Name, r.Report) }
+func (r *ScanOnceResult) CycloneDX() ([]byte, error) { return sbom.CycloneDX(r.Name, r.Report, r.End) }
 
 // SARIF is the report in SARIF 2.1.0.
-func (r *ScanOnceResult) SARIF() ([]byte, error) { return formats.SARIF(r.Name, r.Report) }
+func (r *ScanOnceResult) SARIF() ([]byte, error) {
+	return formats.SARIF(r.Name, r.Report, r.Start, r.End)
+}
 
 // CosignVuln is the predicate that `cosign attest --type vuln` takes.
 func (r *ScanOnceResult) CosignVuln() ([]byte, error) {

@@ -66,7 +66,8 @@ type RegistryConfig struct {
 
 // KeystoreConfig names the signing key.
 type KeystoreConfig struct {
-	// Dir holds cosign.key and cosign.pub.
+	// Dir holds cosign.key and cosign.pub, and the records of revoked keys, those of a KMS
+	// too.
 	Dir string `yaml:"dir"`
 	// Password encrypts cosign.key.
 	Password config.Secret `yaml:"password"`
@@ -144,6 +145,10 @@ func (c *Config) Validate(p *config.Problems) {
 		p.Errorf("registry.cooldown", "must be between 0 and %v", maxCooldown)
 	}
 	c.validateIdentities(p)
+	// Also a signer without a key store keeps there what is revoked.
+	if c.Keystore.Dir == "" {
+		p.Errorf("keystore.dir", "must be given")
+	}
 	if c.usesKeystore() {
 		c.Keystore.validate(p.In("keystore"))
 	}
@@ -201,9 +206,6 @@ func (c *LifetimeConfig) validate(p *config.Problems, registries []registry.Host
 }
 
 func (c *KeystoreConfig) validate(p *config.Problems) {
-	if c.Dir == "" {
-		p.Errorf("dir", "must be given")
-	}
 	if c.Algorithm != keystore.ECDSAP256 && c.Algorithm != keystore.Ed25519 {
 		p.Errorf("algorithm", "%q is neither %q nor %q", c.Algorithm, keystore.ECDSAP256, keystore.Ed25519)
 	}

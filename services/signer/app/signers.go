@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
@@ -46,7 +47,14 @@ func (c *Config) usesKeystore() bool {
 }
 
 func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.Deps) (*signers, error) {
-	s := &signers{keys: keyring.Past{Store: log, Now: d.Now}}
+	// Also a signer without a key store keeps there what is revoked.
+	durable := keyring.Durable(log, &keystore.Dir{Path: cfg.Keystore.Dir})
+	s := &signers{keys: keyring.Past{Store: durable, Now: d.Now}}
+	if _, err := durable.Sync(ctx); errors.Is(err, keystore.ErrNotWritten) {
+		d.Telemetry.Logger.WarnContext(ctx, "revoked keys are known to the database alone: keystore.dir takes no file", "error", err)
+	} else if err != nil {
+		return nil, fmt.Errorf("revoked keys: %w", err)
+	}
 	var err error
 	if s.trust.Root, err = attest.KeyedTrustedRoot(); err != nil {
 		return nil, err
@@ -66,7 +74,7 @@ func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.De
 		case TypeKeyless:
 			one = s.addKeyless(i, d)
 		case TypeKMS:
-			one = s.addKMS(ctx, cfg, i, log, d)
+			one = s.addKMS(ctx, cfg, i, durable, d)
 		default:
 			if one, err = s.addKeystore(ctx, cfg, i, log, d); err != nil {
 				return nil, err
@@ -137,10 +145,10 @@ func (s *signers) addKeystore(ctx context.Context, cfg *Config, i IdentityConfig
 
 // addKMS asks for the public key, so that the trust bundle has it before anything
 // is signed. A KMS that does not answer is no reason not to start.
-func (s *signers) addKMS(ctx context.Context, cfg *Config, i IdentityConfig, log store.Store, d service.Deps) identity.Identity {
-	keys := kmskey.New(i.Name, i.Key, log, cfg.KMS, d.Now)
+func (s *signers) addKMS(ctx context.Context, cfg *Config, i IdentityConfig, durable *keyring.DurableKeys, d service.Deps) identity.Identity {
+	keys := kmskey.New(i.Name, i.Key, durable, cfg.KMS, d.Now)
 	if key, err := keys.Current(ctx); err != nil {
-		d.Telemetry.Logger.WarnContext(ctx, "key in the KMS not reachable: nothing is signed until it is",
+		d.Telemetry.Logger.WarnContext(ctx, "key in the KMS cannot be used: nothing is signed until it can",
 			"identity", i.Name, "error", err)
 	} else {
 		d.Telemetry.Logger.InfoContext(ctx, "key in the KMS found", "identity", i.Name, "key_id", key.KeyID())

@@ -18,6 +18,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
 	"github.com/seaworthy-dev/seaworthy/pkg/lru"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
@@ -101,10 +102,6 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	replayer := &replay.Replayer{
 		Documents: kept, Loader: loader, Decoded: lru.New[string, record.Reading](int64(cfg.Limits.EvidenceCache), nil),
 	}
-	server.NewVerdicts(server.Deps{
-		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
-		Replayer: replayer, Now: d.Now,
-	}).Register(a.server)
 	authors, err := cfg.vexAuthors()
 	if err != nil {
 		return nil, errors.Join(err, a.close())
@@ -142,28 +139,59 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.close())
 	}
+	evaluator := a.evaluator(cfg, recorder, roots, rules)
+	server.NewVerdicts(server.Deps{
+		Store: kept, Cache: cache, Resolver: server.NewResolver(a.registry.Resolve, d.Now), Hub: hub,
+		Replayer: replayer, Now: d.Now, Refresher: server.NewRefresher(refresh(evaluator), d.Now),
+	}).Register(a.server)
 	a.components = append(a.components, lifecycle.Component{Name: "warm", Run: cache.Run})
-	a.wire(cfg, recorder, roots, rules, replayer, scans, backlog)
+	a.wire(cfg, recorder, roots, evaluator, replayer, scans, backlog)
 	a.components = append(a.components, lifecycle.Component{Name: "policies", Run: watch.Run})
 	return a, nil
 }
 
-// wire lists what runs, in the order of starting.
-func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules *consumer.RuleBook, replayer *replay.Replayer, scans *consumer.Scans, backlog *backlog) {
+// evaluator makes what judges images by what their registry has.
+func (a *App) evaluator(cfg Config, recorder *consumer.Recorder, roots *trust.Source, rules *consumer.RuleBook) *consumer.Evaluator {
 	d := a.deps
-	log := d.Telemetry.Logger
-	evaluator := &consumer.Evaluator{
+	return &consumer.Evaluator{
 		Recorder: recorder,
 		Evidence: evidence.NewCollector(a.registry, roots, rules.Authors, evidence.Limits{
 			MaxAttestations: cfg.Limits.MaxAttestations,
 			MaxAttestation:  int64(cfg.Limits.MaxAttestation),
 			MaxTotal:        int64(cfg.Limits.MaxAttestationsTotal),
 			Cache:           int64(cfg.Limits.VerificationCache),
-		}, log, d.Now),
+		}, d.Telemetry.Logger, d.Now),
 		Authors: rules.Authors,
 		Rules:   rules.Current,
 		Now:     d.Now,
 	}
+}
+
+// refresh reads the evidence of an image again when somebody asks for it. An image that
+// may be gone is left to the looks, which confirm it.
+func refresh(e *consumer.Evaluator) func(context.Context, imageref.Ref) error {
+	return func(ctx context.Context, image imageref.Ref) error {
+		_, err := e.Reread(ctx, image)
+		switch {
+		case errors.Is(err, consumer.ErrNotJudged):
+			return server.ErrNotJudged
+		case errors.Is(err, evidence.ErrNotFound):
+			if err := e.Recorder.Store.RequestLook(ctx, image, e.Now(), e.Now()); err != nil {
+				return err
+			}
+			return fmt.Errorf("%w: %w", server.ErrGone, err)
+		case errors.Is(err, evidence.ErrRefused), errors.Is(err, evidence.ErrNotAnImage):
+			return fmt.Errorf("%w: %w", server.ErrRefused, err)
+		default:
+			return err
+		}
+	}
+}
+
+// wire lists what runs, in the order of starting.
+func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source, evaluator *consumer.Evaluator, replayer *replay.Replayer, scans *consumer.Scans, backlog *backlog) {
+	d := a.deps
+	log := d.Telemetry.Logger
 	again := &consumer.Reevaluator{
 		Evaluator: evaluator, Replayer: replayer, Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
 		Backlog: backlog.report,
@@ -181,6 +209,11 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		},
 	}
 	pushes := &consumer.Pushes{Store: recorder.Store, Hub: recorder.Hub, Resolve: a.registry.Resolve, Pauses: consumer.AskAgain, Log: log, Now: d.Now}
+	hints := &consumer.Hints{Store: recorder.Store, Now: d.Now}
+	looker := &consumer.Looker{
+		Evaluator: evaluator, Patience: cfg.Evidence.Patience, Concurrency: cfg.Evidence.LookConcurrency,
+		Holder: rand.Text(), Tracer: d.Telemetry.Tracer(),
+	}
 	deadLetters := &consumer.DeadLetters{Recorder: recorder, Scans: scans, Now: d.Now}
 	drain := &outbox.Drain{
 		Store: recorder.Store, Propagator: d.Telemetry.Propagator, Hub: recorder.Hub, Log: log,
@@ -200,6 +233,15 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 			}
 			return events.Consume(ctx, d.Bus, events.ConsumerVerifierEvaluate, cfg.Concurrency, evaluator.Handle)
 		}},
+		{Name: "looks", Run: func(ctx context.Context) error {
+			// Without trust roots a look would find nothing that counts.
+			if err := roots.Wait(ctx); err != nil {
+				return nil //nolint:nilerr // the service stops while it waits, which is no failure
+			}
+			return looker.Run(ctx)
+		}},
+		{Name: events.ConsumerVerifierReferrers, Run: consume(d.Bus, events.ConsumerVerifierReferrers, pushesConcurrency, hints.Referrer)},
+		{Name: events.ConsumerVerifierDeletions, Run: consume(d.Bus, events.ConsumerVerifierDeletions, pushesConcurrency, hints.Deleted)},
 		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
 	}...)
 }

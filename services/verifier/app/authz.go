@@ -24,6 +24,7 @@ func authzTable() authz.Table {
 		verifierv1.VerdictService_GetVerdictHistory_FullMethodName: {
 			Services: []string{events.Gateway, events.Notifier}, Operators: true, Clients: true,
 		},
+		verifierv1.VerdictService_RefreshVerdict_FullMethodName: people,
 
 		verifierv1.PolicyService_GetPolicy_FullMethodName:    people,
 		verifierv1.PolicyService_ListPolicies_FullMethodName: people,

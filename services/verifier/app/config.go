@@ -24,6 +24,8 @@ type Config struct {
 	// Vex says whose VEX documents count.
 	Vex    VexConfig    `yaml:"vex"`
 	Limits LimitsConfig `yaml:"limits"`
+	// Evidence says how long evidence is looked for that is not there yet.
+	Evidence EvidenceConfig `yaml:"evidence"`
 	// ScannerAddress is the scanner's gRPC address, which is asked what a new report says.
 	// It is required.
 	ScannerAddress string `yaml:"scanner_address"`
@@ -81,6 +83,15 @@ type TrustConfig struct {
 	SigstoreRoot string `yaml:"sigstore_root"`
 }
 
+// EvidenceConfig says how the verifier looks for evidence that is attached late.
+type EvidenceConfig struct {
+	// Patience is how long the registry is read again, more and more seldom, while
+	// evidence that a policy requires is missing.
+	Patience time.Duration `yaml:"patience"`
+	// LookConcurrency is the number of images whose registry is read again at a time.
+	LookConcurrency int `yaml:"look_concurrency"`
+}
+
 // OverdueConfig says how long a verdict may rest on evidence while a newer scan report
 // says something else. After that it is UNKNOWN.
 type OverdueConfig struct {
@@ -114,6 +125,7 @@ func Default() Config {
 		Config:   service.DefaultConfig(name),
 		Policies: PoliciesConfig{Builtin: []string{"baseline"}, Refresh: 5 * time.Second},
 		Trust:    TrustConfig{Refresh: 5 * time.Second},
+		Evidence: EvidenceConfig{Patience: 24 * time.Hour, LookConcurrency: 4},
 		Limits: LimitsConfig{
 			MaxAttestations: registry.DefaultMaxReferrers, MaxAttestation: 64 << 20,
 			MaxAttestationsTotal: attest.DefaultMaxTotal, VerificationCache: 64 << 20, VerdictCache: 64 << 20, EvidenceCache: 64 << 20,
@@ -180,6 +192,12 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	if c.Limits.EvidenceCache < 0 {
 		l.Errorf("evidence_cache", "must not be negative")
+	}
+	if c.Evidence.Patience < time.Minute || c.Evidence.Patience > 30*24*time.Hour {
+		p.In("evidence").Errorf("patience", "%s is not between 1m and 720h", c.Evidence.Patience)
+	}
+	if n := c.Evidence.LookConcurrency; n < 1 || n > 64 {
+		p.In("evidence").Errorf("look_concurrency", "%d is not between 1 and 64", n)
 	}
 	if c.Concurrency < 1 || c.Concurrency > 256 {
 		p.Errorf("concurrency", "%d is not between 1 and 256", c.Concurrency)

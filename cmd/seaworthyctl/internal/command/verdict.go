@@ -26,8 +26,9 @@ const (
 
 func (s *session) verdict() *cobra.Command {
 	var (
-		wait time.Duration
-		req  verifierv1.GetVerdictRequest
+		wait    time.Duration
+		refresh bool
+		req     verifierv1.GetVerdictRequest
 	)
 	cmd := &cobra.Command{
 		Use:   "verdict IMAGE",
@@ -37,24 +38,30 @@ verdict: 0 PASS, 1 FAIL, 2 UNKNOWN; treat UNKNOWN as a refusal. Errors end with
 3 and up. With --wait an image that is on its way, or whose push has not arrived
 yet, is waited for. A tag means what was last pushed under it; with --resolve the
 registry is asked. With --environment the policies of other environments do not
-count.`,
+count. With --refresh the verifier first reads the evidence from the registry again,
+for example because provenance was attached a moment ago.`,
 		Example: `  seaworthyctl verdict shop/ledger:1.5.0 --wait 60s
   seaworthyctl verdict sha256:… -o json
   seaworthyctl verdict shop/ledger:stable --resolve --environment staging
+  seaworthyctl verdict shop/ledger:1.5.0 --refresh
   seaworthyctl verdict watch --cursor 0`,
 		Args: oneImage,
-		RunE: s.run(func(ctx context.Context, args []string) error { return s.runVerdict(ctx, args[0], &req, wait) }),
+		RunE: s.run(func(ctx context.Context, args []string) error { return s.runVerdict(ctx, args[0], &req, wait, refresh) }),
 	}
 	cmd.Flags().DurationVarP(&wait, "wait", "w", 0, "wait up to this `TIME` for the verdict, for example 60s")
 	cmd.Flags().StringVar(&req.Environment, "environment", "", "`NAME` of the environment that asks")
 	cmd.Flags().BoolVar(&req.Resolve, "resolve", false, "ask the registry what the tag means now")
+	cmd.Flags().BoolVar(&refresh, "refresh", false, "read the evidence from the registry again and judge the image by it")
 	cmd.AddCommand(s.verdictWatch(), s.verdictHistory(), s.verdictExplain())
 	return cmd
 }
 
-func (s *session) runVerdict(ctx context.Context, arg string, req *verifierv1.GetVerdictRequest, wait time.Duration) error {
+func (s *session) runVerdict(ctx context.Context, arg string, req *verifierv1.GetVerdictRequest, wait time.Duration, refresh bool) error {
 	if wait < 0 {
 		return usagef("--wait %s is negative", wait)
+	}
+	if refresh && wait > 0 {
+		return usagef("--refresh and --wait exclude each other")
 	}
 	f, err := s.open()
 	if err != nil {
@@ -69,7 +76,12 @@ func (s *session) runVerdict(ctx context.Context, arg string, req *verifierv1.Ge
 	}
 	ctx, cancel := s.limit(ctx, wait+defaultTimeout)
 	defer cancel()
-	v, err := awaitVerdict(ctx, client, req, wait)
+	var v *verifierv1.Verdict
+	if refresh {
+		v, err = refreshVerdict(ctx, client, req)
+	} else {
+		v, err = awaitVerdict(ctx, client, req, wait)
+	}
 	if err != nil {
 		return err
 	}
@@ -104,6 +116,16 @@ func awaitVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, r
 			return nil, err
 		}
 	}
+}
+
+func refreshVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, req *verifierv1.GetVerdictRequest) (*verifierv1.Verdict, error) {
+	resp, err := client.RefreshVerdict(ctx, &verifierv1.RefreshVerdictRequest{
+		Image: req.GetImage(), Environment: req.GetEnvironment(), Resolve: req.GetResolve(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp.GetVerdict(), nil
 }
 
 func getVerdict(ctx context.Context, client verifierv1.VerdictServiceClient, req *verifierv1.GetVerdictRequest, wait time.Duration) (*verifierv1.Verdict, error) {

@@ -38,6 +38,8 @@ const (
 	ImagePushedEvent_CAUSE_WEBHOOK ImagePushedEvent_Cause = 1
 	// Somebody called ScanImage.
 	ImagePushedEvent_CAUSE_REQUESTED ImagePushedEvent_Cause = 2
+	// The scanner found a tag in the registry whose push nobody had reported.
+	ImagePushedEvent_CAUSE_RECONCILED ImagePushedEvent_Cause = 3
 )
 
 // Enum value maps for ImagePushedEvent_Cause.
@@ -46,11 +48,13 @@ var (
 		0: "CAUSE_UNSPECIFIED",
 		1: "CAUSE_WEBHOOK",
 		2: "CAUSE_REQUESTED",
+		3: "CAUSE_RECONCILED",
 	}
 	ImagePushedEvent_Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED": 0,
 		"CAUSE_WEBHOOK":     1,
 		"CAUSE_REQUESTED":   2,
+		"CAUSE_RECONCILED":  3,
 	}
 )
 
@@ -278,7 +282,8 @@ type ImagePushedEvent struct {
 	Image *v1.ImageRef `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
 	// Media type of the manifest as the registry named it. May be empty.
 	MediaType string `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	// Configured webhook source the push came from; empty for CAUSE_REQUESTED.
+	// Configured webhook source the push came from; empty for other causes than
+	// CAUSE_WEBHOOK.
 	WebhookSource string `protobuf:"bytes,4,opt,name=webhook_source,json=webhookSource,proto3" json:"webhook_source,omitempty"`
 	// Why the event was published.
 	Cause         ImagePushedEvent_Cause `protobuf:"varint,5,opt,name=cause,proto3,enum=seaworthy.event.v1.ImagePushedEvent_Cause" json:"cause,omitempty"`
@@ -1297,18 +1302,19 @@ const file_seaworthy_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x19\n" +
-	"\btrace_id\x18\x04 \x01(\tR\atraceId\"\xc8\x02\n" +
+	"\btrace_id\x18\x04 \x01(\tR\atraceId\"\xde\x02\n" +
 	"\x10ImagePushedEvent\x121\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x1d\n" +
 	"\n" +
 	"media_type\x18\x03 \x01(\tR\tmediaType\x12%\n" +
 	"\x0ewebhook_source\x18\x04 \x01(\tR\rwebhookSource\x12@\n" +
-	"\x05cause\x18\x05 \x01(\x0e2*.seaworthy.event.v1.ImagePushedEvent.CauseR\x05cause\"F\n" +
+	"\x05cause\x18\x05 \x01(\x0e2*.seaworthy.event.v1.ImagePushedEvent.CauseR\x05cause\"\\\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCAUSE_WEBHOOK\x10\x01\x12\x13\n" +
-	"\x0fCAUSE_REQUESTED\x10\x02\"\xd4\x04\n" +
+	"\x0fCAUSE_REQUESTED\x10\x02\x12\x14\n" +
+	"\x10CAUSE_RECONCILED\x10\x03\"\xd4\x04\n" +
 	"\x11ImageScannedEvent\x121\n" +
 	"\x04meta\x18\x01 \x01(\v2\x1d.seaworthy.event.v1.EventMetaR\x04meta\x121\n" +
 	"\x05image\x18\x02 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12\x17\n" +

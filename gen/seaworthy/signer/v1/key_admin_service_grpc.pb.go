@@ -49,7 +49,9 @@ type KeyAdminServiceClient interface {
 	// must be rotated first.
 	//
 	// Errors: NOT_FOUND for a key that never was, FAILED_PRECONDITION with reason
-	// KEY_IN_USE for the one in use.
+	// KEY_IN_USE for the one of the key store in use.
+	// A key in a KMS can be revoked at any time. REVOCATION_NOT_WRITTEN if the record of it
+	// could not be written: the call can be repeated.
 	// Idempotency: a revoked key stays revoked since the first call.
 	// Callers: operators.
 	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*RevokeKeyResponse, error)
@@ -118,7 +120,9 @@ type KeyAdminServiceServer interface {
 	// must be rotated first.
 	//
 	// Errors: NOT_FOUND for a key that never was, FAILED_PRECONDITION with reason
-	// KEY_IN_USE for the one in use.
+	// KEY_IN_USE for the one of the key store in use.
+	// A key in a KMS can be revoked at any time. REVOCATION_NOT_WRITTEN if the record of it
+	// could not be written: the call can be repeated.
 	// Idempotency: a revoked key stays revoked since the first call.
 	// Callers: operators.
 	RevokeKey(context.Context, *RevokeKeyRequest) (*RevokeKeyResponse, error)

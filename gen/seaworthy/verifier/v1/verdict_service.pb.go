@@ -168,7 +168,7 @@ func (x VerdictChange_Cause) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerdictChange_Cause.Descriptor instead.
 func (VerdictChange_Cause) EnumDescriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12, 0}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // GetVerdictRequest chooses an image.
@@ -316,6 +316,116 @@ func (x *GetVerdictResponse) GetVerdict() *Verdict {
 	return nil
 }
 
+// RefreshVerdictRequest chooses an image.
+type RefreshVerdictRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Image with registry and repository, by digest or by tag as in GetVerdictRequest.
+	Image *v1.ImageRef `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	// Environment that asks, as in GetVerdictRequest.
+	Environment string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Ask the registry what the tag means, as in GetVerdictRequest.
+	Resolve       bool `protobuf:"varint,3,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshVerdictRequest) Reset() {
+	*x = RefreshVerdictRequest{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshVerdictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshVerdictRequest) ProtoMessage() {}
+
+func (x *RefreshVerdictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshVerdictRequest.ProtoReflect.Descriptor instead.
+func (*RefreshVerdictRequest) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RefreshVerdictRequest) GetImage() *v1.ImageRef {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *RefreshVerdictRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *RefreshVerdictRequest) GetResolve() bool {
+	if x != nil {
+		return x.Resolve
+	}
+	return false
+}
+
+// RefreshVerdictResponse carries the verdict.
+type RefreshVerdictResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The verdict, made from what the registry has now.
+	Verdict       *Verdict `protobuf:"bytes,1,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefreshVerdictResponse) Reset() {
+	*x = RefreshVerdictResponse{}
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefreshVerdictResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefreshVerdictResponse) ProtoMessage() {}
+
+func (x *RefreshVerdictResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefreshVerdictResponse.ProtoReflect.Descriptor instead.
+func (*RefreshVerdictResponse) Descriptor() ([]byte, []int) {
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RefreshVerdictResponse) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
 // BatchGetVerdictsRequest chooses images.
 type BatchGetVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -334,7 +444,7 @@ type BatchGetVerdictsRequest struct {
 
 func (x *BatchGetVerdictsRequest) Reset() {
 	*x = BatchGetVerdictsRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[2]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +456,7 @@ func (x *BatchGetVerdictsRequest) String() string {
 func (*BatchGetVerdictsRequest) ProtoMessage() {}
 
 func (x *BatchGetVerdictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[2]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +469,7 @@ func (x *BatchGetVerdictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetVerdictsRequest.ProtoReflect.Descriptor instead.
 func (*BatchGetVerdictsRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{2}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *BatchGetVerdictsRequest) GetImages() []*v1.ImageRef {
@@ -401,7 +511,7 @@ type BatchGetVerdictsResponse struct {
 
 func (x *BatchGetVerdictsResponse) Reset() {
 	*x = BatchGetVerdictsResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[3]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +523,7 @@ func (x *BatchGetVerdictsResponse) String() string {
 func (*BatchGetVerdictsResponse) ProtoMessage() {}
 
 func (x *BatchGetVerdictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[3]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +536,7 @@ func (x *BatchGetVerdictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchGetVerdictsResponse.ProtoReflect.Descriptor instead.
 func (*BatchGetVerdictsResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{3}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BatchGetVerdictsResponse) GetVerdicts() []*Verdict {
@@ -453,7 +563,7 @@ type ListVerdictsRequest struct {
 
 func (x *ListVerdictsRequest) Reset() {
 	*x = ListVerdictsRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[4]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +575,7 @@ func (x *ListVerdictsRequest) String() string {
 func (*ListVerdictsRequest) ProtoMessage() {}
 
 func (x *ListVerdictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[4]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +588,7 @@ func (x *ListVerdictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVerdictsRequest.ProtoReflect.Descriptor instead.
 func (*ListVerdictsRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{4}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListVerdictsRequest) GetPageSize() int32 {
@@ -522,7 +632,7 @@ type ListVerdictsResponse struct {
 
 func (x *ListVerdictsResponse) Reset() {
 	*x = ListVerdictsResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -534,7 +644,7 @@ func (x *ListVerdictsResponse) String() string {
 func (*ListVerdictsResponse) ProtoMessage() {}
 
 func (x *ListVerdictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[5]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -547,7 +657,7 @@ func (x *ListVerdictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVerdictsResponse.ProtoReflect.Descriptor instead.
 func (*ListVerdictsResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListVerdictsResponse) GetVerdicts() []*Verdict {
@@ -576,7 +686,7 @@ type WatchVerdictsRequest struct {
 
 func (x *WatchVerdictsRequest) Reset() {
 	*x = WatchVerdictsRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +698,7 @@ func (x *WatchVerdictsRequest) String() string {
 func (*WatchVerdictsRequest) ProtoMessage() {}
 
 func (x *WatchVerdictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[6]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +711,7 @@ func (x *WatchVerdictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchVerdictsRequest.ProtoReflect.Descriptor instead.
 func (*WatchVerdictsRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchVerdictsRequest) GetCursor() int64 {
@@ -628,7 +738,7 @@ type WatchVerdictsResponse struct {
 
 func (x *WatchVerdictsResponse) Reset() {
 	*x = WatchVerdictsResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[7]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +750,7 @@ func (x *WatchVerdictsResponse) String() string {
 func (*WatchVerdictsResponse) ProtoMessage() {}
 
 func (x *WatchVerdictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[7]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +763,7 @@ func (x *WatchVerdictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchVerdictsResponse.ProtoReflect.Descriptor instead.
 func (*WatchVerdictsResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{7}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchVerdictsResponse) GetVerdict() *Verdict {
@@ -695,7 +805,7 @@ type ExplainVerdictRequest struct {
 
 func (x *ExplainVerdictRequest) Reset() {
 	*x = ExplainVerdictRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[8]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +817,7 @@ func (x *ExplainVerdictRequest) String() string {
 func (*ExplainVerdictRequest) ProtoMessage() {}
 
 func (x *ExplainVerdictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[8]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +830,7 @@ func (x *ExplainVerdictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainVerdictRequest.ProtoReflect.Descriptor instead.
 func (*ExplainVerdictRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{8}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExplainVerdictRequest) GetVerdictDigest() string {
@@ -754,7 +864,7 @@ type ExplainVerdictResponse struct {
 
 func (x *ExplainVerdictResponse) Reset() {
 	*x = ExplainVerdictResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[9]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +876,7 @@ func (x *ExplainVerdictResponse) String() string {
 func (*ExplainVerdictResponse) ProtoMessage() {}
 
 func (x *ExplainVerdictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[9]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +889,7 @@ func (x *ExplainVerdictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainVerdictResponse.ProtoReflect.Descriptor instead.
 func (*ExplainVerdictResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{9}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExplainVerdictResponse) GetRecorded() *Verdict {
@@ -842,7 +952,7 @@ type WithdrawnInput struct {
 
 func (x *WithdrawnInput) Reset() {
 	*x = WithdrawnInput{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +964,7 @@ func (x *WithdrawnInput) String() string {
 func (*WithdrawnInput) ProtoMessage() {}
 
 func (x *WithdrawnInput) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[10]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +977,7 @@ func (x *WithdrawnInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawnInput.ProtoReflect.Descriptor instead.
 func (*WithdrawnInput) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{10}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WithdrawnInput) GetManifestDigest() string {
@@ -925,7 +1035,7 @@ type VexMismatch struct {
 
 func (x *VexMismatch) Reset() {
 	*x = VexMismatch{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1047,7 @@ func (x *VexMismatch) String() string {
 func (*VexMismatch) ProtoMessage() {}
 
 func (x *VexMismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[11]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1060,7 @@ func (x *VexMismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VexMismatch.ProtoReflect.Descriptor instead.
 func (*VexMismatch) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{11}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VexMismatch) GetVulnerability() string {
@@ -1026,7 +1136,7 @@ type VerdictChange struct {
 
 func (x *VerdictChange) Reset() {
 	*x = VerdictChange{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1038,7 +1148,7 @@ func (x *VerdictChange) String() string {
 func (*VerdictChange) ProtoMessage() {}
 
 func (x *VerdictChange) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[12]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1051,7 +1161,7 @@ func (x *VerdictChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerdictChange.ProtoReflect.Descriptor instead.
 func (*VerdictChange) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{12}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VerdictChange) GetVerdict() *Verdict {
@@ -1098,7 +1208,7 @@ type GetVerdictHistoryRequest struct {
 
 func (x *GetVerdictHistoryRequest) Reset() {
 	*x = GetVerdictHistoryRequest{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1220,7 @@ func (x *GetVerdictHistoryRequest) String() string {
 func (*GetVerdictHistoryRequest) ProtoMessage() {}
 
 func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[13]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1233,7 @@ func (x *GetVerdictHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{13}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetVerdictHistoryRequest) GetImage() *v1.ImageRef {
@@ -1160,7 +1270,7 @@ type GetVerdictHistoryResponse struct {
 
 func (x *GetVerdictHistoryResponse) Reset() {
 	*x = GetVerdictHistoryResponse{}
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1282,7 @@ func (x *GetVerdictHistoryResponse) String() string {
 func (*GetVerdictHistoryResponse) ProtoMessage() {}
 
 func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[14]
+	mi := &file_seaworthy_verifier_v1_verdict_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1295,7 @@ func (x *GetVerdictHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVerdictHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetVerdictHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{14}
+	return file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetVerdictHistoryResponse) GetChanges() []*VerdictChange {
@@ -1215,6 +1325,12 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\fmin_sequence\x18\x06 \x01(\x03R\vminSequence\x126\n" +
 	"\x04view\x18\a \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"N\n" +
 	"\x12GetVerdictResponse\x128\n" +
+	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"\x86\x01\n" +
+	"\x15RefreshVerdictRequest\x121\n" +
+	"\x05image\x18\x01 \x01(\v2\x1b.seaworthy.type.v1.ImageRefR\x05image\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x18\n" +
+	"\aresolve\x18\x03 \x01(\bR\aresolve\"R\n" +
+	"\x16RefreshVerdictResponse\x128\n" +
 	"\averdict\x18\x01 \x01(\v2\x1e.seaworthy.verifier.v1.VerdictR\averdict\"\xcb\x01\n" +
 	"\x17BatchGetVerdictsRequest\x123\n" +
 	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12 \n" +
@@ -1293,7 +1409,7 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x18VERDICT_VIEW_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VERDICT_VIEW_BASIC\x10\x01\x12\x15\n" +
 	"\x11VERDICT_VIEW_FULL\x10\x02\x12\x19\n" +
-	"\x15VERDICT_VIEW_DECISION\x10\x032\xa6\x05\n" +
+	"\x15VERDICT_VIEW_DECISION\x10\x032\x95\x06\n" +
 	"\x0eVerdictService\x12a\n" +
 	"\n" +
 	"GetVerdict\x12(.seaworthy.verifier.v1.GetVerdictRequest\x1a).seaworthy.verifier.v1.GetVerdictResponse\x12s\n" +
@@ -1301,7 +1417,8 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\fListVerdicts\x12*.seaworthy.verifier.v1.ListVerdictsRequest\x1a+.seaworthy.verifier.v1.ListVerdictsResponse\x12l\n" +
 	"\rWatchVerdicts\x12+.seaworthy.verifier.v1.WatchVerdictsRequest\x1a,.seaworthy.verifier.v1.WatchVerdictsResponse0\x01\x12m\n" +
 	"\x0eExplainVerdict\x12,.seaworthy.verifier.v1.ExplainVerdictRequest\x1a-.seaworthy.verifier.v1.ExplainVerdictResponse\x12v\n" +
-	"\x11GetVerdictHistory\x12/.seaworthy.verifier.v1.GetVerdictHistoryRequest\x1a0.seaworthy.verifier.v1.GetVerdictHistoryResponseBIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
+	"\x11GetVerdictHistory\x12/.seaworthy.verifier.v1.GetVerdictHistoryRequest\x1a0.seaworthy.verifier.v1.GetVerdictHistoryResponse\x12m\n" +
+	"\x0eRefreshVerdict\x12,.seaworthy.verifier.v1.RefreshVerdictRequest\x1a-.seaworthy.verifier.v1.RefreshVerdictResponseBIZGgithub.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1;verifierv1b\x06proto3"
 
 var (
 	file_seaworthy_verifier_v1_verdict_service_proto_rawDescOnce sync.Once
@@ -1316,69 +1433,75 @@ func file_seaworthy_verifier_v1_verdict_service_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_verifier_v1_verdict_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_seaworthy_verifier_v1_verdict_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_seaworthy_verifier_v1_verdict_service_proto_goTypes = []any{
 	(VerdictView)(0),                  // 0: seaworthy.verifier.v1.VerdictView
 	(VerdictChange_Cause)(0),          // 1: seaworthy.verifier.v1.VerdictChange.Cause
 	(*GetVerdictRequest)(nil),         // 2: seaworthy.verifier.v1.GetVerdictRequest
 	(*GetVerdictResponse)(nil),        // 3: seaworthy.verifier.v1.GetVerdictResponse
-	(*BatchGetVerdictsRequest)(nil),   // 4: seaworthy.verifier.v1.BatchGetVerdictsRequest
-	(*BatchGetVerdictsResponse)(nil),  // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse
-	(*ListVerdictsRequest)(nil),       // 6: seaworthy.verifier.v1.ListVerdictsRequest
-	(*ListVerdictsResponse)(nil),      // 7: seaworthy.verifier.v1.ListVerdictsResponse
-	(*WatchVerdictsRequest)(nil),      // 8: seaworthy.verifier.v1.WatchVerdictsRequest
-	(*WatchVerdictsResponse)(nil),     // 9: seaworthy.verifier.v1.WatchVerdictsResponse
-	(*ExplainVerdictRequest)(nil),     // 10: seaworthy.verifier.v1.ExplainVerdictRequest
-	(*ExplainVerdictResponse)(nil),    // 11: seaworthy.verifier.v1.ExplainVerdictResponse
-	(*WithdrawnInput)(nil),            // 12: seaworthy.verifier.v1.WithdrawnInput
-	(*VexMismatch)(nil),               // 13: seaworthy.verifier.v1.VexMismatch
-	(*VerdictChange)(nil),             // 14: seaworthy.verifier.v1.VerdictChange
-	(*GetVerdictHistoryRequest)(nil),  // 15: seaworthy.verifier.v1.GetVerdictHistoryRequest
-	(*GetVerdictHistoryResponse)(nil), // 16: seaworthy.verifier.v1.GetVerdictHistoryResponse
-	(*v1.ImageRef)(nil),               // 17: seaworthy.type.v1.ImageRef
-	(*Verdict)(nil),                   // 18: seaworthy.verifier.v1.Verdict
-	(Verdict_State)(0),                // 19: seaworthy.verifier.v1.Verdict.State
-	(*timestamppb.Timestamp)(nil),     // 20: google.protobuf.Timestamp
+	(*RefreshVerdictRequest)(nil),     // 4: seaworthy.verifier.v1.RefreshVerdictRequest
+	(*RefreshVerdictResponse)(nil),    // 5: seaworthy.verifier.v1.RefreshVerdictResponse
+	(*BatchGetVerdictsRequest)(nil),   // 6: seaworthy.verifier.v1.BatchGetVerdictsRequest
+	(*BatchGetVerdictsResponse)(nil),  // 7: seaworthy.verifier.v1.BatchGetVerdictsResponse
+	(*ListVerdictsRequest)(nil),       // 8: seaworthy.verifier.v1.ListVerdictsRequest
+	(*ListVerdictsResponse)(nil),      // 9: seaworthy.verifier.v1.ListVerdictsResponse
+	(*WatchVerdictsRequest)(nil),      // 10: seaworthy.verifier.v1.WatchVerdictsRequest
+	(*WatchVerdictsResponse)(nil),     // 11: seaworthy.verifier.v1.WatchVerdictsResponse
+	(*ExplainVerdictRequest)(nil),     // 12: seaworthy.verifier.v1.ExplainVerdictRequest
+	(*ExplainVerdictResponse)(nil),    // 13: seaworthy.verifier.v1.ExplainVerdictResponse
+	(*WithdrawnInput)(nil),            // 14: seaworthy.verifier.v1.WithdrawnInput
+	(*VexMismatch)(nil),               // 15: seaworthy.verifier.v1.VexMismatch
+	(*VerdictChange)(nil),             // 16: seaworthy.verifier.v1.VerdictChange
+	(*GetVerdictHistoryRequest)(nil),  // 17: seaworthy.verifier.v1.GetVerdictHistoryRequest
+	(*GetVerdictHistoryResponse)(nil), // 18: seaworthy.verifier.v1.GetVerdictHistoryResponse
+	(*v1.ImageRef)(nil),               // 19: seaworthy.type.v1.ImageRef
+	(*Verdict)(nil),                   // 20: seaworthy.verifier.v1.Verdict
+	(Verdict_State)(0),                // 21: seaworthy.verifier.v1.Verdict.State
+	(*timestamppb.Timestamp)(nil),     // 22: google.protobuf.Timestamp
 }
 var file_seaworthy_verifier_v1_verdict_service_proto_depIdxs = []int32{
-	17, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	19, // 0: seaworthy.verifier.v1.GetVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
 	0,  // 1: seaworthy.verifier.v1.GetVerdictRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	18, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	17, // 3: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
-	0,  // 4: seaworthy.verifier.v1.BatchGetVerdictsRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
-	18, // 5: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	19, // 6: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
-	18, // 7: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 8: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	19, // 9: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	20, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
-	18, // 11: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
-	18, // 12: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
-	13, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
-	12, // 14: seaworthy.verifier.v1.ExplainVerdictResponse.withdrawn_inputs:type_name -> seaworthy.verifier.v1.WithdrawnInput
-	20, // 15: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
-	18, // 16: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
-	19, // 17: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
-	1,  // 18: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
-	17, // 19: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
-	14, // 20: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
-	2,  // 21: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
-	4,  // 22: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
-	6,  // 23: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
-	8,  // 24: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
-	10, // 25: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
-	15, // 26: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
-	3,  // 27: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
-	5,  // 28: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
-	7,  // 29: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
-	9,  // 30: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
-	11, // 31: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
-	16, // 32: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 2: seaworthy.verifier.v1.GetVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 3: seaworthy.verifier.v1.RefreshVerdictRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	20, // 4: seaworthy.verifier.v1.RefreshVerdictResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	19, // 5: seaworthy.verifier.v1.BatchGetVerdictsRequest.images:type_name -> seaworthy.type.v1.ImageRef
+	0,  // 6: seaworthy.verifier.v1.BatchGetVerdictsRequest.view:type_name -> seaworthy.verifier.v1.VerdictView
+	20, // 7: seaworthy.verifier.v1.BatchGetVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	21, // 8: seaworthy.verifier.v1.ListVerdictsRequest.state:type_name -> seaworthy.verifier.v1.Verdict.State
+	20, // 9: seaworthy.verifier.v1.ListVerdictsResponse.verdicts:type_name -> seaworthy.verifier.v1.Verdict
+	20, // 10: seaworthy.verifier.v1.WatchVerdictsResponse.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	21, // 11: seaworthy.verifier.v1.WatchVerdictsResponse.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	22, // 12: seaworthy.verifier.v1.WatchVerdictsResponse.send_time:type_name -> google.protobuf.Timestamp
+	20, // 13: seaworthy.verifier.v1.ExplainVerdictResponse.recorded:type_name -> seaworthy.verifier.v1.Verdict
+	20, // 14: seaworthy.verifier.v1.ExplainVerdictResponse.replayed:type_name -> seaworthy.verifier.v1.Verdict
+	15, // 15: seaworthy.verifier.v1.ExplainVerdictResponse.vex_mismatches:type_name -> seaworthy.verifier.v1.VexMismatch
+	14, // 16: seaworthy.verifier.v1.ExplainVerdictResponse.withdrawn_inputs:type_name -> seaworthy.verifier.v1.WithdrawnInput
+	22, // 17: seaworthy.verifier.v1.VexMismatch.statement_time:type_name -> google.protobuf.Timestamp
+	20, // 18: seaworthy.verifier.v1.VerdictChange.verdict:type_name -> seaworthy.verifier.v1.Verdict
+	21, // 19: seaworthy.verifier.v1.VerdictChange.previous_state:type_name -> seaworthy.verifier.v1.Verdict.State
+	1,  // 20: seaworthy.verifier.v1.VerdictChange.cause:type_name -> seaworthy.verifier.v1.VerdictChange.Cause
+	19, // 21: seaworthy.verifier.v1.GetVerdictHistoryRequest.image:type_name -> seaworthy.type.v1.ImageRef
+	16, // 22: seaworthy.verifier.v1.GetVerdictHistoryResponse.changes:type_name -> seaworthy.verifier.v1.VerdictChange
+	2,  // 23: seaworthy.verifier.v1.VerdictService.GetVerdict:input_type -> seaworthy.verifier.v1.GetVerdictRequest
+	6,  // 24: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:input_type -> seaworthy.verifier.v1.BatchGetVerdictsRequest
+	8,  // 25: seaworthy.verifier.v1.VerdictService.ListVerdicts:input_type -> seaworthy.verifier.v1.ListVerdictsRequest
+	10, // 26: seaworthy.verifier.v1.VerdictService.WatchVerdicts:input_type -> seaworthy.verifier.v1.WatchVerdictsRequest
+	12, // 27: seaworthy.verifier.v1.VerdictService.ExplainVerdict:input_type -> seaworthy.verifier.v1.ExplainVerdictRequest
+	17, // 28: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:input_type -> seaworthy.verifier.v1.GetVerdictHistoryRequest
+	4,  // 29: seaworthy.verifier.v1.VerdictService.RefreshVerdict:input_type -> seaworthy.verifier.v1.RefreshVerdictRequest
+	3,  // 30: seaworthy.verifier.v1.VerdictService.GetVerdict:output_type -> seaworthy.verifier.v1.GetVerdictResponse
+	7,  // 31: seaworthy.verifier.v1.VerdictService.BatchGetVerdicts:output_type -> seaworthy.verifier.v1.BatchGetVerdictsResponse
+	9,  // 32: seaworthy.verifier.v1.VerdictService.ListVerdicts:output_type -> seaworthy.verifier.v1.ListVerdictsResponse
+	11, // 33: seaworthy.verifier.v1.VerdictService.WatchVerdicts:output_type -> seaworthy.verifier.v1.WatchVerdictsResponse
+	13, // 34: seaworthy.verifier.v1.VerdictService.ExplainVerdict:output_type -> seaworthy.verifier.v1.ExplainVerdictResponse
+	18, // 35: seaworthy.verifier.v1.VerdictService.GetVerdictHistory:output_type -> seaworthy.verifier.v1.GetVerdictHistoryResponse
+	5,  // 36: seaworthy.verifier.v1.VerdictService.RefreshVerdict:output_type -> seaworthy.verifier.v1.RefreshVerdictResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_verifier_v1_verdict_service_proto_init() }
@@ -1393,7 +1516,7 @@ func file_seaworthy_verifier_v1_verdict_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc), len(file_seaworthy_verifier_v1_verdict_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	VerdictService_WatchVerdicts_FullMethodName     = "/seaworthy.verifier.v1.VerdictService/WatchVerdicts"
 	VerdictService_ExplainVerdict_FullMethodName    = "/seaworthy.verifier.v1.VerdictService/ExplainVerdict"
 	VerdictService_GetVerdictHistory_FullMethodName = "/seaworthy.verifier.v1.VerdictService/GetVerdictHistory"
+	VerdictService_RefreshVerdict_FullMethodName    = "/seaworthy.verifier.v1.VerdictService/RefreshVerdict"
 )
 
 // VerdictServiceClient is the client API for VerdictService service.
@@ -84,6 +85,22 @@ type VerdictServiceClient interface {
 	// Idempotency: reads only.
 	// Callers: operators, clients, the gateway, the notifier.
 	GetVerdictHistory(ctx context.Context, in *GetVerdictHistoryRequest, opts ...grpc.CallOption) (*GetVerdictHistoryResponse, error)
+	// RefreshVerdict reads the evidence of an image from its registry now, judges the
+	// image by it and returns the verdict. The verifier does so by itself when it learns
+	// that evidence was attached; this is for whoever cannot wait for that.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference; NOT_FOUND
+	// (`IMAGE_NOT_JUDGED`) for an image without a verdict, which is to be pushed or
+	// scanned first, and (`IMAGE_NOT_FOUND`) if the registry has no such image: its
+	// verdict becomes UNKNOWN (`IMAGE_GONE`) once that is confirmed; FAILED_PRECONDITION
+	// (`REGISTRY_REFUSED`) if the registry does not let the verifier read; UNAVAILABLE
+	// (`REGISTRY_UNAVAILABLE`) if it does not answer, the verdict stays; RESOURCE_EXHAUSTED
+	// (`REFRESHED_RECENTLY`) within 10 seconds of another refresh of the image, and
+	// (`TOO_MANY_REFRESHES`) while too many are under way; both say when to try again.
+	// Idempotency: the same evidence gives the same verdict; nothing is published unless
+	// it changes.
+	// Callers: operators and clients.
+	RefreshVerdict(ctx context.Context, in *RefreshVerdictRequest, opts ...grpc.CallOption) (*RefreshVerdictResponse, error)
 }
 
 type verdictServiceClient struct {
@@ -163,6 +180,16 @@ func (c *verdictServiceClient) GetVerdictHistory(ctx context.Context, in *GetVer
 	return out, nil
 }
 
+func (c *verdictServiceClient) RefreshVerdict(ctx context.Context, in *RefreshVerdictRequest, opts ...grpc.CallOption) (*RefreshVerdictResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RefreshVerdictResponse)
+	err := c.cc.Invoke(ctx, VerdictService_RefreshVerdict_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // VerdictServiceServer is the server API for VerdictService service.
 // All implementations must embed UnimplementedVerdictServiceServer
 // for forward compatibility.
@@ -220,6 +247,22 @@ type VerdictServiceServer interface {
 	// Idempotency: reads only.
 	// Callers: operators, clients, the gateway, the notifier.
 	GetVerdictHistory(context.Context, *GetVerdictHistoryRequest) (*GetVerdictHistoryResponse, error)
+	// RefreshVerdict reads the evidence of an image from its registry now, judges the
+	// image by it and returns the verdict. The verifier does so by itself when it learns
+	// that evidence was attached; this is for whoever cannot wait for that.
+	//
+	// Errors: INVALID_ARGUMENT for a malformed reference; NOT_FOUND
+	// (`IMAGE_NOT_JUDGED`) for an image without a verdict, which is to be pushed or
+	// scanned first, and (`IMAGE_NOT_FOUND`) if the registry has no such image: its
+	// verdict becomes UNKNOWN (`IMAGE_GONE`) once that is confirmed; FAILED_PRECONDITION
+	// (`REGISTRY_REFUSED`) if the registry does not let the verifier read; UNAVAILABLE
+	// (`REGISTRY_UNAVAILABLE`) if it does not answer, the verdict stays; RESOURCE_EXHAUSTED
+	// (`REFRESHED_RECENTLY`) within 10 seconds of another refresh of the image, and
+	// (`TOO_MANY_REFRESHES`) while too many are under way; both say when to try again.
+	// Idempotency: the same evidence gives the same verdict; nothing is published unless
+	// it changes.
+	// Callers: operators and clients.
+	RefreshVerdict(context.Context, *RefreshVerdictRequest) (*RefreshVerdictResponse, error)
 	mustEmbedUnimplementedVerdictServiceServer()
 }
 
@@ -247,6 +290,9 @@ func (UnimplementedVerdictServiceServer) ExplainVerdict(context.Context, *Explai
 }
 func (UnimplementedVerdictServiceServer) GetVerdictHistory(context.Context, *GetVerdictHistoryRequest) (*GetVerdictHistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVerdictHistory not implemented")
+}
+func (UnimplementedVerdictServiceServer) RefreshVerdict(context.Context, *RefreshVerdictRequest) (*RefreshVerdictResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RefreshVerdict not implemented")
 }
 func (UnimplementedVerdictServiceServer) mustEmbedUnimplementedVerdictServiceServer() {}
 func (UnimplementedVerdictServiceServer) testEmbeddedByValue()                        {}
@@ -370,6 +416,24 @@ func _VerdictService_GetVerdictHistory_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _VerdictService_RefreshVerdict_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RefreshVerdictRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(VerdictServiceServer).RefreshVerdict(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: VerdictService_RefreshVerdict_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(VerdictServiceServer).RefreshVerdict(ctx, req.(*RefreshVerdictRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // VerdictService_ServiceDesc is the grpc.ServiceDesc for VerdictService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -396,6 +460,10 @@ var VerdictService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetVerdictHistory",
 			Handler:    _VerdictService_GetVerdictHistory_Handler,
+		},
+		{
+			MethodName: "RefreshVerdict",
+			Handler:    _VerdictService_RefreshVerdict_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

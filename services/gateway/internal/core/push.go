@@ -4,6 +4,7 @@ package core
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
@@ -40,17 +41,44 @@ type Push struct {
 	MediaType string
 }
 
+// HintKind says what a hint is about.
+type HintKind int
+
+// Kinds of hints.
+const (
+	// HintReferrer is a push of evidence about an image.
+	HintReferrer HintKind = iota + 1
+	// HintDeleted is the deletion of a manifest, or of a blob: registries do not always
+	// tell them apart.
+	HintDeleted
+)
+
+// Hint is an event that says no more than that the registry has changed.
+type Hint struct {
+	Kind HintKind
+	// EventID is the registry's identity of the event; may be empty.
+	EventID string
+	// Image is what the hint is about: the subject of a referrer, by digest, which is
+	// empty if the event does not tell, or what was deleted.
+	Image imageref.Ref
+	// Referrer is the digest of the pushed manifest.
+	Referrer string
+	// ArtifactType as the registry named it.
+	ArtifactType string
+}
+
 // Reason says why an event is of no interest. The values are metric labels.
 type Reason string
 
 // Reasons for which events are filtered.
 const (
-	// ReasonAction is a pull, mount, delete, or an action not known.
+	// ReasonAction is a pull, mount, deletion of a tag, or an action not known.
 	ReasonAction Reason = "action"
 	// ReasonNotManifest is a push of a blob.
 	ReasonNotManifest Reason = "not_manifest"
 	// ReasonOwnArtifact is an attestation, a signature, an SBOM or a tag that
-	// lists such: ours or another tool's. To scan them would be an echo.
+	// lists such: ours or another tool's. To scan them would be an echo. They are
+	// hints, unless the event does not even name a digest and a repository.
 	ReasonOwnArtifact Reason = "own_artifact"
 	// ReasonDigestAlgorithm is a digest that is well-formed but not SHA-256. The
 	// registry would repeat an event that we refuse forever and hold back all
@@ -116,6 +144,40 @@ func (c Classifier) Classify(e Event) (*Push, Reason, error) {
 		return nil, "", &InvalidError{Field: "target.tag", Err: err}
 	}
 	return &Push{EventID: e.ID, Image: ref, MediaType: e.MediaType}, "", nil
+}
+
+// Hint returns what an event that is no push of an image hints at, or nil. A hint that
+// cannot be is no error: nothing depends on it.
+func (c Classifier) Hint(e Event) *Hint {
+	ref := imageref.Ref{Registry: c.Registry, Repository: e.Repository, Digest: e.Digest}
+	if ref.Digest == "" || ref.Validate() != nil {
+		return nil
+	}
+	switch {
+	case e.Action == "delete":
+		return &Hint{Kind: HintDeleted, EventID: e.ID, Image: ref}
+	case e.Action == "push" && manifestTypes[e.MediaType] && c.isOwn(e):
+		h := &Hint{Kind: HintReferrer, EventID: e.ID, Image: ref, Referrer: e.Digest, ArtifactType: e.ArtifactType}
+		h.Image.Digest = subjectOf(e.Tag)
+		return h
+	default:
+		return nil
+	}
+}
+
+// subjectOf is the image that a tag lists referrers of, as in sha256-<hex> and
+// sha256-<hex>.att, or empty.
+func subjectOf(tag string) string {
+	rest, ok := strings.CutPrefix(tag, "sha256-")
+	if !ok {
+		return ""
+	}
+	sum, _, _ := strings.Cut(rest, ".")
+	digest := "sha256:" + sum
+	if imageref.CheckDigest(digest) != nil {
+		return ""
+	}
+	return digest
 }
 
 // isOwn looks at the target, its tag and what it refers to: a bundle is the layer

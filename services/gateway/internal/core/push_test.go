@@ -113,3 +113,36 @@ func TestClassify_invalid(t *testing.T) {
 		})
 	}
 }
+
+func TestHint(t *testing.T) {
+	sum := strings.Repeat("5e", 32)
+	image := func(digest string) imageref.Ref {
+		return imageref.Ref{Registry: "registry.example:5000", Repository: "team/app", Digest: digest}
+	}
+	referrer := func(subject, artifactType string) *core.Hint {
+		return &core.Hint{Kind: core.HintReferrer, EventID: "e1", Image: image(subject), Referrer: digest, ArtifactType: artifactType}
+	}
+	for name, tt := range map[string]struct {
+		change func(*core.Event)
+		want   *core.Hint
+	}{
+		"evidence by digest": {func(e *core.Event) { e.ArtifactType, e.Tag = bundle, "" }, referrer("", bundle)},
+		"evidence by layer":  {func(e *core.Event) { e.References = []core.Reference{{MediaType: bundle}} }, referrer("", "")},
+		"referrers tag":      {func(e *core.Event) { e.Tag, e.MediaType = "sha256-"+sum, index }, referrer("sha256:"+sum, "")},
+		"attestation tag":    {func(e *core.Event) { e.Tag = "sha256-" + sum + ".att" }, referrer("sha256:"+sum, "")},
+		"no such digest":     {func(e *core.Event) { e.Tag = "sha256-abc" }, referrer("", "")},
+		"deletion":           {func(e *core.Event) { e.Action, e.MediaType, e.Tag = "delete", "", "" }, &core.Hint{Kind: core.HintDeleted, EventID: "e1", Image: image(digest)}},
+		"deletion of a tag":  {func(e *core.Event) { e.Action, e.Digest = "delete", "" }, nil},
+		"image":              {func(*core.Event) {}, nil},
+		"pull":               {func(e *core.Event) { e.Action, e.ArtifactType = "pull", bundle }, nil},
+		"blob":               {func(e *core.Event) { e.MediaType = "application/octet-stream" }, nil},
+		"bad repository":     {func(e *core.Event) { e.Action, e.Repository = "delete", "../etc" }, nil},
+		"bad digest":         {func(e *core.Event) { e.ArtifactType, e.Digest = bundle, "sha256:ab" }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, classifier().Hint(push(tt.change))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

@@ -1,8 +1,10 @@
-// Package publisher turns pushes into ImagePushed events.
+// Package publisher turns what webhooks say into events.
 package publisher
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
@@ -30,4 +32,26 @@ func (p *Publisher) Publish(ctx context.Context, source string, push core.Push) 
 		WebhookSource: source,
 		Cause:         eventv1.ImagePushedEvent_CAUSE_WEBHOOK,
 	})
+}
+
+// Hint is Publish for a hint.
+func (p *Publisher) Hint(ctx context.Context, source string, h core.Hint) error {
+	image := &typev1.ImageRef{Registry: h.Image.Registry, Repository: h.Image.Repository, Digest: h.Image.Digest}
+	id := events.ID("hint", fmt.Sprint(h.Kind), source, image.GetRegistry(), image.GetRepository(), image.GetDigest(), h.Referrer, h.EventID)
+	if h.Kind == core.HintDeleted {
+		return events.Publish(ctx, p.bus, id, &eventv1.ImageDeletedEvent{Image: image, WebhookSource: source})
+	}
+	return events.Publish(ctx, p.bus, id, &eventv1.ImageReferrerEvent{
+		Image: image, ReferrerDigest: h.Referrer, ArtifactType: clip(h.ArtifactType), WebhookSource: source,
+	})
+}
+
+// maxArtifactType is what is kept of an artifact type, in bytes.
+const maxArtifactType = 255
+
+func clip(s string) string {
+	if len(s) <= maxArtifactType {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxArtifactType], "")
 }

@@ -10,12 +10,17 @@ import (
 )
 
 type metrics struct {
-	accepted, filtered, refused metric.Int64Counter
+	accepted, hints, filtered, refused metric.Int64Counter
 }
 
 func newMetrics(m metric.Meter) (*metrics, error) {
 	accepted, err := m.Int64Counter("seaworthy.gateway.pushes.accepted",
 		metric.WithDescription("Pushes that were stored, by source."))
+	if err != nil {
+		return nil, err
+	}
+	hints, err := m.Int64Counter("seaworthy.gateway.hints.accepted",
+		metric.WithDescription("Hints that were stored: pushes of evidence and deletions, by source."))
 	if err != nil {
 		return nil, err
 	}
@@ -29,11 +34,15 @@ func newMetrics(m metric.Meter) (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &metrics{accepted: accepted, filtered: filtered, refused: refused}, nil
+	return &metrics{accepted: accepted, hints: hints, filtered: filtered, refused: refused}, nil
 }
 
 func (m *metrics) countAccepted(ctx context.Context, source string, n int) {
 	m.accepted.Add(ctx, int64(n), metric.WithAttributes(attribute.String("source", source)))
+}
+
+func (m *metrics) countHints(ctx context.Context, source string, n int) {
+	m.hints.Add(ctx, int64(n), metric.WithAttributes(attribute.String("source", source)))
 }
 
 func (m *metrics) countFiltered(ctx context.Context, source string, reason core.Reason) {

@@ -34,9 +34,10 @@ type Config struct {
 	Sources []Source
 }
 
-// Publisher stores a push. It returns nil only once the push is durable.
+// Publisher stores pushes and hints. It returns nil only once they are durable.
 type Publisher interface {
 	Publish(ctx context.Context, source string, p core.Push) error
+	Hint(ctx context.Context, source string, h core.Hint) error
 }
 
 // Deps is what the server works with.

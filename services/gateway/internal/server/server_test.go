@@ -38,6 +38,7 @@ const (
 type recorder struct {
 	mu     sync.Mutex
 	pushes []core.Push
+	hints  []core.Hint
 	spans  []trace.SpanContext
 	fail   func(n int) error
 	// hold makes Publish wait; entered says that it does.
@@ -65,6 +66,18 @@ func (p *recorder) Publish(ctx context.Context, _ string, push core.Push) error 
 	defer p.mu.Unlock()
 	p.pushes = append(p.pushes, push)
 	p.spans = append(p.spans, trace.SpanContextFromContext(ctx))
+	return nil
+}
+
+func (p *recorder) Hint(_ context.Context, _ string, h core.Hint) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fail != nil {
+		if err := p.fail(len(p.pushes) + len(p.hints)); err != nil {
+			return err
+		}
+	}
+	p.hints = append(p.hints, h)
 	return nil
 }
 
@@ -181,13 +194,13 @@ func TestWebhook_accepted(t *testing.T) {
 		header: map[string]string{"Traceparent": parent, "Content-Type": distribution.MediaType + "; charset=utf-8"},
 	})
 	var got struct {
-		Accepted, Filtered int
-		TraceID            string `json:"trace_id"`
+		Accepted, Hints, Filtered int
+		TraceID                   string `json:"trace_id"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&got); err != nil || resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("status %d, %v", resp.StatusCode, err)
 	}
-	if got.Accepted != 2 || got.Filtered != 2 || got.TraceID != "0af7651916cd43dd8448eb211c80319c" {
+	if got.Accepted != 2 || got.Hints != 1 || got.Filtered != 1 || got.TraceID != "0af7651916cd43dd8448eb211c80319c" {
 		t.Errorf("receipt %+v", got)
 	}
 	var tags []string
@@ -462,7 +475,7 @@ func TestHealth(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	f := start(t, nil)
-	f.do(t, request{body: envelope(event("1", "a"), `{"action":"pull"}`)})
+	f.do(t, request{body: envelope(event("1", "a"), `{"action":"pull"}`, event("2", "sha256-ab"))})
 	f.do(t, request{body: "x"})
 	f.do(t, request{path: "/webhooks/v1/distribution/" + strings.Repeat("n", 500)})
 	families, err := f.tel.Registry.Gather()
@@ -487,6 +500,7 @@ func TestMetrics(t *testing.T) {
 	want := map[string]bool{
 		"seaworthy_gateway_pushes_accepted_total main 1":                   true,
 		"seaworthy_gateway_events_filtered_total action,main 1":            true,
+		"seaworthy_gateway_hints_accepted_total main 1":                    true,
 		"seaworthy_gateway_requests_refused_total invalid-envelope,main 1": true,
 		"seaworthy_gateway_requests_refused_total unauthorized, 1":         true,
 	}

@@ -25,6 +25,7 @@ import (
 // receipt is the body of a 202.
 type receipt struct {
 	Accepted int    `json:"accepted"`
+	Hints    int    `json:"hints"`
 	Filtered int    `json:"filtered"`
 	TraceID  string `json:"trace_id,omitempty"`
 }
@@ -59,16 +60,16 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, src.name, *p)
 		return
 	}
-	pushes, filtered, err := s.classify(r.Context(), src, events)
+	pushes, hints, filtered, err := s.classify(r.Context(), src, events)
 	if err != nil {
 		s.refuse(w, r, src.name, invalidEvent.WithDetail(err.Error()))
 		return
 	}
-	if err := s.publish(r.Context(), src, pushes); err != nil {
+	if err := s.publish(r.Context(), src, pushes, hints); err != nil {
 		s.refuseUnstored(w, r, src, err)
 		return
 	}
-	s.accept(w, r, src, len(pushes), filtered)
+	s.accept(w, r, src, len(pushes), len(hints), filtered)
 }
 
 // throttled returns how long src must wait; zero if not at all.
@@ -139,15 +140,20 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 
 // classify sorts the events before any is published, so that an envelope is
 // stored as a whole or refused as a whole.
-func (s *Server) classify(ctx context.Context, src *source, events []core.Event) ([]core.Push, int, error) {
+func (s *Server) classify(ctx context.Context, src *source, events []core.Event) ([]core.Push, []core.Hint, int, error) {
 	var pushes []core.Push
+	var hints []core.Hint
 	var reasons []core.Reason
 	for i, e := range events {
 		push, reason, err := src.classifier.Classify(e)
 		if err != nil {
-			return nil, 0, fmt.Errorf("events[%d].%w", i, err)
+			return nil, nil, 0, fmt.Errorf("events[%d].%w", i, err)
 		}
 		if push == nil {
+			if hint := src.classifier.Hint(e); hint != nil {
+				hints = append(hints, *hint)
+				continue
+			}
 			reasons = append(reasons, reason)
 			continue
 		}
@@ -161,11 +167,12 @@ func (s *Server) classify(ctx context.Context, src *source, events []core.Event)
 	for _, reason := range reasons {
 		s.metrics.countFiltered(ctx, src.name, reason)
 	}
-	return pushes, len(reasons), nil
+	return pushes, hints, len(reasons), nil
 }
 
-// publish keeps the order of the envelope: of two pushes of a tag the later wins.
-func (s *Server) publish(ctx context.Context, src *source, pushes []core.Push) error {
+// publish keeps the order of the envelope: of two pushes of a tag the later wins. Hints
+// come last, so that they cannot hold back a push.
+func (s *Server) publish(ctx context.Context, src *source, pushes []core.Push, hints []core.Hint) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.PublishTimeout)
 	defer cancel()
 	for _, p := range pushes {
@@ -173,22 +180,28 @@ func (s *Server) publish(ctx context.Context, src *source, pushes []core.Push) e
 			return err
 		}
 	}
+	for _, h := range hints {
+		if err := s.deps.Publisher.Hint(ctx, src.name, h); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func (s *Server) accept(w http.ResponseWriter, r *http.Request, src *source, accepted, filtered int) {
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, src *source, accepted, hints, filtered int) {
 	ctx := r.Context()
 	s.metrics.countAccepted(ctx, src.name, accepted)
+	s.metrics.countHints(ctx, src.name, hints)
 	trace.SpanFromContext(ctx).SetAttributes(
 		attribute.String("seaworthy.source", src.name),
 		attribute.Int("seaworthy.pushes", accepted))
 	if accepted > 0 {
-		s.log.InfoContext(ctx, "webhook accepted", "source", src.name, "pushes", accepted, "filtered", filtered)
+		s.log.InfoContext(ctx, "webhook accepted", "source", src.name, "pushes", accepted, "hints", hints, "filtered", filtered)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	// The pushes are stored; a client that went away will repeat them, which is harmless.
-	_ = json.NewEncoder(w).Encode(receipt{Accepted: accepted, Filtered: filtered, TraceID: obs.TraceID(ctx)})
+	_ = json.NewEncoder(w).Encode(receipt{Accepted: accepted, Hints: hints, Filtered: filtered, TraceID: obs.TraceID(ctx)})
 }
 
 // refuseUnstored answers when the event bus did not take all pushes. The registry

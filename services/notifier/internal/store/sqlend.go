@@ -21,8 +21,10 @@ func (s *SQL) Redeliver(ctx context.Context, ids []string, now time.Time) (int, 
 	total := 0
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
 		marks, args := list(1, ids)
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM deliveries WHERE delivery_id IN (`+marks+`)`,
-			args...).Scan(&total); err != nil {
+		// The update takes the rows' locks: none of them is purged meanwhile.
+		var err error
+		total, err = affected(tx.ExecContext(ctx, `UPDATE deliveries SET updated_at = updated_at WHERE delivery_id IN (`+marks+`)`, args...))
+		if err != nil {
 			return err
 		}
 		if total != len(ids) {
@@ -35,7 +37,7 @@ func (s *SQL) Redeliver(ctx context.Context, ids []string, now time.Time) (int, 
 			return err
 		}
 		marks, args = list(2, ids)
-		_, err := tx.ExecContext(ctx, restart+`WHERE (state <> 1 OR next_attempt_at > $1) AND lease_until <= $1
+		_, err = tx.ExecContext(ctx, restart+`WHERE (state <> 1 OR next_attempt_at > $1) AND lease_until <= $1
 			AND delivery_id IN (`+marks+`)`, append([]any{at}, args...)...)
 		return err
 	})

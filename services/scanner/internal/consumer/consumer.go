@@ -26,6 +26,7 @@ func ScanID(eventID string) string { return "scan-" + events.ID("scan", eventID)
 // Publisher publishes events.
 type Publisher interface {
 	Publish(ctx context.Context, id string, e *eventv1.ImageScannedEvent) error
+	PublishReferrer(ctx context.Context, id string, e *eventv1.ImageReferrerEvent) error
 }
 
 // Engine resolves and scans images.
@@ -95,6 +96,12 @@ func (s *Scans) handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *even
 // scan makes the reports. An image without a digest is resolved by its tag.
 func (s *Scans) scan(ctx context.Context, id string, ref imageref.Ref) error {
 	digest, m, err := s.Engine.Resolve(ctx, ref)
+	if f := core.AsFault(err); f != nil && f.Evidence && f.Subject != "" {
+		// The gateway cannot tell from the notifications of every registry.
+		if perr := s.referrer(ctx, ref, digest, f.Subject); perr != nil {
+			return perr
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -109,6 +116,15 @@ func (s *Scans) scan(ctx context.Context, id string, ref imageref.Ref) error {
 		return err
 	}
 	s.Log.InfoContext(ctx, "image scanned", "image", ref.WithDigest(digest).String(), "scan_id", id, "platforms", len(res.Reports))
+	return nil
+}
+
+// referrer publishes that a push was of evidence about an image.
+func (s *Scans) referrer(ctx context.Context, ref imageref.Ref, digest, subject string) error {
+	id, e := wire.Referrer(ref, digest, subject)
+	if err := s.Publisher.PublishReferrer(ctx, id, e); err != nil {
+		return fmt.Errorf("publish image referrer: %w", err)
+	}
 	return nil
 }
 

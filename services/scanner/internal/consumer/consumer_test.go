@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,12 +31,17 @@ type engine struct {
 	scans    int
 	resolved []imageref.Ref
 	err      error
+	// resolveErr is what Resolve fails with.
+	resolveErr error
 	// during is called while a scan runs.
 	during func()
 }
 
 func (e *engine) Resolve(_ context.Context, ref imageref.Ref) (string, *core.Manifest, error) {
 	e.resolved = append(e.resolved, ref)
+	if e.resolveErr != nil {
+		return digest, nil, e.resolveErr
+	}
 	return digest, &core.Manifest{}, nil
 }
 
@@ -52,8 +58,17 @@ func (e *engine) Scan(ctx context.Context, _ imageref.Ref, d string, _ *core.Man
 }
 
 type publisher struct {
-	ids []string
-	err error
+	ids       []string
+	referrers []*eventv1.ImageReferrerEvent
+	err       error
+}
+
+func (p *publisher) PublishReferrer(_ context.Context, _ string, e *eventv1.ImageReferrerEvent) error {
+	if p.err != nil {
+		return p.err
+	}
+	p.referrers = append(p.referrers, e)
+	return nil
 }
 
 func (p *publisher) Publish(_ context.Context, id string, _ *eventv1.ImageScannedEvent) error {
@@ -230,5 +245,30 @@ func TestEvidence(t *testing.T) {
 	}
 	if s := f.state(t); s.State != store.Failed || s.ErrorReason != core.ReasonNotAnImage {
 		t.Errorf("scan %+v", s)
+	}
+	if len(f.publisher.referrers) != 0 {
+		t.Errorf("hints about nothing: %v", f.publisher.referrers)
+	}
+}
+
+// TestReferrer: a push of evidence that names its image is a hint about that image.
+func TestReferrer(t *testing.T) {
+	f := newFixture(t)
+	fault := core.NewFault(core.ReasonNotAnImage, "evidence")
+	fault.Evidence, fault.Subject = true, "sha256:"+strings.Repeat("5e", 32)
+	f.engine.resolveErr = fault
+	f.publisher.err = eventbus.ErrUnavailable
+	if err := f.deliver(t, 1); !errors.Is(err, eventbus.ErrUnavailable) || eventbus.IsPermanent(err) {
+		t.Fatalf("a hint that is not stored must be tried again: %v", err)
+	}
+	f.publisher.err = nil
+	if err := f.deliver(t, 2); err != nil || f.ignored != 1 {
+		t.Fatalf("not acknowledged: %v, ignored %d", err, f.ignored)
+	}
+	if len(f.publisher.referrers) != 1 {
+		t.Fatalf("hints: %v", f.publisher.referrers)
+	}
+	if e := f.publisher.referrers[0]; e.GetImage().GetDigest() != fault.Subject || e.GetImage().GetRepository() != "a" || e.GetImage().GetTag() != "" {
+		t.Errorf("hint: %v", e)
 	}
 }

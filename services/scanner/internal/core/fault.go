@@ -29,6 +29,8 @@ type FaultError struct {
 	// Evidence marks the reason NOT_AN_IMAGE of what is evidence about an image:
 	// there is nothing to scan, and nothing is wrong.
 	Evidence bool
+	// Subject is the digest that the evidence refers to, if it names one.
+	Subject string
 	// Artifact marks the reason NOT_AN_IMAGE of a manifest whose configuration is not
 	// that of an image, so that no runtime runs it.
 	Artifact bool

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
@@ -144,7 +145,7 @@ func parseIndex(mediaType string, j jsonManifest) (*Manifest, error) {
 	}
 	if len(m.Platforms) == 0 {
 		f := NewFault(ReasonNotAnImage, "the index has no platform image")
-		f.Evidence = j.isEvidenceIndex()
+		f.Evidence, f.Subject = j.isEvidenceIndex(), j.subject()
 		return nil, f
 	}
 	// A runtime would look for its platform in there too, where nothing was scanned.
@@ -175,6 +176,14 @@ func isPlatformImage(d jsonDescriptor) bool {
 	return d.Platform == nil || d.Platform.OS != "unknown" || d.Platform.Architecture != "unknown"
 }
 
+// subject is the digest that a manifest refers to, empty if it names none.
+func (j *jsonManifest) subject() string {
+	if j.Subject == nil || imageref.CheckDigest(j.Subject.Digest) != nil {
+		return ""
+	}
+	return j.Subject.Digest
+}
+
 // isEvidenceIndex recognises an index of evidence, such as the one under the
 // fallback tag of the referrers API. It is asked only of an index that has no
 // platform image.
@@ -197,7 +206,7 @@ func parseImage(mediaType string, j jsonManifest, content []byte) (*Manifest, er
 		return nil, unreadable("the manifest", err)
 	case kind == artifact.Evidence:
 		f := NewFault(ReasonNotAnImage, "the manifest is evidence about an image, not an image")
-		f.Evidence, f.Artifact = true, true
+		f.Evidence, f.Artifact, f.Subject = true, true, j.subject()
 		return nil, f
 	case j.Config == nil:
 		return nil, NewFault(ReasonNotAnImage, "the manifest has no config")

@@ -15,6 +15,11 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/wire"
 )
 
+var (
+	scanStart = time.Date(2026, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
+	scanEnd   = scanStart.Add(time.Second)
+)
+
 func report() *scannerv1.Report {
 	return &scannerv1.Report{
 		ImageDigest: "sha256:00", Scanner: &scannerv1.ScannerInfo{Uri: "https://seaworthy.dev/scanner", Version: "1"},
@@ -87,6 +92,7 @@ type sarif struct {
 			PartialFingerprints map[string]string
 		}
 		Invocations []struct {
+			StartTimeUtc, EndTimeUtc   string
 			ExecutionSuccessful        *bool
 			ToolExecutionNotifications []struct{ Message struct{ Text string } }
 		}
@@ -94,7 +100,7 @@ type sarif struct {
 }
 
 func TestSARIF(t *testing.T) {
-	content, err := formats.SARIF("app", report())
+	content, err := formats.SARIF("app", report(), scanStart, scanEnd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,16 +127,19 @@ func TestSARIF(t *testing.T) {
 	if s := run.Tool.Driver.Rules[0].Properties["security-severity"]; s != "9.8" {
 		t.Errorf("score %v", s)
 	}
+	if i := run.Invocations[0]; i.StartTimeUtc != "2026-01-02T02:04:05Z" || i.EndTimeUtc != "2026-01-02T02:04:06Z" {
+		t.Errorf("times of the scan: %+v", i)
+	}
 	if i := run.Invocations[0]; *i.ExecutionSuccessful || len(i.ToolExecutionNotifications) != 1 {
 		t.Errorf("an incomplete report is %+v", i)
 	}
-	if again, err := formats.SARIF("app", report()); err != nil || !bytes.Equal(content, again) {
+	if again, err := formats.SARIF("app", report(), scanStart, scanEnd); err != nil || !bytes.Equal(content, again) {
 		t.Errorf("not the same twice: %v", err)
 	}
 }
 
 func TestSARIF_nothing(t *testing.T) {
-	content, err := formats.SARIF("app", &scannerv1.Report{})
+	content, err := formats.SARIF("app", &scannerv1.Report{}, time.Time{}, time.Time{})
 	if err != nil || !bytes.Contains(content, []byte(`"results":[]`)) || !bytes.Contains(content, []byte(`"executionSuccessful":true`)) {
 		t.Errorf("%v: %s", err, content)
 	}

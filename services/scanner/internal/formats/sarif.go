@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
@@ -74,6 +75,8 @@ type (
 		Kind               string `json:"kind"`
 	}
 	sarifInvocation struct {
+		Start         string              `json:"startTimeUtc,omitempty"`
+		End           string              `json:"endTimeUtc,omitempty"`
 		Successful    bool                `json:"executionSuccessful"`
 		Notifications []sarifNotification `json:"toolExecutionNotifications,omitempty"`
 	}
@@ -87,12 +90,12 @@ const sarifSchema = "https://json.schemastore.org/sarif-2.1.0.json"
 
 // SARIF returns the report in SARIF 2.1.0, which code hosts show. A rule is a
 // vulnerability, a result is one in a package. An incomplete report is an
-// unsuccessful run with notifications.
-func SARIF(name string, r *scannerv1.Report) ([]byte, error) {
+// unsuccessful run with notifications. start and end are the times of the scan.
+func SARIF(name string, r *scannerv1.Report, start, end time.Time) ([]byte, error) {
 	run := sarifRun{
 		Tool:        sarifTool{Driver: sarifDriver{Name: "Seaworthy", Version: r.GetScanner().GetVersion(), URI: "https://seaworthy.dev", Rules: []sarifRule{}}},
 		Results:     []sarifResult{},
-		Invocations: []sarifInvocation{{Successful: !r.GetIncomplete()}},
+		Invocations: []sarifInvocation{{Start: utc(start), End: utc(end), Successful: !r.GetIncomplete()}},
 		Properties:  map[string]any{"image": name, "imageDigest": r.GetImageDigest(), "advisories": r.GetSnapshot().GetDigest()},
 	}
 	for _, p := range r.GetProblems() {
@@ -173,6 +176,14 @@ func result(f *scannerv1.Finding, ruleIndex int) sarifResult {
 		}},
 		Fingerprints: map[string]string{"seaworthy/v1": hex.EncodeToString(sum[:16])},
 	}
+}
+
+// utc is empty for a time that is not known.
+func utc(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // encode is json.Marshal without HTML escapes.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -410,9 +411,10 @@ func TestThreeWays(t *testing.T) {
 		if content, _, err := wire.Canonical(wire.Report(again)); err != nil || !bytes.Equal(content, stored) {
 			t.Fatalf("image %d matched again: %v\n%s\n%s", i, err, stored, content)
 		}
+		scanned := time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
 		for format, document := range map[string]func() ([]byte, error){
-			"spdx":      func() ([]byte, error) { return sbom.SPDX(called, want) },
-			"cyclonedx": func() ([]byte, error) { return sbom.CycloneDX(called, want) },
+			"spdx":      func() ([]byte, error) { return sbom.SPDX(called, want, scanned) },
+			"cyclonedx": func() ([]byte, error) { return sbom.CycloneDX(called, want, scanned) },
 		} {
 			content, err := document()
 			if err != nil {

@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
+	"time"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
 // Names of the properties that carry what CycloneDX has no member for.
@@ -22,17 +24,18 @@ const (
 	propArchitecture  = "seaworthy:platform:architecture"
 	propVariant       = "seaworthy:platform:variant"
 	propImageLayer    = "seaworthy:imageLayer"
+	propImageCreated  = "seaworthy:imageCreated"
 	propProblem       = "seaworthy:problem"
 )
 
-const imageRef, osRef = "Image", "OperatingSystem"
+const imageElement, osElement = "Image", "OperatingSystem"
 
 // CycloneDX returns the CycloneDX 1.6 document of a report as JSON. name is what
-// the image is called, for example `registry.example/team/app`.
-func CycloneDX(name string, r *scannerv1.Report) ([]byte, error) {
+// the image is called, for example `registry.example/team/app`; at is when it was scanned.
+func CycloneDX(name string, r *scannerv1.Report, at time.Time) ([]byte, error) {
 	root := cdx.Component{
-		BOMRef: imageRef, Type: cdx.ComponentTypeContainer, Name: name, Version: r.GetImageDigest(),
-		PackageURL: imagePURL(name, r),
+		BOMRef: imageElement, Type: cdx.ComponentTypeContainer, Name: name, Version: r.GetImageDigest(),
+		PackageURL: imageref.PURL(name, r.GetImageDigest()),
 		Properties: imageProperties(r),
 	}
 	if r.GetImageDigest() != "" {
@@ -41,7 +44,7 @@ func CycloneDX(name string, r *scannerv1.Report) ([]byte, error) {
 	components := make([]cdx.Component, 0, len(r.GetPackages())+1)
 	if d := r.GetFacts(); d.GetDistroId() != "" {
 		components = append(components, cdx.Component{
-			BOMRef: osRef, Type: cdx.ComponentTypeOS, Name: d.GetDistroId(), Version: d.GetDistroVersion(),
+			BOMRef: osElement, Type: cdx.ComponentTypeOS, Name: d.GetDistroId(), Version: d.GetDistroVersion(),
 		})
 	}
 	refs := make([]string, 0, cap(components))
@@ -53,15 +56,15 @@ func CycloneDX(name string, r *scannerv1.Report) ([]byte, error) {
 	}
 	bom := cdx.NewBOM()
 	bom.Metadata = &cdx.Metadata{
-		Timestamp: created(r), Component: &root,
+		Timestamp: timestamp(at), Component: &root,
 		Tools: &cdx.ToolsChoice{Components: &[]cdx.Component{{
 			Type: cdx.ComponentTypeApplication, Group: "seaworthy.dev", Name: "seaworthy-scanner", Version: version(r),
 		}}},
 	}
 	bom.Components = &components
-	bom.Dependencies = &[]cdx.Dependency{{Ref: imageRef, Dependencies: &refs}}
+	bom.Dependencies = &[]cdx.Dependency{{Ref: imageElement, Dependencies: &refs}}
 	if r.GetIncomplete() {
-		bom.Compositions = &[]cdx.Composition{{Aggregate: cdx.CompositionAggregateIncomplete, Assemblies: &[]cdx.BOMReference{imageRef}}}
+		bom.Compositions = &[]cdx.Composition{{Aggregate: cdx.CompositionAggregateIncomplete, Assemblies: &[]cdx.BOMReference{imageElement}}}
 	}
 	content, err := encodeCycloneDX(bom)
 	if err != nil {
@@ -93,7 +96,7 @@ func serialNumber(content []byte) string {
 // imageProperties is what the image itself is, and what of it could not be read.
 func imageProperties(r *scannerv1.Report) *[]cdx.Property {
 	p := r.GetPlatform()
-	ps := properties(propOS, p.GetOs(), propArchitecture, p.GetArchitecture(), propVariant, p.GetVariant())
+	ps := properties(propOS, p.GetOs(), propArchitecture, p.GetArchitecture(), propVariant, p.GetVariant(), propImageCreated, imageCreated(r))
 	for _, l := range r.GetFacts().GetLayers() {
 		ps = append(ps, cdx.Property{Name: propImageLayer, Value: l})
 	}

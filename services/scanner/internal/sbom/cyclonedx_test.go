@@ -29,7 +29,7 @@ func TestCycloneDX(t *testing.T) {
 	bare.Packages, bare.Facts, bare.Platform = nil, nil, nil
 	for name, r := range map[string]*scannerv1.Report{"report": report(), "incomplete": incomplete, "empty": bare} {
 		t.Run(name, func(t *testing.T) {
-			content, err := sbom.CycloneDX("r.example/team/app", r)
+			content, err := sbom.CycloneDX("r.example/team/app", r, scanned)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -47,6 +47,9 @@ func TestCycloneDX(t *testing.T) {
 			if got := bom.Metadata.Component.PackageURL; !strings.HasPrefix(got, "pkg:oci/app@sha256") || !strings.Contains(got, "repository_url=r.example") {
 				t.Errorf("the image is %s", got)
 			}
+			if bom.Metadata.Timestamp != "2026-03-04T05:06:07Z" {
+				t.Errorf("timestamp %s is not that of the scan", bom.Metadata.Timestamp)
+			}
 			if want := len(r.GetPackages()); r.GetFacts().GetDistroId() != "" && len(*bom.Components) != want+1 {
 				t.Errorf("%d components, want %d and the operating system", len(*bom.Components), want)
 			}
@@ -62,7 +65,7 @@ func TestCycloneDX(t *testing.T) {
 func TestCycloneDXIsDeterministic(t *testing.T) {
 	serial := func(r *scannerv1.Report) (string, []byte) {
 		t.Helper()
-		content, err := sbom.CycloneDX("a", r)
+		content, err := sbom.CycloneDX("a", r, scanned)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,6 @@
 // Package sbom makes bills of materials of reports, and reads them back. The same
-// report gives the same bytes: nothing in them is a reading of a clock or of a
-// random source.
+// report and time give the same bytes: nothing in them is a reading of a clock or of
+// a random source.
 package sbom
 
 import (
@@ -9,19 +9,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/package-url/packageurl-go"
-
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 )
 
-// created is the image's own time: the document says nothing that was not true
-// then.
-func created(r *scannerv1.Report) string {
-	t := time.Unix(0, 0)
-	if c := r.GetFacts().GetCreateTime(); c != nil && c.AsTime().Year() >= 1970 && c.AsTime().Year() <= 9999 {
-		t = c.AsTime()
+// timestamp has the precision that SPDX allows.
+func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// imageCreated is when the image says that it was made; empty if it does not say.
+func imageCreated(r *scannerv1.Report) string {
+	c := r.GetFacts().GetCreateTime()
+	if c == nil || c.AsTime().Year() < 1970 || c.AsTime().Year() > 9999 {
+		return ""
 	}
-	return t.UTC().Format("2006-01-02T15:04:05Z")
+	return c.AsTime().UTC().Format(time.RFC3339Nano)
 }
 
 func version(r *scannerv1.Report) string {
@@ -29,17 +29,6 @@ func version(r *scannerv1.Report) string {
 		return v
 	}
 	return "unknown"
-}
-
-// imagePURL names an image by its digest; name is without tag and digest.
-func imagePURL(name string, r *scannerv1.Report) string {
-	last := name[strings.LastIndex(name, "/")+1:]
-	var q packageurl.Qualifiers
-	if a := r.GetPlatform().GetArchitecture(); a != "" {
-		q = append(q, packageurl.Qualifier{Key: "arch", Value: a})
-	}
-	q = append(q, packageurl.Qualifier{Key: "repository_url", Value: name})
-	return packageurl.NewPackageURL(packageurl.TypeOCI, "", strings.ToLower(last), r.GetImageDigest(), q, "").ToString()
 }
 
 // sha256Of returns the hex part of a digest.

@@ -79,12 +79,11 @@ type item struct {
 
 // items is what both formats are reduced to.
 type items struct {
-	name    string
-	digest  string
-	created string
-	image   imageDetails
-	distro  core.Distro
-	list    []item
+	name   string
+	digest string
+	image  imageDetails
+	distro core.Distro
+	list   []item
 	// incomplete tells that the document says so of itself.
 	incomplete bool
 }
@@ -102,7 +101,8 @@ func (it *items) document(maxPackages int) (*Document, error) {
 		Facts:       core.Facts{Distro: it.distro, Layers: it.image.Layers},
 		Problems:    it.image.Problems,
 	}}
-	if t, err := time.Parse(time.RFC3339, it.created); err == nil && t.Unix() > 0 {
+	// The time of a document is when it was written, not when the image was made.
+	if t, err := time.Parse(time.RFC3339, it.image.Created); err == nil && t.Unix() > 0 {
 		doc.Report.Facts.Created = t.UTC()
 	}
 	r := &doc.Report

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -18,7 +19,7 @@ import (
 
 type format struct {
 	name  string
-	write func(string, *scannerv1.Report) ([]byte, error)
+	write func(string, *scannerv1.Report, time.Time) ([]byte, error)
 }
 
 var formats = []format{{"SPDX", sbom.SPDX}, {"CycloneDX", sbom.CycloneDX}}
@@ -40,7 +41,7 @@ func TestReadsWhatItWrites(t *testing.T) {
 	want.Sort()
 	for _, f := range formats {
 		t.Run(f.name, func(t *testing.T) {
-			content, err := f.write("r.example/team/app", r)
+			content, err := f.write("r.example/team/app", r, scanned)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,7 +51,7 @@ func TestReadsWhatItWrites(t *testing.T) {
 			}
 			got := doc.Report
 			if doc.Name != "r.example/team/app" || got.ImageDigest != want.ImageDigest || got.Platform != want.Platform ||
-				got.Facts.Distro != want.Facts.Distro || !slices.Equal(got.Facts.Layers, want.Facts.Layers) {
+				got.Facts.Distro != want.Facts.Distro || !got.Facts.Created.Equal(want.Facts.Created) || !slices.Equal(got.Facts.Layers, want.Facts.Layers) {
 				t.Errorf("image %q %+v", doc.Name, got)
 			}
 			if diff := cmp.Diff(withoutLicenses(want.Packages), withoutLicenses(got.Packages)); diff != "" {
@@ -171,7 +172,7 @@ func TestReadStaysIncomplete(t *testing.T) {
 // in both formats.
 func FuzzRead(f *testing.F) {
 	for _, w := range formats {
-		content, err := w.write("r.example/team/app", report())
+		content, err := w.write("r.example/team/app", report(), scanned)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -187,7 +188,7 @@ func FuzzRead(f *testing.F) {
 		}
 		doc.Report.ImageDigest = "sha256:" + strings.Repeat("0", 64)
 		for _, w := range formats {
-			again, err := w.write("app", wire.Report(&doc.Report))
+			again, err := w.write("app", wire.Report(&doc.Report), scanned)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,7 +12,6 @@ import (
 type (
 	cdxDocument struct {
 		Metadata struct {
-			Timestamp string       `json:"timestamp"`
 			Component cdxComponent `json:"component"`
 		} `json:"metadata"`
 		Components   []cdxComponent `json:"components"`
@@ -56,7 +55,7 @@ func readCycloneDX(content []byte) (*items, error) {
 		return nil, fmt.Errorf("read CycloneDX: %w", err)
 	}
 	root := &doc.Metadata.Component
-	out := &items{name: root.Name, created: doc.Metadata.Timestamp}
+	out := &items{name: root.Name}
 	for _, h := range root.Hashes {
 		if h.Algorithm == "SHA-256" {
 			out.digest = "sha256:" + h.Value
@@ -130,6 +129,8 @@ func (c *cdxComponent) imageDetails(d *imageDetails) {
 			d.Variant = p.Value
 		case propImageLayer:
 			d.Layers = append(d.Layers, p.Value)
+		case propImageCreated:
+			d.Created = p.Value
 		case propProblem:
 			d.Problems = append(d.Problems, p.Value)
 		}

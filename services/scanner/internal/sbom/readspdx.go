@@ -12,9 +12,6 @@ import (
 // The members of SPDX 2.3 that are read.
 type (
 	spdxDocument struct {
-		CreationInfo struct {
-			Created string `json:"created"`
-		} `json:"creationInfo"`
 		Packages      []spdxPackage `json:"packages"`
 		OtherLicenses []struct {
 			ID   string `json:"licenseId"`
@@ -66,7 +63,7 @@ func readSPDX(content []byte) (*items, error) {
 	for _, l := range doc.OtherLicenses {
 		other[l.ID] = l.Text
 	}
-	out := &items{created: doc.CreationInfo.Created}
+	out := &items{}
 	for i := range doc.Packages {
 		p := &doc.Packages[i]
 		purl := p.purl()

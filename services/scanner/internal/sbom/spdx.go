@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
 const noAssertion = "NOASSERTION"
@@ -33,24 +35,26 @@ type imageDetails struct {
 	Variant      string   `json:"variant,omitempty"`
 	Layers       []string `json:"layers,omitempty"`
 	Problems     []string `json:"problems,omitempty"`
+	Created      string   `json:"created,omitempty"`
 }
 
 // spdxWriter makes one document.
 type spdxWriter struct {
 	report *scannerv1.Report
+	at     time.Time
 	doc    *v2_3.Document
 }
 
 // SPDX returns the SPDX 2.3 document of a report as JSON. name is what the image
-// is called, for example `registry.example/team/app`.
-func SPDX(name string, r *scannerv1.Report) ([]byte, error) {
-	w := &spdxWriter{report: r, doc: &v2_3.Document{
+// is called, for example `registry.example/team/app`; at is when it was scanned.
+func SPDX(name string, r *scannerv1.Report, at time.Time) ([]byte, error) {
+	w := &spdxWriter{report: r, at: at, doc: &v2_3.Document{
 		SPDXVersion:    v2_3.Version,
 		DataLicense:    v2_3.DataLicense,
 		SPDXIdentifier: "DOCUMENT",
 		DocumentName:   name + "@" + r.GetImageDigest(),
 		CreationInfo: &v2_3.CreationInfo{
-			Created:  created(r),
+			Created:  timestamp(at),
 			Creators: []common.Creator{{CreatorType: "Organization", Creator: "Seaworthy"}, {CreatorType: "Tool", Creator: tool(r)}},
 		},
 	}}
@@ -61,7 +65,7 @@ func SPDX(name string, r *scannerv1.Report) ([]byte, error) {
 	w.add("DOCUMENT", common.TypeRelationshipDescribe, root)
 	if d := r.GetFacts(); d.GetDistroId() != "" {
 		w.add(root.PackageSPDXIdentifier, common.TypeRelationshipContains, &v2_3.Package{
-			PackageName: d.GetDistroId(), PackageVersion: d.GetDistroVersion(), PackageSPDXIdentifier: osRef,
+			PackageName: d.GetDistroId(), PackageVersion: d.GetDistroVersion(), PackageSPDXIdentifier: osElement,
 			PackageDownloadLocation: noAssertion, PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion,
 			// The specification writes it with a hyphen, its JSON schema so.
 			PackageCopyrightText: noAssertion, PrimaryPackagePurpose: "OPERATING_SYSTEM",
@@ -117,7 +121,7 @@ func (w *spdxWriter) image(name string) (*v2_3.Package, error) {
 	r := w.report
 	note, err := w.annotation(imageDetails{
 		OS: r.GetPlatform().GetOs(), Architecture: r.GetPlatform().GetArchitecture(), Variant: r.GetPlatform().GetVariant(),
-		Layers: r.GetFacts().GetLayers(), Problems: r.GetProblems(),
+		Layers: r.GetFacts().GetLayers(), Problems: r.GetProblems(), Created: imageCreated(r),
 	})
 	if err != nil {
 		return nil, err
@@ -127,11 +131,11 @@ func (w *spdxWriter) image(name string) (*v2_3.Package, error) {
 		sums = []common.Checksum{{Algorithm: common.SHA256, Value: sha256Of(r.GetImageDigest())}}
 	}
 	return &v2_3.Package{
-		PackageName: name, PackageSPDXIdentifier: imageRef, PackageVersion: r.GetImageDigest(),
+		PackageName: name, PackageSPDXIdentifier: imageElement, PackageVersion: r.GetImageDigest(),
 		PackageDownloadLocation: noAssertion, PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion,
 		PackageCopyrightText: noAssertion, PrimaryPackagePurpose: "CONTAINER",
 		PackageChecksums:          sums,
-		PackageExternalReferences: []*v2_3.PackageExternalReference{purlReference(imagePURL(name, r))},
+		PackageExternalReferences: []*v2_3.PackageExternalReference{purlReference(imageref.PURL(name, r.GetImageDigest()))},
 		Annotations:               note,
 	}, nil
 }
@@ -172,7 +176,7 @@ func (w *spdxWriter) annotation(of any) ([]v2_3.Annotation, error) {
 	}
 	return []v2_3.Annotation{{
 		Annotator:      common.Annotator{AnnotatorType: "Tool", Annotator: tool(w.report)},
-		AnnotationDate: created(w.report), AnnotationType: "OTHER", AnnotationComment: string(content),
+		AnnotationDate: timestamp(w.at), AnnotationType: "OTHER", AnnotationComment: string(content),
 	}}, nil
 }
 

@@ -15,6 +15,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/sbom"
 )
 
+// scanned is when the images of the tests were scanned, long after they were made.
+var scanned = time.Date(2026, 3, 4, 5, 6, 7, 8, time.UTC)
+
 func report() *scannerv1.Report {
 	return &scannerv1.Report{
 		ImageDigest: "sha256:" + strings.Repeat("0", 64), Platform: &typev1.Platform{Os: "linux", Architecture: "amd64"},
@@ -33,7 +36,7 @@ func report() *scannerv1.Report {
 
 // TestSPDX reads the document back with the library of the SPDX project.
 func TestSPDX(t *testing.T) {
-	content, err := sbom.SPDX("r.example/team/app", report())
+	content, err := sbom.SPDX("r.example/team/app", report(), scanned)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +44,7 @@ func TestSPDX(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if doc.SPDXVersion != "SPDX-2.3" || doc.CreationInfo.Created != "2024-01-02T03:04:05Z" || len(doc.Packages) != 8 || len(doc.Relationships) != 8 {
+	if doc.SPDXVersion != "SPDX-2.3" || doc.CreationInfo.Created != "2026-03-04T05:06:07Z" || len(doc.Packages) != 8 || len(doc.Relationships) != 8 {
 		t.Errorf("document %s", content)
 	}
 	ids := map[string]bool{}
@@ -67,21 +70,21 @@ func TestSPDX(t *testing.T) {
 }
 
 func TestSPDXIsDeterministic(t *testing.T) {
-	first, err := sbom.SPDX("a", report())
+	first, err := sbom.SPDX("a", report(), scanned)
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := report()
 	// Another snapshot is not another bill of materials.
 	other.Snapshot = &scannerv1.SnapshotInfo{Digest: "sha256:02"}
-	again, err := sbom.SPDX("a", other)
+	again, err := sbom.SPDX("a", other, scanned)
 	if err != nil || !bytes.Equal(first, again) {
 		t.Errorf("documents differ: %v", err)
 	}
 	changed := proto.CloneOf(report())
 	changed.Packages = changed.Packages[:1]
 	changed.Facts = nil
-	if third, err := sbom.SPDX("a", changed); err != nil || bytes.Equal(first, third) {
+	if third, err := sbom.SPDX("a", changed, scanned); err != nil || bytes.Equal(first, third) {
 		t.Errorf("another content has the same document: %v", err)
 	}
 }

@@ -40,7 +40,13 @@ func (s *scanner) GetSbom(req *scannerv1.GetSbomRequest, stream grpc.ServerStrea
 	if err != nil {
 		return err
 	}
-	doc, err := write(sc.Image.Name(), r)
+	// A scan that only matched the same inventory with other advisories is no reason for
+	// another document: it keeps the time at which this scanner first read the image.
+	at, err := s.Store.FirstReportTime(ctx, r.GetImageDigest(), r.GetScanner().GetVersion())
+	if err != nil {
+		return err
+	}
+	doc, err := write(sc.Image.Name(), r, at)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ const (
 // version whose findings differ.
 func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
 	if n.ChangedAll {
-		_, err := tx.ExecContext(ctx, ask+`SELECT image_digest, 0, 0 FROM inventories WHERE image_digest <> ''`+askAgain)
+		_, err := tx.ExecContext(ctx, ask+`SELECT image_digest, 0, 0 FROM inventories WHERE image_digest <> '' ORDER BY image_digest`+askAgain)
 		return err
 	}
 	if err := askOld(ctx, tx, n.Changed); err != nil {

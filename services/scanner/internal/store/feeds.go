@@ -44,6 +44,9 @@ func (s *SQL) Feeds(ctx context.Context) ([]Feed, error) {
 // SetFeeds implements Store.
 func (s *SQL) SetFeeds(ctx context.Context, feeds []Feed) error {
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.db.Lock(ctx, tx, lockFeeds); err != nil {
+			return err
+		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM feeds`); err != nil {
 			return err
 		}

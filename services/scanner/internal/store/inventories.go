@@ -23,14 +23,14 @@ const askAgain = ` ON CONFLICT (image_digest) DO UPDATE SET round = rematches.ro
 
 // putInventory points to a report as the newest of its image. Without packages
 // they are those that are stored.
-func putInventory(ctx context.Context, tx *sql.Tx, image, report string, r *StoredReport) error {
+func (s *SQL) putInventory(ctx context.Context, tx *sql.Tx, image, report string, r *StoredReport) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO inventories (image_digest, report_digest, problems) VALUES ($1, $2, $3)
 		ON CONFLICT (image_digest) DO UPDATE SET report_digest = excluded.report_digest, problems = excluded.problems`,
 		image, report, strings.Join(r.Problems, "\n"))
 	if err != nil || r.Packages == nil {
 		return err
 	}
-	return putPackages(ctx, tx, image, r.Packages)
+	return s.putPackages(ctx, tx, image, r.Packages)
 }
 
 // anyKey is a condition that holds for packages with one of the keys, which the columns
@@ -57,6 +57,11 @@ func (s *SQL) LeaseRematches(ctx context.Context, now, until time.Time, n int) (
 	var out []Rematch
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
 		out = nil
+		// Leases are given one after the other, so that each replica finds the images
+		// that the others left.
+		if err := s.db.Lock(ctx, tx, lockRematches); err != nil {
+			return err
+		}
 		rows, err := tx.QueryContext(ctx, `UPDATE rematches SET lease_time = $1 WHERE image_digest IN (
 			SELECT image_digest FROM rematches WHERE lease_time <= $2 ORDER BY image_digest LIMIT $3)
 			RETURNING image_digest, round`, sqldb.Time(until), sqldb.Time(now), int64(n))

@@ -67,15 +67,20 @@ func (s *SQL) OldInventories(ctx context.Context, after string, n int) ([]string
 // Reindex implements Store.
 func (s *SQL) Reindex(ctx context.Context, imageDigest, reportDigest string, packages []core.IndexedPackage) error {
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.db.LockShared(ctx, tx, lockIndex); err != nil {
+			return err
+		}
+		// The update takes the row's lock: a newer report waits, and then replaces this.
 		var newest string
-		err := tx.QueryRowContext(ctx, `SELECT report_digest FROM inventories WHERE image_digest = $1`, imageDigest).Scan(&newest)
+		err := tx.QueryRowContext(ctx, `UPDATE inventories SET report_digest = report_digest WHERE image_digest = $1
+			RETURNING report_digest`, imageDigest).Scan(&newest)
 		if errors.Is(err, sql.ErrNoRows) || err == nil && newest != reportDigest {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		return putPackages(ctx, tx, imageDigest, packages)
+		return s.putPackages(ctx, tx, imageDigest, packages)
 	})
 	if err != nil {
 		return fmt.Errorf("index inventory again: %w", err)
@@ -84,9 +89,9 @@ func (s *SQL) Reindex(ctx context.Context, imageDigest, reportDigest string, pac
 }
 
 // putPackages makes the packages the ones that an image is found by, and no others.
-func putPackages(ctx context.Context, tx *sql.Tx, image string, packages []core.IndexedPackage) error {
+func (s *SQL) putPackages(ctx context.Context, tx *sql.Tx, image string, packages []core.IndexedPackage) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM inventory_packages WHERE image_digest = $1`, image); err != nil {
 		return err
 	}
-	return putSets(ctx, tx, image, packages)
+	return s.putSets(ctx, tx, image, packages)
 }

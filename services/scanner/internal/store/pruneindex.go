@@ -12,6 +12,10 @@ import (
 func (s *SQL) PruneIndex(ctx context.Context, n int) (int64, error) {
 	var removed int64
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		// A set that is about to be given to an image must not be taken for unused.
+		if err := s.db.Lock(ctx, tx, lockIndex); err != nil {
+			return err
+		}
 		left, err := removeSets(ctx, tx, n)
 		if err != nil {
 			return err

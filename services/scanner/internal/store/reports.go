@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -30,11 +31,28 @@ func findReport(ctx context.Context, q querier, imageDigest, snapshotDigest, sca
 	return r, err
 }
 
+// FirstReportTime implements Store.
+func (s *SQL) FirstReportTime(ctx context.Context, imageDigest, scannerVersion string) (time.Time, error) {
+	var at sql.NullInt64
+	err := s.db.QueryRowContext(ctx, `SELECT MIN(create_time) FROM reports WHERE image_digest = $1 AND scanner_version = $2`,
+		imageDigest, scannerVersion).Scan(&at)
+	if err == nil && !at.Valid {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("time of the first report: %w", err)
+	}
+	return sqldb.FromTime(at.Int64), nil
+}
+
 // PutReport implements Store.
 func (s *SQL) PutReport(ctx context.Context, r StoredReport) (core.ReportRef, error) {
 	content := s.enc.EncodeAll(r.Content, nil)
 	var out core.ReportRef
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.db.LockShared(ctx, tx, lockIndex); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO reports (digest, image_digest, snapshot_digest, scanner_version,
 				os, architecture, variant, content, create_time, content_digest)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
@@ -47,7 +65,7 @@ func (s *SQL) PutReport(ctx context.Context, r StoredReport) (core.ReportRef, er
 		if err != nil {
 			return err
 		}
-		return putInventory(ctx, tx, r.Ref.ImageDigest, out.ReportDigest, &r)
+		return s.putInventory(ctx, tx, r.Ref.ImageDigest, out.ReportDigest, &r)
 	})
 	if err != nil {
 		return core.ReportRef{}, fmt.Errorf("put report: %w", err)

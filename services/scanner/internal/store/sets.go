@@ -62,7 +62,7 @@ func setsOf(packages []core.IndexedPackage) []packageSet {
 
 // putSets makes the packages the ones that an image is found by. Sets that are known
 // cost a look each, and an image that has its sets already is not written at all.
-func putSets(ctx context.Context, tx *sql.Tx, image string, packages []core.IndexedPackage) error {
+func (s *SQL) putSets(ctx context.Context, tx *sql.Tx, image string, packages []core.IndexedPackage) error {
 	sets := setsOf(packages)
 	var digests []any
 	for i := range sets {
@@ -71,6 +71,15 @@ func putSets(ctx context.Context, tx *sql.Tx, image string, packages []core.Inde
 	known, err := idsByDigest(ctx, tx, `package_sets`, digests)
 	if err != nil {
 		return err
+	}
+	if len(known) < len(sets) {
+		// Another scan may have stored them since; from here on none can.
+		if err := s.db.Lock(ctx, tx, lockSets); err != nil {
+			return err
+		}
+		if known, err = idsByDigest(ctx, tx, `package_sets`, digests); err != nil {
+			return err
+		}
 	}
 	var unknown []*packageSet
 	want := map[int64]bool{}
@@ -115,7 +124,7 @@ func linkSets(ctx context.Context, tx *sql.Tx, image string, want map[int64]bool
 	return insert(ctx, tx, `inventory_sets (set_id, image_digest)`, values)
 }
 
-// newSets stores sets and the packages that no set had before.
+// newSets stores sets and the packages that no set had before. The caller has lockSets.
 func newSets(ctx context.Context, tx *sql.Tx, sets []*packageSet) error {
 	if len(sets) == 0 {
 		return nil
@@ -189,8 +198,7 @@ func packageIDs(ctx context.Context, tx *sql.Tx, members map[digest]*core.Indexe
 	return out, insert(ctx, tx, `packages (id, digest, base, name, own_name, ecosystem, version, stream)`, rows)
 }
 
-// reserve gives out n ids and returns the last. Transactions that do so at once are
-// run again by the engine, so that what one gave an id has one for all.
+// reserve gives out n ids and returns the last.
 func reserve(ctx context.Context, tx *sql.Tx, table string, n int) (last int64, err error) {
 	err = tx.QueryRowContext(ctx, `UPDATE index_ids SET last = last + $1 WHERE name = $2 RETURNING last`, int64(n), table).Scan(&last)
 	return last, err

@@ -60,7 +60,13 @@ func (s *SQL) Snapshot(ctx context.Context, digest string) ([]byte, error) {
 
 // SetSnapshot implements Store.
 func (s *SQL) SetSnapshot(ctx context.Context, n StoredSnapshot) error {
-	if err := s.db.InTx(ctx, func(tx *sql.Tx) error { return setSnapshot(ctx, tx, n) }); err != nil {
+	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.lockSnapshot(ctx, tx); err != nil {
+			return err
+		}
+		return setSnapshot(ctx, tx, n)
+	})
+	if err != nil {
 		return fmt.Errorf("set snapshot: %w", err)
 	}
 	return nil
@@ -70,6 +76,9 @@ func (s *SQL) SetSnapshot(ctx context.Context, n StoredSnapshot) error {
 func (s *SQL) SeedSnapshot(ctx context.Context, n StoredSnapshot) (bool, error) {
 	seeded := false
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.lockSnapshot(ctx, tx); err != nil {
+			return err
+		}
 		_, err := currentSnapshot(ctx, tx)
 		seeded = errors.Is(err, ErrNotFound)
 		if !seeded {
@@ -81,6 +90,16 @@ func (s *SQL) SeedSnapshot(ctx context.Context, n StoredSnapshot) (bool, error) 
 		return false, fmt.Errorf("seed snapshot: %w", err)
 	}
 	return seeded, nil
+}
+
+// lockSnapshot keeps the index and the queue as they are while the snapshot in use
+// changes: an image that is stored before is found in the index, one that is stored
+// after finds the new snapshot and asks for itself.
+func (s *SQL) lockSnapshot(ctx context.Context, tx *sql.Tx) error {
+	if err := s.db.Lock(ctx, tx, lockIndex); err != nil {
+		return err
+	}
+	return s.db.Lock(ctx, tx, lockRematches)
 }
 
 func setSnapshot(ctx context.Context, tx *sql.Tx, n StoredSnapshot) error {

@@ -53,6 +53,20 @@ func New(db *sqldb.DB) (*SQL, error) {
 	return &SQL{db: db, enc: enc, dec: dec}, nil
 }
 
+// Locks of transactions that read first and then write by what they read. Whoever takes
+// several takes them in this order.
+const (
+	// lockFeeds is for the list of feeds as a whole.
+	lockFeeds = "feeds"
+	// lockIndex is for the snapshot in use and the index of packages. Scans share it:
+	// they add to the index. Who changes the snapshot or tidies the index has it alone.
+	lockIndex = "index"
+	// lockSets is for giving ids to new packages and sets of them.
+	lockSets = "sets"
+	// lockRematches is for taking images from the queue.
+	lockRematches = "rematches"
+)
+
 // querier is what *sql.DB and *sql.Tx have in common.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -93,16 +107,21 @@ func (s *SQL) StartScan(ctx context.Context, id, digest string) error {
 // FinishScan implements Store.
 func (s *SQL) FinishScan(ctx context.Context, id string, reports []core.ReportRef, end time.Time) error {
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
-		sc, err := scanByID(ctx, tx, id)
+		if err := s.db.LockShared(ctx, tx, lockIndex); err != nil {
+			return err
+		}
+		// The update takes the row's lock: of two that finish a scan, one does.
+		done, err := tx.ExecContext(ctx, `UPDATE scans SET state = $1, error_reason = '', error_message = '', end_time = $2
+			WHERE id = $3 AND state <> $1`, int64(Succeeded), sqldb.Time(end), id)
 		if err != nil {
 			return err
 		}
-		if sc.State == Succeeded {
-			return nil
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE scans SET state = $1, error_reason = '', error_message = '', end_time = $2
-			WHERE id = $3`, int64(Succeeded), sqldb.Time(end), id)
+		n, err := done.RowsAffected()
 		if err != nil {
+			return err
+		}
+		sc, err := scanByID(ctx, tx, id)
+		if err != nil || n == 0 {
 			return err
 		}
 		for i, r := range reports {

@@ -69,12 +69,34 @@ type Store interface {
 	// ErrNotFound.
 	TagDigest(ctx context.Context, image imageref.Ref) (string, error)
 
+	// TagScans returns the newest scan of each tag of a repository that was scanned,
+	// whatever became of it.
+	TagScans(ctx context.Context, repository imageref.Ref, tags []string) (map[string]TagScan, error)
+	// ScannedDigests returns the digests, in order after the given one, of at most n
+	// images of a repository that were scanned with success and that nobody was told
+	// are absent.
+	ScannedDigests(ctx context.Context, repository imageref.Ref, after string, n int) ([]string, error)
+	// ScannedRepositories returns at most n repositories of a registry, in order.
+	ScannedRepositories(ctx context.Context, registry string, n int) ([]string, error)
+	// Absences returns what is known of images, by digest, that their repository does
+	// not have any more; SetAbsence and ClearAbsence change it.
+	Absences(ctx context.Context, repository imageref.Ref, digests []string) (map[string]Absence, error)
+	SetAbsence(ctx context.Context, image imageref.Ref, a Absence) error
+	ClearAbsence(ctx context.Context, image imageref.Ref) error
+	// Reconciled returns when a registry was last compared with the scans; zero if it
+	// never was. SetReconciled sets it.
+	Reconciled(ctx context.Context, registry string) (time.Time, error)
+	SetReconciled(ctx context.Context, registry string, end time.Time) error
+
 	// FindReport returns the report of an image made with a snapshot by a version
 	// of the scanner.
 	FindReport(ctx context.Context, imageDigest, snapshotDigest, scannerVersion string) (core.ReportRef, bool, error)
 	// PutReport stores the canonical form of a report. If there is one for the same
 	// image, snapshot and version, that one stays, and its reference is returned.
 	PutReport(ctx context.Context, r StoredReport) (core.ReportRef, error)
+	// FirstReportTime returns when a version of the scanner first made a report of an
+	// image, or ErrNotFound.
+	FirstReportTime(ctx context.Context, imageDigest, scannerVersion string) (time.Time, error)
 	// Report returns the canonical form of a report by its digest, or ErrNotFound.
 	Report(ctx context.Context, digest string) ([]byte, error)
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -22,6 +23,14 @@ func Scanned(scanID string, image imageref.Ref, reports []core.ReportRef, end ti
 		})
 	}
 	return events.ID(parts...), out
+}
+
+// Referrer is the hint that a pushed manifest refers to an image, with its id.
+func Referrer(ref imageref.Ref, referrer, subject string) (string, *eventv1.ImageReferrerEvent) {
+	return events.ID("referrer", ref.Registry, ref.Repository, referrer, subject), &eventv1.ImageReferrerEvent{
+		Image:          &typev1.ImageRef{Registry: ref.Registry, Repository: ref.Repository, Digest: subject},
+		ReferrerDigest: referrer,
+	}
 }
 
 // Updated makes the event that says that another snapshot is in use, and its id. The

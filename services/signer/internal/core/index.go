@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
@@ -71,10 +72,13 @@ func IndexReference(scan Scan, registry, repository string, children []Child) (P
 		Attester:  referenceAttester{ID: attesterID},
 		Extension: referenceExtensions{ScanID: scan.ID, ScanFinishedOn: timestamp(scan.EndTime)},
 	}
+	name := registry + "/" + repository
 	for _, c := range children {
 		r := resource{
-			Name: registry + "/" + repository, URI: resourceURI(registry+"/"+repository, c.ImageDigest), Digest: digestSet(c.ImageDigest),
-			DownloadLocation: "https://" + registry + "/v2/" + repository + "/manifests/" + c.ImageDigest, MediaType: c.MediaType,
+			Name: name, URI: imageref.PURL(name, c.ImageDigest), Digest: digestSet(c.ImageDigest),
+			// How a client reaches the registry, with TLS or without, is its own
+			// configuration; the locator says neither.
+			DownloadLocation: "oci://" + name + "@" + c.ImageDigest, MediaType: c.MediaType,
 			Annotations: childAnnotations{
 				Platform: c.Platform, ReportDigest: Digest(c.Canonical), Findings: len(c.Findings), Incomplete: c.Incomplete,
 			},

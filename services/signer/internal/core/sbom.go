@@ -118,7 +118,7 @@ func purlNames(purl, digest string) bool {
 	if !ok {
 		return false
 	}
+	rest, _, _ = strings.Cut(rest, "?")
 	_, version, _ := strings.Cut(rest, "@")
-	version, _, _ = strings.Cut(version, "?")
 	return digest != "" && strings.EqualFold(strings.ReplaceAll(version, "%3A", ":"), digest)
 }

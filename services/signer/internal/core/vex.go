@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 )
 
@@ -174,7 +175,7 @@ func (e Exception) statement(p vexProduct) vexStatement {
 }
 
 func vexImage(name, digest string, purls []string) vexProduct {
-	p := vexProduct{vexComponent: vexPURL(resourceURI(name, digest)), Hashes: map[string]string{"sha-256": digestSet(digest)["sha256"]}}
+	p := vexProduct{vexComponent: vexPURL(imageref.PURL(name, digest)), Hashes: map[string]string{"sha-256": digestSet(digest)["sha256"]}}
 	for _, purl := range purls {
 		p.Subcomponents = append(p.Subcomponents, vexPURL(purl))
 	}

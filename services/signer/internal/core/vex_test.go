@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/openvex/go-vex/pkg/vex"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
 const (
@@ -94,7 +96,7 @@ func TestFormats_OpenVEX(t *testing.T) {
 				t.Errorf("%s: %v", st.Vulnerability.Name, err)
 			}
 		}
-		image := resourceURI("registry.example:5000/team/app", indexDigest)
+		image := imageref.PURL("registry.example:5000/team/app", indexDigest)
 		found := doc.Matches("CVE-2022-32149", image, []string{textPURL})
 		if len(found) != 1 {
 			t.Errorf("OpenVEX finds %d statements about the package in the image", len(found))

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
 // Verdict is a verdict of the verifier about one image.
@@ -144,7 +145,7 @@ func vsa(v Verdict, s PlatformVerdict, name, verifierID string) (json.RawMessage
 	p := vsaPredicate{
 		Verifier:     vsaID{ID: verifierID},
 		TimeVerified: timestamp(v.EvaluateTime),
-		ResourceURI:  resourceURI(name, s.Digest),
+		ResourceURI:  imageref.PURL(name, s.Digest),
 		Policy:       policyResource(verifierID, policies),
 		SLSAVersion:  "1.1",
 		Extension:    vsaSeaworthy{VerdictDigest: v.Digest, ImageDigest: v.ImageDigest, Policies: policies},
@@ -187,10 +188,4 @@ func digestSet(d string) map[string]string {
 		return nil
 	}
 	return map[string]string{"sha256": hex}
-}
-
-// resourceURI is the package URL of a manifest, type oci.
-func resourceURI(name, digest string) string {
-	return "pkg:oci/" + url.PathEscape(strings.ToLower(path.Base(name))) + "@" +
-		strings.ReplaceAll(digest, ":", "%3A") + "?repository_url=" + url.QueryEscape(strings.ToLower(name))
 }

@@ -31,8 +31,8 @@ const clockSkew = 5 * time.Minute
 // ErrKeyMissing says that no key that is in use is in the directory.
 var ErrKeyMissing = errors.New("the key in use is not in keystore.dir")
 
-// Keys is the part of the store that the ring uses.
-type Keys interface {
+// Database is the part of the store that the ring uses.
+type Database interface {
 	AddKey(ctx context.Context, k store.SigningKey) error
 	Keys(ctx context.Context) ([]store.SigningKey, error)
 	Rotated(ctx context.Context, requestID string) (store.SigningKey, error)
@@ -43,7 +43,7 @@ type Keys interface {
 
 // Ring is safe for concurrent use.
 type Ring struct {
-	store     Keys
+	store     Database
 	dir       *keystore.Dir
 	now       func() time.Time
 	mu        sync.Mutex
@@ -54,11 +54,12 @@ type Ring struct {
 // Open opens the directory's first key and writes it into the database. Of a key
 // that was brought along nobody knows since when it has been signing, so it gets
 // no start.
-func Open(ctx context.Context, s Keys, dir *keystore.Dir, now func() time.Time) (*Ring, error) {
+func Open(ctx context.Context, db Database, dir *keystore.Dir, now func() time.Time) (*Ring, error) {
 	key, err := dir.Open()
 	if err != nil {
 		return nil, fmt.Errorf("key store: %w", err)
 	}
+	s := Durable(db, dir)
 	r := &Ring{store: s, dir: dir, now: now, generated: key.Generated(), loaded: map[string]keystore.Identity{key.KeyID(): key}}
 	// First what the directory knows: a database that was lost has the first key only.
 	if _, err := r.agree(ctx); err != nil {
@@ -218,7 +219,7 @@ func (r *Ring) Revoke(ctx context.Context, id string) (store.SigningKey, error) 
 	switch {
 	case at < 0:
 		return store.SigningKey{}, store.ErrNotFound
-	case all[at].EndTime.IsZero():
+	case !all[at].Revocable():
 		return store.SigningKey{}, store.ErrInUse
 	}
 	now := r.now()

@@ -28,7 +28,7 @@ func newStore(t *testing.T) store.Store {
 	return s
 }
 
-func open(t *testing.T, s keyring.Keys, dir string) *keyring.Ring {
+func open(t *testing.T, s keyring.Database, dir string) *keyring.Ring {
 	t.Helper()
 	r, err := keyring.Open(t.Context(), s, &keystore.Dir{Path: dir, Password: []byte("password"), Generate: true, Algorithm: keystore.Ed25519}, time.Now)
 	if err != nil {

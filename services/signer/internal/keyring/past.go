@@ -14,7 +14,8 @@ var ErrNoKeyStore = errors.New("the signer has no key store")
 // Past are the keys of a signer that has no key store: those of a KMS, and those
 // that it once had, which still verify what they signed.
 type Past struct {
-	Store Keys
+	// Store is a Durable one.
+	Store Database
 	Now   func() time.Time
 }
 

@@ -34,6 +34,8 @@ var (
 	ErrNoPlugin = errors.New("no plugin for the KMS")
 	// ErrUnsupported: the KMS holds a kind of key that readers do not take.
 	ErrUnsupported = errors.New("unsupported kind of key")
+	// ErrRevoked: the URI leads to a key that was revoked.
+	ErrRevoked = errors.New("the key in the KMS is revoked")
 )
 
 // fresh is for how long the public key is taken to be that of the URI: a KMS may
@@ -47,7 +49,8 @@ const large = 4 << 10
 // minRSA is the smallest RSA key that is taken, in bits.
 const minRSA = 2048
 
-// Store keeps the public keys that ever signed.
+// Store keeps the public keys that ever signed, and which of them are revoked: it is a
+// keyring.DurableKeys.
 type Store interface {
 	AddKey(ctx context.Context, k store.SigningKey) error
 	Keys(ctx context.Context) ([]store.SigningKey, error)
@@ -72,10 +75,31 @@ func New(name, uri string, s Store, l guard.Limits, now func() time.Time) *Keys 
 	return &Keys{name: name, uri: uri, store: s, guard: guard.New("KMS", l, now), now: now}
 }
 
-// Current returns the key to sign with.
+// Current returns the key to sign with: ErrRevoked if it is revoked. The revocations are
+// read each time.
 func (k *Keys) Current(ctx context.Context) (keystore.Identity, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	found, err := k.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := k.store.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range all {
+		if row.ID == found.id && !row.RevokeTime.IsZero() {
+			// The KMS is asked again, because it may have another key by then.
+			k.current = nil
+			return nil, fmt.Errorf("%w: %s leads to %s: rotate the key in the KMS", ErrRevoked, k.uri, found.id)
+		}
+	}
+	return found, nil
+}
+
+// find asks the KMS for the key of the URI, unless it did so lately. It needs k.mu.
+func (k *Keys) find(ctx context.Context) (*held, error) {
 	if k.current != nil && k.now().Before(k.until) {
 		return k.current, nil
 	}

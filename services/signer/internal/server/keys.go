@@ -69,6 +69,9 @@ func (s *keyAdmin) RevokeKey(ctx context.Context, req *signerv1.RevokeKeyRequest
 		return nil, apierr.New(codes.NotFound, "KEY_NOT_FOUND", "the signer never had this key")
 	case errors.Is(err, store.ErrInUse):
 		return nil, apierr.New(codes.FailedPrecondition, "KEY_IN_USE", "the key is in use: rotate it first")
+	case errors.Is(err, keystore.ErrNotWritten):
+		return nil, apierr.New(codes.FailedPrecondition, "REVOCATION_NOT_WRITTEN", "the revocation could not be written into the signer's keystore.dir, "+
+			"so a lost database would forget it: see that the disk is not full and that the signer's user may write there, then revoke the key again").WithCause(err)
 	case err != nil:
 		return nil, err
 	}

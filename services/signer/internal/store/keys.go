@@ -43,9 +43,20 @@ func getKey(ctx context.Context, q querier, id string) (SigningKey, error) {
 	return k, nil
 }
 
+// changeKeys runs a change of the keys; there is one at a time, since each depends on
+// all keys: a rotation ends every key that has no end.
+func (s *SQL) changeKeys(ctx context.Context, change func(tx *sql.Tx) error) error {
+	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		if err := s.db.Lock(ctx, tx, lockKeys); err != nil {
+			return err
+		}
+		return change(tx)
+	})
+}
+
 // AddKey implements Store.
 func (s *SQL) AddKey(ctx context.Context, k SigningKey) error {
-	return s.db.InTx(ctx, func(tx *sql.Tx) error { return addKey(ctx, tx, k) })
+	return s.changeKeys(ctx, func(tx *sql.Tx) error { return addKey(ctx, tx, k) })
 }
 
 // Keys implements Store.
@@ -89,7 +100,7 @@ func rotated(ctx context.Context, q querier, requestID string) (SigningKey, erro
 // Rotate implements Store.
 func (s *SQL) Rotate(ctx context.Context, requestID string, k SigningKey, end time.Time) (SigningKey, error) {
 	var out SigningKey
-	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+	err := s.changeKeys(ctx, func(tx *sql.Tx) error {
 		var err error
 		if out, err = rotated(ctx, tx, requestID); !errors.Is(err, ErrNotFound) {
 			return err
@@ -114,12 +125,12 @@ func (s *SQL) Rotate(ctx context.Context, requestID string, k SigningKey, end ti
 // Revoke implements Store.
 func (s *SQL) Revoke(ctx context.Context, id string, at time.Time) (SigningKey, error) {
 	var out SigningKey
-	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+	err := s.changeKeys(ctx, func(tx *sql.Tx) error {
 		k, err := getKey(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		if k.EndTime.IsZero() {
+		if !k.Revocable() {
 			return ErrInUse
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE signing_keys SET revoke_time = $1 WHERE key_id = $2 AND revoke_time = 0`, sqldb.Time(at), id)
@@ -134,7 +145,7 @@ func (s *SQL) Revoke(ctx context.Context, id string, at time.Time) (SigningKey, 
 
 // Adopt implements Store.
 func (s *SQL) Adopt(ctx context.Context, keys []SigningKey) error {
-	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+	return s.changeKeys(ctx, func(tx *sql.Tx) error {
 		for _, k := range keys {
 			if err := addKey(ctx, tx, k); err != nil {
 				return err

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
@@ -131,10 +133,36 @@ func scan(row func(...any) error, e *Entry, more ...any) error {
 	return nil
 }
 
+// lockKeys is for changes of the signing keys.
+const lockKeys = "keys"
+
+// lockLines is taken by whoever reads what is in force of lines and then changes it.
+// The order is the same for all, so that two never wait for each other.
+func (s *SQL) lockLines(ctx context.Context, tx *sql.Tx, lines []Line) error {
+	names := make([]string, len(lines))
+	for i, l := range lines {
+		names[i] = strings.Join([]string{"line", l.Registry, l.Repository, l.SubjectDigest, l.PredicateType, l.Identity}, "\n")
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if err := s.db.Lock(ctx, tx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Begin implements Store.
 func (s *SQL) Begin(ctx context.Context, entries []Entry, serves func(i int, current Entry) bool) ([]Entry, error) {
 	var stored []Entry
 	err := s.db.InTx(ctx, func(tx *sql.Tx) error {
+		lines := make([]Line, len(entries))
+		for i := range entries {
+			lines[i] = entries[i].Line
+		}
+		if err := s.lockLines(ctx, tx, lines); err != nil {
+			return err
+		}
 		stored = make([]Entry, len(entries))
 		for i, e := range entries {
 			var err error
@@ -181,8 +209,19 @@ func begin(ctx context.Context, tx *sql.Tx, e Entry, serves func(current Entry) 
 // Finish implements Store.
 func (s *SQL) Finish(ctx context.Context, done []Finished, at time.Time) error {
 	return s.db.InTx(ctx, func(tx *sql.Tx) error {
+		var lines []Line
 		for _, f := range done {
-			if err := finish(ctx, tx, f, at); err != nil {
+			e, err := get(ctx, tx, `entry_id = $1`, f.ID)
+			if err != nil {
+				return err
+			}
+			lines = append(lines, e.Line)
+		}
+		if err := s.lockLines(ctx, tx, lines); err != nil {
+			return err
+		}
+		for i, f := range done {
+			if err := finish(ctx, tx, lines[i], f, at); err != nil {
 				return err
 			}
 		}
@@ -190,14 +229,9 @@ func (s *SQL) Finish(ctx context.Context, done []Finished, at time.Time) error {
 	})
 }
 
-func finish(ctx context.Context, tx *sql.Tx, f Finished, at time.Time) error {
-	var l Line
-	err := tx.QueryRowContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3
-		RETURNING registry, repository, subject_digest, predicate_type, identity`, f.ManifestDigest, sqldb.Time(at), f.ID).
-		Scan(&l.Registry, &l.Repository, &l.SubjectDigest, &l.PredicateType, &l.Identity)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrNotFound
-	}
+func finish(ctx context.Context, tx *sql.Tx, l Line, f Finished, at time.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE signing_log SET manifest_digest = $1, done_time = $2, removal = '' WHERE entry_id = $3`,
+		f.ManifestDigest, sqldb.Time(at), f.ID)
 	if err != nil {
 		return fmt.Errorf("finish signing log entry: %w", err)
 	}

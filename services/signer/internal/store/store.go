@@ -152,6 +152,11 @@ type SigningKey struct {
 // InUse reports whether it may sign.
 func (k SigningKey) InUse() bool { return k.EndTime.IsZero() && k.RevokeTime.IsZero() }
 
+// Revocable says whether the key may be revoked. A key of the key store has to be rotated
+// first. The signer does not know when a key of a KMS ends, so it can be revoked at any
+// time; nothing is signed then until the KMS leads to another key.
+func (k SigningKey) Revocable() bool { return !k.EndTime.IsZero() || k.Identity != "" }
+
 // Store is the signing log. All methods are safe for concurrent use, also by
 // several processes.
 type Store interface {
@@ -193,8 +198,8 @@ type Store interface {
 	// Rotate ends all keys in use of the key store and stores a new one, unless that was done for
 	// the request before. It returns the key that the request got.
 	Rotate(ctx context.Context, requestID string, k SigningKey, end time.Time) (SigningKey, error)
-	// Revoke revokes a key that is not in use and returns it: ErrNotFound,
-	// ErrInUse. A key that was revoked stays as it is.
+	// Revoke revokes a key and returns it: ErrNotFound, and ErrInUse if it is not
+	// Revocable. A key that was revoked stays as it is.
 	Revoke(ctx context.Context, id string, at time.Time) (SigningKey, error)
 	// Adopt adds keys, and gives those that are there the end and the revocation that they
 	// lack. It takes neither away.

@@ -69,6 +69,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
+	start := e.Now()
 	found, err := e.Evidence.Collect(ctx, image)
 	if err != nil {
 		return permanent(err)
@@ -112,7 +113,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 		return err
 	}
 	return e.Recorder.save(ctx, change{
-		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision,
+		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision, read: start,
 	})
 }
 

@@ -131,6 +131,9 @@ type change struct {
 	revision int64
 	// keepPending leaves a push that waits for a verdict waiting.
 	keepPending bool
+	// read is when reading the evidence from the registry began; zero if it is recorded
+	// evidence.
+	read time.Time
 }
 
 // save stores a verdict. The trace of ctx is kept with it. While the evidence of an
@@ -199,6 +202,7 @@ func (r *Recorder) store(ctx context.Context, c change) error {
 		CreateTime: v.EvaluateTime, ExpireTime: v.ExpireTime, Body: body,
 		After: after, ReportTimes: c.reports, Cause: c.cause, Documents: c.Documents,
 		Revision: c.revision, KeepPending: c.keepPending,
+		ReadTime: c.read, LacksEvidence: lacksEvidence(v), Platforms: platformDigests(v),
 		Evidence: c.evidence, Overdue: c.overdue, Quiet: c.quiet, Patience: r.Patience.Longest,
 	})
 	if errors.Is(err, store.ErrConflict) {
@@ -214,6 +218,14 @@ func (r *Recorder) store(ctx context.Context, c change) error {
 		"image", v.Image.String(), "state", v.State.String(), "previous_state", saved.Previous.String(),
 		"changed", saved.Changed, "sequence", saved.Sequence, "verdict_digest", m.GetDigest())
 	return nil
+}
+
+func platformDigests(v core.Verdict) []string {
+	var out []string
+	for i := range v.Platforms {
+		out = append(out, v.Platforms[i].Digest)
+	}
+	return out
 }
 
 // same notes that a verdict was made again and says what it said.

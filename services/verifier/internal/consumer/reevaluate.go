@@ -386,7 +386,7 @@ func (r *Reevaluator) image(ctx context.Context, image imageref.Ref, now subject
 
 func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, from reading) error {
 	latest, recorded := s.latest, s.recorded
-	if latest == nil || s.newest != nil && !wasJudged(s.newest) {
+	if latest == nil || s.newest != nil && (!wasJudged(s.newest) || isGone(s.newest)) {
 		return nil
 	}
 	image := latest.Image
@@ -398,7 +398,11 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	}
 	found, fresh, err := r.evidence(ctx, image, s, from, cause.Kind == core.CauseTrust)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) {
-		// What it rested on is gone for good, so nothing speaks for it any more.
+		// Nothing speaks for it any more. Whether the image is gone, or only cannot be
+		// read, is for looks of their own to find out.
+		if err := r.Evaluator.Recorder.Store.RequestLook(ctx, image, r.Evaluator.Now(), r.Evaluator.Now()); err != nil {
+			return err
+		}
 		return r.Evaluator.Recorder.save(ctx, change{
 			Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceMissing, "the evidence cannot be read again: "+err.Error(), r.Evaluator.Now())},
 			before: latest, cause: cause, revision: store.AnyRevision, keepPending: true,
@@ -442,7 +446,7 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 		if err != nil {
 			return evidence.Evidence{}, false, err
 		}
-		if len(missing) == 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
+		if len(missing) == 0 && len(platforms) > 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
 			return evidence.Evidence{Platforms: platforms}, false, nil
 		}
 	}

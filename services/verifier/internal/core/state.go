@@ -111,7 +111,8 @@ const (
 	CodeScanIncomplete  Code = "SCAN_INCOMPLETE"
 	CodeNoPolicy        Code = "NO_POLICY"
 	CodeExpired         Code = "EXPIRED"
-
+	// CodeImageGone: the registry no longer has the image.
+	CodeImageGone Code = "IMAGE_GONE"
 	// CodeEvidenceOverdue: a newer scan report says something else and was not judged in
 	// time, or a step gave up on it.
 	CodeEvidenceOverdue Code = "EVIDENCE_OVERDUE"

@@ -131,7 +131,7 @@ func (c *Collector) Collect(ctx context.Context, image imageref.Ref) (Evidence, 
 }
 
 // platforms collects the evidence of each manifest. It also tells whether one
-// without a report has attestations by keys that are not known.
+// without a report, or the index, has attestations by keys that are not known.
 func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []target) (out Evidence, unknown bool, err error) {
 	roots, version, err := c.roots.Roots()
 	if err != nil {
@@ -140,16 +140,18 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	roots.At = c.now()
 	out.Present = map[string]bool{}
 	out.Trust = roots.Fingerprint()
+	index, err := c.index(ctx, image, all, roots, version, out.Present)
+	if err != nil {
+		return Evidence{}, false, err
+	}
+	unknown = index.foreign
 	for _, t := range all {
-		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, roots, version, out.Present)
+		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, roots, version, out.Present)
 		if err != nil {
 			return Evidence{}, false, err
 		}
 		unknown = unknown || foreign && e.Report == nil
 		out.Platforms = append(out.Platforms, e)
-	}
-	if err := c.indexVex(ctx, image, all, out); err != nil {
-		return Evidence{}, false, err
 	}
 	return out, unknown, nil
 }
@@ -170,7 +172,7 @@ func lasting(err error) error {
 	}
 }
 
-func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
+func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, index ofIndex, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
 	e = core.PlatformEvidence{Digest: t.digest, Platform: t.platform}
 	referred, done, err := c.fetch(ctx, ref)
 	defer done()
@@ -182,11 +184,10 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, ro
 		return e, false, nil
 	case errors.Is(err, registry.ErrNotFound):
 		e.Rejected = append(e.Rejected, core.Rejected{Why: err.Error()})
-		return e, false, nil
 	default:
 		return e, false, lasting(err)
 	}
-	var found []*finding
+	found := slices.Clone(index.found)
 	incomplete := false
 	for i := range referred {
 		if errors.Is(referred[i].Err, attest.ErrIncomplete) {
@@ -212,6 +213,7 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, ro
 		foreign = foreign || f.unknownKey
 		found = append(found, f)
 	}
+	index.addTo(&e)
 	if incomplete {
 		// Part of the documents could be without the newest one: then none counts.
 		e.VEX = nil

@@ -1,14 +1,10 @@
 package evidence
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
-	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
-	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
@@ -53,38 +49,4 @@ func (c *Collector) vexOf(r *attest.Referred, subject string) *finding {
 	}
 	c.cache.Put(key, f, 512+2*int64(len(v.Predicate)))
 	return f
-}
-
-// indexVex adds the VEX documents that are attached to an index to each of its
-// manifests.
-func (c *Collector) indexVex(ctx context.Context, image imageref.Ref, all []target, found Evidence) error {
-	if len(c.authors) == 0 || len(all) == 0 || len(all) == 1 && all[0].digest == image.Digest {
-		return nil
-	}
-	referred, done, err := c.fetch(ctx, image, attest.PredicateOpenVEX)
-	defer done()
-	switch {
-	case err == nil, errors.Is(err, registry.ErrNotFound):
-	case errors.Is(err, attest.ErrTooLarge), errors.Is(err, registry.ErrTooLarge), errors.Is(err, registry.ErrMalformed):
-		// Part of the documents could be without the newest one: then none counts.
-		return nil
-	default:
-		return lasting(err)
-	}
-	if slices.ContainsFunc(referred, func(r attest.Referred) bool { return errors.Is(r.Err, attest.ErrIncomplete) }) {
-		return nil
-	}
-	for i := range referred {
-		if referred[i].Err != nil && registry.Temporary(referred[i].Err) {
-			return fmt.Errorf("read attestation %s: %w", referred[i].Digest, referred[i].Err)
-		}
-		f := c.vexOf(&referred[i], image.Digest)
-		if f == nil || f.vex == nil {
-			continue
-		}
-		for n := range found.Platforms {
-			found.Platforms[n].VEX = append(found.Platforms[n].VEX, *f.vex)
-		}
-	}
-	return nil
 }

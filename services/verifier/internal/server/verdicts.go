@@ -32,12 +32,13 @@ const (
 type Verdicts struct {
 	verifierv1.UnimplementedVerdictServiceServer
 
-	store    store.Store
-	cache    *warm.Cache
-	resolver *Resolver
-	hub      *wake.Hub
-	replayer *replay.Replayer
-	now      func() time.Time
+	store     store.Store
+	cache     *warm.Cache
+	resolver  *Resolver
+	hub       *wake.Hub
+	replayer  *replay.Replayer
+	refresher *Refresher
+	now       func() time.Time
 	// keys are slices of warm.Key between two calls.
 	keys sync.Pool
 }
@@ -50,12 +51,14 @@ type Deps struct {
 	Resolver *Resolver
 	Hub      *wake.Hub
 	Replayer *replay.Replayer
-	Now      func() time.Time
+	// Refresher judges images again when somebody asks for it.
+	Refresher *Refresher
+	Now       func() time.Time
 }
 
 // NewVerdicts returns the service.
 func NewVerdicts(d Deps) *Verdicts {
-	return &Verdicts{store: d.Store, cache: d.Cache, resolver: d.Resolver, hub: d.Hub, replayer: d.Replayer, now: d.Now}
+	return &Verdicts{store: d.Store, cache: d.Cache, resolver: d.Resolver, hub: d.Hub, replayer: d.Replayer, refresher: d.Refresher, now: d.Now}
 }
 
 // GetVerdict implements VerdictService. The answer is put into the message as it

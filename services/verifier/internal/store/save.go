@@ -59,6 +59,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 	if err := saveReportTimes(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
+	if err := planLook(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
 	if v.Revision != AnyRevision {
 		if err := endRetry(ctx, tx, v.Image); err != nil {
 			return Saved{}, err
@@ -87,6 +90,9 @@ func store(ctx context.Context, tx *sql.Tx, v NewVerdict, last int64, current ne
 		return Saved{Sequence: current.sequence, Previous: current.state}, err
 	}
 	if err := saveDocuments(ctx, tx, v); err != nil {
+		return Saved{}, err
+	}
+	if err := savePlatforms(ctx, tx, v); err != nil {
 		return Saved{}, err
 	}
 	next := last + 1

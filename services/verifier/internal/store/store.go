@@ -141,6 +141,22 @@ type Store interface {
 	JudgedAfter(ctx context.Context, after imageref.Ref, limit int) ([]imageref.Ref, error)
 	// Expired lists, in the same order, images whose verdict has ended.
 	Expired(ctx context.Context, now time.Time, after imageref.Ref, limit int) ([]imageref.Ref, error)
+
+	// RequestLook orders the registry to be read again for a manifest, because of a
+	// hint at a time, when it is due. It coalesces with what is ordered already, and is
+	// put off until LookInterval after the last look.
+	RequestLook(ctx context.Context, image imageref.Ref, hinted, due time.Time) error
+	// RequestLooks is RequestLook for several manifests.
+	RequestLooks(ctx context.Context, images []imageref.Ref, hinted, due time.Time) error
+	// NextLooks lists the looks that are due, fairly among repositories, at most limit.
+	NextLooks(ctx context.Context, now time.Time, limit int) ([]Look, error)
+	// FinishLook notes a look that began at a time and when the next one is; zero plans
+	// none. A hint that came after the look began has a look of its own.
+	FinishLook(ctx context.Context, l Look, at, next time.Time) error
+	// IndexesWith lists the judged indexes of a repository that have a platform
+	// manifest.
+	IndexesWith(ctx context.Context, platform imageref.Ref) ([]imageref.Ref, error)
+
 	// Lease takes or prolongs a lease; false if another holder has it.
 	Lease(ctx context.Context, name, holder string, now time.Time, d time.Duration) (bool, error)
 
@@ -252,6 +268,13 @@ type NewVerdict struct {
 	Revision int64
 	// KeepPending leaves a push that waits for a verdict waiting.
 	KeepPending bool
+	// ReadTime is when reading the evidence from the registry began; zero if it is
+	// recorded evidence.
+	ReadTime time.Time
+	// LacksEvidence says that required evidence is missing, so that it is looked for.
+	LacksEvidence bool
+	// Platforms are the digests of the manifests that were judged.
+	Platforms []string
 	// Evidence is what the reports said that it was made from, by digest of the platform
 	// manifest; nil if it was not made from evidence that was read for it.
 	Evidence map[string]Judged

@@ -35,7 +35,7 @@ func Run(t *testing.T, each func(t *testing.T, test func(t *testing.T, s store.S
 	t.Helper()
 	for name, f := range map[string]func(t *testing.T, s suite){
 		"Add": addOnce, "Claim": claim, "ClaimConcurrently": claimConcurrently, "LeaseExpires": leaseExpires,
-		"Finish": finish, "Release": release, "List": list, "Redeliver": redeliver, "Replay": replay,
+		"Finish": finish, "Release": release, "List": list, "Redeliver": redeliver, "RedeliverWhilePurged": redeliverWhilePurged, "Replay": replay,
 		"Gone": gone, "GiveUp": giveUp, "DeadLetters": deadLetters, "Purge": purge,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -284,6 +284,35 @@ func list(t *testing.T, s suite) {
 		page, err := s.List(t.Context(), tt.q)
 		if err != nil || !cmp.Equal(ids(page), tt.want) {
 			t.Errorf("%s: %v, %v", name, ids(page), err)
+		}
+	}
+}
+
+// redeliverWhilePurged: what is sent again is not purged at the same moment, and what
+// was purged before is not found.
+func redeliverWhilePurged(t *testing.T, s suite) {
+	t.Helper()
+	for round := range 8 {
+		d := Delivery(fmt.Sprint("e", round), "a")
+		s.add(t, d)
+		for _, claimed := range s.claim(t, "a", T0, "t") {
+			s.fail(t, claimed, T0)
+		}
+		if err := s.DeadLettered(t.Context(), d.ID); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := s.Purge(t.Context(), T0.Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+		})
+		var err error
+		both.Go(func() { _, err = s.Redeliver(t.Context(), []string{d.ID}, T0.Add(2*time.Hour)) })
+		both.Wait()
+		got, there := s.all(t)[d.ID]
+		if err == nil && (!there || got.State != store.StatePending) || err != nil && (there || !errors.Is(err, store.ErrNotFound)) {
+			t.Errorf("round %d: %v, there: %v", round, err, there)
 		}
 	}
 }

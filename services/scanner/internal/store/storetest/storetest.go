@@ -32,7 +32,16 @@ var suite = map[string]func(*testing.T, store.Store){
 	"inventories":       inventories,
 	"package sets":      packageSets,
 	"feeds":             feeds,
+	"reconciliation":    reconciliation,
 	"not found":         notFound,
+
+	"shared sets at once":    sharedSets,
+	"tidied while used":      tidyAndUse,
+	"finished twice at once": finishedTwice,
+	"feeds at once":          feedsAtOnce,
+	"seeded at once":         seedAtOnce,
+	"leased once":            leasedOnce,
+	"snapshot among pushes":  snapshotAmongPushes,
 }
 
 // Names are the tests of the suite.
@@ -184,6 +193,16 @@ func reports(t *testing.T, s store.Store) {
 	}
 	if _, ok, _ := s.FindReport(ctx, digest, "s1", "2"); ok {
 		t.Error("found the report of another version of the scanner")
+	}
+	later := store.StoredReport{
+		Ref: core.ReportRef{ImageDigest: digest, ReportDigest: "r3"}, SnapshotDigest: "s3", ScannerVersion: "1", Content: []byte("{}"), Time: start.Add(time.Hour),
+	}
+	must[core.ReportRef](t)(s.PutReport(ctx, later))
+	if at := must[time.Time](t)(s.FirstReportTime(ctx, digest, "1")); !at.Equal(start) {
+		t.Errorf("first report at %s", at)
+	}
+	if _, err := s.FirstReportTime(ctx, digest, "2"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("first report of another version of the scanner: %v", err)
 	}
 	if content := must[[]byte](t)(s.Report(ctx, "r1")); string(content) != `{"report":"r1"}` {
 		t.Errorf("content %s", content)

@@ -69,6 +69,8 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"LateIsSuperseded":    lateIsSuperseded,
 		"Removals":            removals,
 		"Rotate":              rotate,
+		"RotateAtOnce":        rotateAtOnce,
+		"LineAtOnce":          lineAtOnce,
 		"LineOfEachIdentity":  lineOfEachIdentity,
 		"KeysOfOthers":        keysOfOthers,
 	} {

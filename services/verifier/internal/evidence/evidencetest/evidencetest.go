@@ -50,10 +50,16 @@ type Registry struct {
 	Host string
 	// Down makes it answer 503.
 	Down atomic.Bool
+	// failing is the status that it answers everything with; 0 for none.
+	failing atomic.Int32
 	// Before, if set, is called before each request is served; true says that it has
 	// answered.
 	Before atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
 }
+
+// Fail makes the registry answer everything with a status and no words of its own, or
+// no longer if that is 0.
+func (r *Registry) Fail(status int) { r.failing.Store(int32(status)) }
 
 // NewRegistry starts a registry that ends with the test.
 func NewRegistry(tb testing.TB) *Registry {
@@ -63,6 +69,10 @@ func NewRegistry(tb testing.TB) *Registry {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if r.Down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		if status := int(r.failing.Load()); status != 0 {
+			w.WriteHeader(status)
 			return
 		}
 		if before := r.Before.Load(); before != nil && (*before)(w, req) {
@@ -158,6 +168,14 @@ func (r *Registry) Delete(repository, digest string) {
 		r.tb.Fatal(err)
 	}
 	if err := remote.Delete(ref); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
+// DeleteTag deletes a tag. A registry keeps it when the manifest is deleted by digest.
+func (r *Registry) DeleteTag(repository, tag string) {
+	r.tb.Helper()
+	if err := remote.Delete(r.name(repository, tag)); err != nil {
 		r.tb.Fatal(err)
 	}
 }

@@ -49,6 +49,11 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Retries":           testRetries,
 		"Told":              testTold,
 		"Storm":             testStorm,
+		"AtOnce":            testAtOnce,
+		"RulesAndVerdicts":  testRulesAndVerdicts,
+		"Looks":             testLooks,
+		"LooksAreFair":      testLooksAreFair,
+		"LooksFollow":       testLooksFollow,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
