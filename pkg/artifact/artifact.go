@@ -87,7 +87,14 @@ const (
 const (
 	ociConfig    = "application/vnd.oci.image.config.v1+json"
 	dockerConfig = "application/vnd.docker.container.image.v1+json"
+	emptyConfig  = "application/vnd.oci.empty.v1+json"
+	// emptyDigest is of the document {}: as a configuration it has no layers to run.
+	emptyDigest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 )
+
+// genericTypes are configuration types that Docker takes for that of an image, because
+// registries once wrote them.
+var genericTypes = []string{"", "application/octet-stream", "application/json", "text/html", "text/plain"}
 
 // IsImageConfig says whether a configuration of this media type makes a manifest an image.
 func IsImageConfig(mediaType string) bool {
@@ -128,4 +135,37 @@ func KindOf(manifest []byte) (Kind, error) {
 	default:
 		return Other, nil
 	}
+}
+
+// MayRun says whether any runtime could run a manifest, not an index. It is stricter than
+// KindOf: some runtimes unpack layers of any media type under the configuration of an
+// image, others look at the layers and not at the type of the configuration. It is for
+// what stands in an index without a platform: builders put no attestations there, but
+// runtimes take it for want of their own platform.
+func MayRun(manifest []byte) (bool, error) {
+	type descriptor struct {
+		MediaType string `json:"mediaType"`
+		Digest    string `json:"digest"`
+	}
+	var m struct {
+		Config *descriptor  `json:"config"`
+		Layers []descriptor `json:"layers"`
+	}
+	if err := strictjson.Unmarshal(manifest, &m); err != nil {
+		return true, fmt.Errorf("manifest: %w", err)
+	}
+	switch {
+	case m.Config == nil:
+		return true, nil
+	case m.Config.MediaType == emptyConfig && m.Config.Digest == emptyDigest:
+		return false, nil
+	default:
+		return IsImageConfig(m.Config.MediaType) || slices.Contains(genericTypes, strings.ToLower(m.Config.MediaType)) ||
+			slices.ContainsFunc(m.Layers, func(l descriptor) bool { return isImageLayer(l.MediaType) }), nil
+	}
+}
+
+func isImageLayer(mediaType string) bool {
+	t := strings.ToLower(mediaType)
+	return strings.HasPrefix(t, "application/vnd.oci.image.") || strings.HasPrefix(t, "application/vnd.docker.")
 }

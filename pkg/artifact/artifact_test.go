@@ -89,3 +89,29 @@ func TestKindOf(t *testing.T) {
 		}
 	}
 }
+
+func TestMayRun(t *testing.T) {
+	const empty = `{"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},`
+	for name, tc := range map[string]struct {
+		in   string
+		want bool
+	}{
+		"image":                       {`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[]}`, true},
+		"layers of any type":          {`{"config":{"mediaType":"application/vnd.oci.image.config.v1+json"},"layers":[{"mediaType":"application/vnd.in-toto+json"}]}`, true},
+		"generic configuration":       {`{"config":{"mediaType":"application/octet-stream"},"layers":[{"mediaType":"x/y"}]}`, true},
+		"configuration of any type":   {`{"config":{"mediaType":"x/y"},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`, true},
+		"no configuration":            {`{}`, true},
+		"called empty":                {`{"config":{"mediaType":"application/vnd.oci.empty.v1+json"},"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`, true},
+		"empty, with an archive":      {empty + `"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar"}]}`, false},
+		"bundle":                      {empty + `"layers":[{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}]}`, false},
+		"chart":                       {`{"config":{"mediaType":"application/vnd.cncf.helm.config.v1+json"},"layers":[{"mediaType":"application/vnd.cncf.helm.chart.content.v1.tar+gzip"}]}`, false},
+		"layers in different letters": {`{"config":{"mediaType":"x/y"},"layers":[{"mediaType":"Application/vnd.docker.image.rootfs.diff.tar.gzip"}]}`, true},
+	} {
+		if got, err := MayRun([]byte(tc.in)); err != nil || got != tc.want {
+			t.Errorf("%s: %v, error %v", name, got, err)
+		}
+	}
+	if got, err := MayRun([]byte(`{"layers":[],"Layers":[]}`)); err == nil || !got {
+		t.Errorf("a manifest that readers read differently: %v, error %v", got, err)
+	}
+}

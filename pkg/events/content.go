@@ -23,7 +23,10 @@ func ContentDigest(r *scannerv1.Report) (string, error) {
 	content := &scannerv1.Report{
 		ImageDigest: r.GetImageDigest(), Platform: r.GetPlatform(), Facts: r.GetFacts(),
 		Packages: r.GetPackages(), Findings: r.GetFindings(), Incomplete: r.GetIncomplete(), Problems: r.GetProblems(),
-		Snapshot: &scannerv1.SnapshotInfo{Ecosystems: covered(r)},
+		// Whether exploitation is known decides what the absence of a score means.
+		Snapshot: &scannerv1.SnapshotInfo{
+			Ecosystems: covered(r), ExploitedKnown: r.GetSnapshot().GetExploitedKnown(), ScoresKnown: r.GetSnapshot().GetScoresKnown(),
+		},
 	}
 	loose, err := protojson.Marshal(content)
 	if err != nil {

@@ -66,9 +66,13 @@ func openDataDir(dir string) error {
 	return nil
 }
 
-// private are the folders whose files are read by this user alone; certificates are not
-// secret, but their keys are.
-var private = map[string]bool{"certs": true, "secrets": true, "keys": true}
+// private are the folders whose files are read by this user alone, but for those whose
+// names end as in public: certificates, public keys and what the signer notes of its keys
+// are not secret, and the signer makes them readable.
+var (
+	private = map[string]bool{"certs": true, "secrets": true, "keys": true}
+	public  = map[string]bool{".crt": true, ".pub": true, ".json": true, ".revoked": true}
+)
 
 func checkPrivate(dir string) error {
 	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -80,7 +84,7 @@ func checkPrivate(dir string) error {
 			return fmt.Errorf("data directory: %w", err)
 		}
 		mask := fs.FileMode(open)
-		if e.IsDir() || filepath.Ext(path) == ".crt" {
+		if e.IsDir() || public[filepath.Ext(path)] {
 			mask = writable
 		}
 		return checkOurs(path, info, mask)

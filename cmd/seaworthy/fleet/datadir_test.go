@@ -31,6 +31,10 @@ func TestOpenDataDir(t *testing.T) {
 		"readable CA key":      {func(t *testing.T, dir string) { must(t, os.Chmod(filepath.Join(dir, "certs", "ca.key"), 0o640)) }, "ca.key is open"},
 		"linked key":           {func(t *testing.T, dir string) { must(t, os.Symlink("/dev/null", filepath.Join(dir, "certs", "b.key"))) }, "b.key is a symbolic link"},
 		"readable certificate": {func(t *testing.T, dir string) { must(t, os.Chmod(filepath.Join(dir, "certs", "ca.crt"), 0o644)) }, ""},
+		"readable public key":  {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "keys", "cosign.pub"), 0o644) }, ""},
+		"readable record":      {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "keys", "key-a.json"), 0o644) }, ""},
+		"readable revocation":  {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "keys", "key-a.revoked"), 0o644) }, ""},
+		"writable public key":  {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "keys", "cosign.pub"), 0o666) }, "cosign.pub is open"},
 		"another user's": {func(t *testing.T, dir string) {
 			if err := os.Chown(filepath.Join(dir, "secrets"), 65534, -1); err != nil {
 				t.Skip("only root can give files away")

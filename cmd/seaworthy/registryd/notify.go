@@ -187,10 +187,13 @@ func (e *refusedError) Error() string { return "the gateway refuses the event: "
 // send returns nil once the gateway has stored the event. It goes on although the
 // client went away: what it pushed is in the registry.
 func (n *notifying) send(ctx context.Context, event notifications.Event) error {
-	body, err := json.Marshal(notifications.Envelope{Events: []events.Event{event}})
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // a `<` of the client must not become six bytes
+	if err := enc.Encode(notifications.Envelope{Events: []events.Event{event}}); err != nil {
 		return fmt.Errorf("encode event: %w", err)
 	}
+	body := b.Bytes()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.patience)
 	defer cancel()
 	for wait := notifyMinWait; ; wait = min(2*wait, notifyMaxWait) {
@@ -259,11 +262,34 @@ func pushEvent(r *http.Request, repository, reference string, body []byte) (noti
 	e := newEvent(r, notifications.EventActionPush, repository)
 	e.Target.Descriptor = v1.Descriptor{MediaType: descriptor.MediaType, Digest: descriptor.Digest, Size: descriptor.Size}
 	e.Target.Length = descriptor.Size
-	e.Target.References = manifest.References()
+	e.Target.References = mediaTypes(manifest.References())
 	if !isDigest(reference) {
 		e.Target.Tag = reference
 	}
 	return e, nil
+}
+
+// maxMediaType is the longest media type that RFC 6838 allows.
+const maxMediaType = 255
+
+// mediaTypes is what the gateway needs of references: of what types there are. The rest
+// is the client's, and could make the event so large that the gateway refuses it, although
+// the manifest is stored and its tag has moved.
+func mediaTypes(references []v1.Descriptor) []v1.Descriptor {
+	type pair struct{ mediaType, artifactType string }
+	seen := map[pair]bool{}
+	var out []v1.Descriptor
+	for _, r := range references {
+		p := pair{r.MediaType, r.ArtifactType}
+		if len(p.mediaType) > maxMediaType || len(p.artifactType) > maxMediaType {
+			p = pair{} // of no type that anybody knows
+		}
+		if !seen[p] {
+			seen[p] = true
+			out = append(out, v1.Descriptor{MediaType: p.mediaType, ArtifactType: p.artifactType})
+		}
+	}
+	return out
 }
 
 func deleteEvent(r *http.Request, repository, reference string) notifications.Event {

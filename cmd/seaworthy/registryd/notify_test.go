@@ -231,6 +231,38 @@ func TestPushIsNotAcknowledgedWithoutItsEvent(t *testing.T) {
 	}
 }
 
+// The tag has moved when the event is sent: what the client wrote into a manifest must
+// not make an event that the gateway refuses for its size.
+func TestEventOfALargeManifestIsSmall(t *testing.T) {
+	var largest int64
+	g := &gateway{}
+	url := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		largest = max(largest, r.ContentLength)
+		g.ServeHTTP(w, r)
+	}))
+	body, dgst := manifest(t, url, "team/app", "a")
+	if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/"+dgst, manifestType, body); resp.StatusCode != http.StatusCreated {
+		t.Fatal(resp.Status)
+	}
+	const indexType = "application/vnd.oci.image.index.v1+json"
+	entry := func(more string) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d%s}`, manifestType, dgst, len(body), more)
+	}
+	for name, entries := range map[string]string{
+		"annotation":    entry(`,"annotations":{"x":"` + strings.Repeat("<", 3<<20) + `"}`),
+		"artifact type": entry(`,"artifactType":"` + strings.Repeat("<", 3<<20) + `"`),
+		"many entries":  strings.Repeat(entry("")+",", 15_000) + entry(""),
+	} {
+		index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, indexType, entries)
+		if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", indexType, index); resp.StatusCode != http.StatusCreated {
+			t.Errorf("%s: %s", name, resp.Status)
+		}
+	}
+	if got := g.stored(); len(got) != 4 || got[3].Target.Tag != "v1" || len(got[3].Target.References) != 1 || largest > 4<<10 {
+		t.Errorf("%d events, the largest of %d bytes", len(got), largest)
+	}
+}
+
 func TestRefusedPushHasNoEvent(t *testing.T) {
 	g := &gateway{}
 	url := start(t, g)

@@ -109,6 +109,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	extractor.UseCache(reports)
 	engine := &core.Engine{
 		Source: puller, Extractor: extractor, Advisories: keeper, Archive: reports, Lineage: reports, Version: buildinfo.Version(),
+		NotCovered: notCovered(d.Telemetry.Logger, keeper),
 	}
 	m, err := newMetrics(d.Telemetry, keeper, d.Now)
 	if err != nil {

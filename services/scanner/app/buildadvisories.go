@@ -17,5 +17,5 @@ func BuildAdvisories(paths []string, file string) (info *scannerv1.SnapshotInfo,
 	if err := s.WriteFile(file); err != nil {
 		return nil, nil, err
 	}
-	return wire.Snapshot(s.Info()), rejected, nil
+	return wire.SnapshotWithCoverage(s.Info()), rejected, nil
 }

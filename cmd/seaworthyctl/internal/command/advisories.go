@@ -132,8 +132,29 @@ func (s *session) printSnapshot(i *scannerv1.SnapshotInfo) error {
 	t.Row("NEWEST", newest)
 	t.Row("ADVISORIES", strconv.FormatInt(i.GetAdvisoryCount(), 10))
 	t.Row("REJECTED", strconv.FormatInt(i.GetRejectedCount(), 10))
-	t.Row("ECOSYSTEMS", strings.Join(i.GetEcosystems(), ", "))
+	t.Row("ECOSYSTEMS", ecosystems(i))
+	t.Row("EXPLOITED", known(i.GetExploitedKnown(), "CISA's KEV catalogue"))
+	t.Row("EPSS", known(i.GetScoresKnown(), "the scores of EPSS"))
 	return t.Flush()
+}
+
+// ecosystems lists what the snapshot covers, with the number of advisories where it is told.
+func ecosystems(i *scannerv1.SnapshotInfo) string {
+	if len(i.GetCoverage()) == 0 {
+		return strings.Join(i.GetEcosystems(), ", ")
+	}
+	var out []string
+	for _, c := range i.GetCoverage() {
+		out = append(out, fmt.Sprintf("%s (%d)", c.GetEcosystem(), c.GetAdvisoryCount()))
+	}
+	return strings.Join(out, ", ")
+}
+
+func known(is bool, source string) string {
+	if is {
+		return "known"
+	}
+	return "not known, import " + source
 }
 
 func (s *session) advisoriesImport() *cobra.Command {

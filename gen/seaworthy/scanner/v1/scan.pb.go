@@ -477,8 +477,19 @@ type SnapshotInfo struct {
 	AdvisoryCount int64 `protobuf:"varint,3,opt,name=advisory_count,json=advisoryCount,proto3" json:"advisory_count,omitempty"`
 	// Number of input records refused when it was built.
 	RejectedCount int64 `protobuf:"varint,4,opt,name=rejected_count,json=rejectedCount,proto3" json:"rejected_count,omitempty"`
-	// Ecosystems in it, sorted.
-	Ecosystems    []string `protobuf:"bytes,5,rep,name=ecosystems,proto3" json:"ecosystems,omitempty"`
+	// Ecosystems and releases that it has advisories about, sorted, for example `Debian:12`.
+	// A record that names packages of several ecosystems counts for none of them. A package of
+	// another ecosystem or release was not looked at, which makes a report incomplete.
+	Ecosystems []string `protobuf:"bytes,5,rep,name=ecosystems,proto3" json:"ecosystems,omitempty"`
+	// Whether it knows which vulnerabilities are exploited: CISA's catalogue was imported, or
+	// each advisory states it. If not, `kev` of a finding that is false says nothing.
+	ExploitedKnown bool `protobuf:"varint,6,opt,name=exploited_known,json=exploitedKnown,proto3" json:"exploited_known,omitempty"`
+	// Whether it has the scores of EPSS: they were imported, or each advisory states one. If
+	// not, `epss` of a finding that is 0 says nothing.
+	ScoresKnown bool `protobuf:"varint,7,opt,name=scores_known,json=scoresKnown,proto3" json:"scores_known,omitempty"`
+	// How many advisories each of `ecosystems` has. Only the AdvisoryService tells; empty in
+	// reports.
+	Coverage      []*EcosystemCoverage `protobuf:"bytes,8,rep,name=coverage,proto3" json:"coverage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -548,6 +559,91 @@ func (x *SnapshotInfo) GetEcosystems() []string {
 	return nil
 }
 
+func (x *SnapshotInfo) GetExploitedKnown() bool {
+	if x != nil {
+		return x.ExploitedKnown
+	}
+	return false
+}
+
+func (x *SnapshotInfo) GetScoresKnown() bool {
+	if x != nil {
+		return x.ScoresKnown
+	}
+	return false
+}
+
+func (x *SnapshotInfo) GetCoverage() []*EcosystemCoverage {
+	if x != nil {
+		return x.Coverage
+	}
+	return nil
+}
+
+// EcosystemCoverage is how many advisories a snapshot has about an ecosystem and release.
+type EcosystemCoverage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ecosystem with its release, for example `Debian:12` or `npm`.
+	Ecosystem string `protobuf:"bytes,1,opt,name=ecosystem,proto3" json:"ecosystem,omitempty"`
+	// Number of advisories.
+	AdvisoryCount int64 `protobuf:"varint,2,opt,name=advisory_count,json=advisoryCount,proto3" json:"advisory_count,omitempty"`
+	// Newest modification time of any of them.
+	DataTime      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=data_time,json=dataTime,proto3" json:"data_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EcosystemCoverage) Reset() {
+	*x = EcosystemCoverage{}
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EcosystemCoverage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EcosystemCoverage) ProtoMessage() {}
+
+func (x *EcosystemCoverage) ProtoReflect() protoreflect.Message {
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EcosystemCoverage.ProtoReflect.Descriptor instead.
+func (*EcosystemCoverage) Descriptor() ([]byte, []int) {
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EcosystemCoverage) GetEcosystem() string {
+	if x != nil {
+		return x.Ecosystem
+	}
+	return ""
+}
+
+func (x *EcosystemCoverage) GetAdvisoryCount() int64 {
+	if x != nil {
+		return x.AdvisoryCount
+	}
+	return 0
+}
+
+func (x *EcosystemCoverage) GetDataTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DataTime
+	}
+	return nil
+}
+
 // ImageFacts are the facts of an image's configuration that policies judge.
 type ImageFacts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -598,7 +694,7 @@ type ImageFacts struct {
 
 func (x *ImageFacts) Reset() {
 	*x = ImageFacts{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[4]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +706,7 @@ func (x *ImageFacts) String() string {
 func (*ImageFacts) ProtoMessage() {}
 
 func (x *ImageFacts) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[4]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +719,7 @@ func (x *ImageFacts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageFacts.ProtoReflect.Descriptor instead.
 func (*ImageFacts) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{4}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ImageFacts) GetUser() string {
@@ -768,7 +864,7 @@ type BaseImage struct {
 
 func (x *BaseImage) Reset() {
 	*x = BaseImage{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +876,7 @@ func (x *BaseImage) String() string {
 func (*BaseImage) ProtoMessage() {}
 
 func (x *BaseImage) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[5]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +889,7 @@ func (x *BaseImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseImage.ProtoReflect.Descriptor instead.
 func (*BaseImage) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{5}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BaseImage) GetName() string {
@@ -825,14 +921,17 @@ type Secret struct {
 	// Path of the file, without a leading slash; or `env:NAME`.
 	Location string `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
 	// Digest of the layer that brought the file; empty for the environment.
-	LayerDigest   string `protobuf:"bytes,3,opt,name=layer_digest,json=layerDigest,proto3" json:"layer_digest,omitempty"`
+	LayerDigest string `protobuf:"bytes,3,opt,name=layer_digest,json=layerDigest,proto3" json:"layer_digest,omitempty"`
+	// A later layer deleted or replaced the file. The layer that brought it still has it, and
+	// whoever can pull the image can read it.
+	Deleted       bool `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +943,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[6]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +956,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{6}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Secret) GetKind() string {
@@ -879,6 +978,13 @@ func (x *Secret) GetLayerDigest() string {
 		return x.LayerDigest
 	}
 	return ""
+}
+
+func (x *Secret) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
 }
 
 // Package is one package in the image.
@@ -910,7 +1016,7 @@ type Package struct {
 
 func (x *Package) Reset() {
 	*x = Package{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[7]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1028,7 @@ func (x *Package) String() string {
 func (*Package) ProtoMessage() {}
 
 func (x *Package) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[7]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1041,7 @@ func (x *Package) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Package.ProtoReflect.Descriptor instead.
 func (*Package) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{7}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Package) GetPurl() string {
@@ -1047,7 +1153,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[8]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1165,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[8]
+	mi := &file_seaworthy_scanner_v1_scan_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1178,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{8}
+	return file_seaworthy_scanner_v1_scan_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Finding) GetId() string {
@@ -1220,7 +1326,7 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x0econtent_digest\x18\f \x01(\tR\rcontentDigest\"9\n" +
 	"\vScannerInfo\x12\x10\n" +
 	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\"\xcd\x01\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"\xde\x02\n" +
 	"\fSnapshotInfo\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x127\n" +
 	"\tdata_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdataTime\x12%\n" +
@@ -1228,7 +1334,14 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x0erejected_count\x18\x04 \x01(\x03R\rrejectedCount\x12\x1e\n" +
 	"\n" +
 	"ecosystems\x18\x05 \x03(\tR\n" +
-	"ecosystems\"\xf9\x06\n" +
+	"ecosystems\x12'\n" +
+	"\x0fexploited_known\x18\x06 \x01(\bR\x0eexploitedKnown\x12!\n" +
+	"\fscores_known\x18\a \x01(\bR\vscoresKnown\x12C\n" +
+	"\bcoverage\x18\b \x03(\v2'.seaworthy.scanner.v1.EcosystemCoverageR\bcoverage\"\x91\x01\n" +
+	"\x11EcosystemCoverage\x12\x1c\n" +
+	"\tecosystem\x18\x01 \x01(\tR\tecosystem\x12%\n" +
+	"\x0eadvisory_count\x18\x02 \x01(\x03R\radvisoryCount\x127\n" +
+	"\tdata_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bdataTime\"\xf9\x06\n" +
 	"\n" +
 	"ImageFacts\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1e\n" +
@@ -1265,11 +1378,12 @@ const file_seaworthy_scanner_v1_scan_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x1f\n" +
 	"\vlayer_count\x18\x03 \x01(\x05R\n" +
-	"layerCount\"[\n" +
+	"layerCount\"u\n" +
 	"\x06Secret\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\tR\blocation\x12!\n" +
-	"\flayer_digest\x18\x03 \x01(\tR\vlayerDigest\"\xb0\x02\n" +
+	"\flayer_digest\x18\x03 \x01(\tR\vlayerDigest\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"\xb0\x02\n" +
 	"\aPackage\x12\x12\n" +
 	"\x04purl\x18\x01 \x01(\tR\x04purl\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1320,7 +1434,7 @@ func file_seaworthy_scanner_v1_scan_proto_rawDescGZIP() []byte {
 }
 
 var file_seaworthy_scanner_v1_scan_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_seaworthy_scanner_v1_scan_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_seaworthy_scanner_v1_scan_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_seaworthy_scanner_v1_scan_proto_goTypes = []any{
 	(ScanView)(0),                 // 0: seaworthy.scanner.v1.ScanView
 	(Scan_State)(0),               // 1: seaworthy.scanner.v1.Scan.State
@@ -1328,43 +1442,46 @@ var file_seaworthy_scanner_v1_scan_proto_goTypes = []any{
 	(*Report)(nil),                // 3: seaworthy.scanner.v1.Report
 	(*ScannerInfo)(nil),           // 4: seaworthy.scanner.v1.ScannerInfo
 	(*SnapshotInfo)(nil),          // 5: seaworthy.scanner.v1.SnapshotInfo
-	(*ImageFacts)(nil),            // 6: seaworthy.scanner.v1.ImageFacts
-	(*BaseImage)(nil),             // 7: seaworthy.scanner.v1.BaseImage
-	(*Secret)(nil),                // 8: seaworthy.scanner.v1.Secret
-	(*Package)(nil),               // 9: seaworthy.scanner.v1.Package
-	(*Finding)(nil),               // 10: seaworthy.scanner.v1.Finding
-	nil,                           // 11: seaworthy.scanner.v1.ImageFacts.LabelsEntry
-	nil,                           // 12: seaworthy.scanner.v1.ImageFacts.EnvSha256Entry
-	(*v1.ImageRef)(nil),           // 13: seaworthy.type.v1.ImageRef
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*v1.Platform)(nil),           // 15: seaworthy.type.v1.Platform
-	(v1.Severity)(0),              // 16: seaworthy.type.v1.Severity
+	(*EcosystemCoverage)(nil),     // 6: seaworthy.scanner.v1.EcosystemCoverage
+	(*ImageFacts)(nil),            // 7: seaworthy.scanner.v1.ImageFacts
+	(*BaseImage)(nil),             // 8: seaworthy.scanner.v1.BaseImage
+	(*Secret)(nil),                // 9: seaworthy.scanner.v1.Secret
+	(*Package)(nil),               // 10: seaworthy.scanner.v1.Package
+	(*Finding)(nil),               // 11: seaworthy.scanner.v1.Finding
+	nil,                           // 12: seaworthy.scanner.v1.ImageFacts.LabelsEntry
+	nil,                           // 13: seaworthy.scanner.v1.ImageFacts.EnvSha256Entry
+	(*v1.ImageRef)(nil),           // 14: seaworthy.type.v1.ImageRef
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*v1.Platform)(nil),           // 16: seaworthy.type.v1.Platform
+	(v1.Severity)(0),              // 17: seaworthy.type.v1.Severity
 }
 var file_seaworthy_scanner_v1_scan_proto_depIdxs = []int32{
-	13, // 0: seaworthy.scanner.v1.Scan.image:type_name -> seaworthy.type.v1.ImageRef
+	14, // 0: seaworthy.scanner.v1.Scan.image:type_name -> seaworthy.type.v1.ImageRef
 	1,  // 1: seaworthy.scanner.v1.Scan.state:type_name -> seaworthy.scanner.v1.Scan.State
 	3,  // 2: seaworthy.scanner.v1.Scan.reports:type_name -> seaworthy.scanner.v1.Report
-	14, // 3: seaworthy.scanner.v1.Scan.create_time:type_name -> google.protobuf.Timestamp
-	14, // 4: seaworthy.scanner.v1.Scan.end_time:type_name -> google.protobuf.Timestamp
-	15, // 5: seaworthy.scanner.v1.Report.platform:type_name -> seaworthy.type.v1.Platform
-	6,  // 6: seaworthy.scanner.v1.Report.facts:type_name -> seaworthy.scanner.v1.ImageFacts
-	9,  // 7: seaworthy.scanner.v1.Report.packages:type_name -> seaworthy.scanner.v1.Package
-	10, // 8: seaworthy.scanner.v1.Report.findings:type_name -> seaworthy.scanner.v1.Finding
+	15, // 3: seaworthy.scanner.v1.Scan.create_time:type_name -> google.protobuf.Timestamp
+	15, // 4: seaworthy.scanner.v1.Scan.end_time:type_name -> google.protobuf.Timestamp
+	16, // 5: seaworthy.scanner.v1.Report.platform:type_name -> seaworthy.type.v1.Platform
+	7,  // 6: seaworthy.scanner.v1.Report.facts:type_name -> seaworthy.scanner.v1.ImageFacts
+	10, // 7: seaworthy.scanner.v1.Report.packages:type_name -> seaworthy.scanner.v1.Package
+	11, // 8: seaworthy.scanner.v1.Report.findings:type_name -> seaworthy.scanner.v1.Finding
 	5,  // 9: seaworthy.scanner.v1.Report.snapshot:type_name -> seaworthy.scanner.v1.SnapshotInfo
 	4,  // 10: seaworthy.scanner.v1.Report.scanner:type_name -> seaworthy.scanner.v1.ScannerInfo
-	14, // 11: seaworthy.scanner.v1.SnapshotInfo.data_time:type_name -> google.protobuf.Timestamp
-	11, // 12: seaworthy.scanner.v1.ImageFacts.labels:type_name -> seaworthy.scanner.v1.ImageFacts.LabelsEntry
-	14, // 13: seaworthy.scanner.v1.ImageFacts.create_time:type_name -> google.protobuf.Timestamp
-	14, // 14: seaworthy.scanner.v1.ImageFacts.distro_end_time:type_name -> google.protobuf.Timestamp
-	7,  // 15: seaworthy.scanner.v1.ImageFacts.base_image:type_name -> seaworthy.scanner.v1.BaseImage
-	8,  // 16: seaworthy.scanner.v1.ImageFacts.secrets:type_name -> seaworthy.scanner.v1.Secret
-	12, // 17: seaworthy.scanner.v1.ImageFacts.env_sha256:type_name -> seaworthy.scanner.v1.ImageFacts.EnvSha256Entry
-	16, // 18: seaworthy.scanner.v1.Finding.severity:type_name -> seaworthy.type.v1.Severity
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	15, // 11: seaworthy.scanner.v1.SnapshotInfo.data_time:type_name -> google.protobuf.Timestamp
+	6,  // 12: seaworthy.scanner.v1.SnapshotInfo.coverage:type_name -> seaworthy.scanner.v1.EcosystemCoverage
+	15, // 13: seaworthy.scanner.v1.EcosystemCoverage.data_time:type_name -> google.protobuf.Timestamp
+	12, // 14: seaworthy.scanner.v1.ImageFacts.labels:type_name -> seaworthy.scanner.v1.ImageFacts.LabelsEntry
+	15, // 15: seaworthy.scanner.v1.ImageFacts.create_time:type_name -> google.protobuf.Timestamp
+	15, // 16: seaworthy.scanner.v1.ImageFacts.distro_end_time:type_name -> google.protobuf.Timestamp
+	8,  // 17: seaworthy.scanner.v1.ImageFacts.base_image:type_name -> seaworthy.scanner.v1.BaseImage
+	9,  // 18: seaworthy.scanner.v1.ImageFacts.secrets:type_name -> seaworthy.scanner.v1.Secret
+	13, // 19: seaworthy.scanner.v1.ImageFacts.env_sha256:type_name -> seaworthy.scanner.v1.ImageFacts.EnvSha256Entry
+	17, // 20: seaworthy.scanner.v1.Finding.severity:type_name -> seaworthy.type.v1.Severity
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_seaworthy_scanner_v1_scan_proto_init() }
@@ -1378,7 +1495,7 @@ func file_seaworthy_scanner_v1_scan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_seaworthy_scanner_v1_scan_proto_rawDesc), len(file_seaworthy_scanner_v1_scan_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

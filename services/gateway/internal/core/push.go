@@ -4,6 +4,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -122,7 +123,8 @@ func (c Classifier) Classify(e Event) (*Push, Reason, error) {
 	if e.Action != "push" {
 		return nil, ReasonAction, nil
 	}
-	if !manifestTypes[e.MediaType] {
+	// Only manifests have tags. One of another type gives its tag a new meaning too.
+	if !manifestTypes[e.MediaType] && e.Tag == "" {
 		return nil, ReasonNotManifest, nil
 	}
 	if c.isOwn(e) {
@@ -180,18 +182,42 @@ func subjectOf(tag string) string {
 	return digest
 }
 
-// isOwn looks at the target, its tag and what it refers to: a bundle is the layer
-// of a manifest whose own media type is that of any image.
+// isOwn tells whether an event is certain to be about evidence. What it is not certain of
+// is a push: the scanner reads the manifest. An event tells too little in two cases. Under
+// a tag of another form than those that list evidence, the tag has a new meaning, whatever
+// was pushed: unnoticed, it would keep the verdict of what it meant before. And one
+// reference, or an artifact type, does not make evidence of an image: a runtime ignores
+// them. A bundle is the layer of a manifest whose own media type is that of any image.
 func (c Classifier) isOwn(e Event) bool {
-	if c.IsOwnArtifact(e.MediaType, e.ArtifactType, e.Tag) {
+	switch {
+	case c.IsOwnArtifact("", "", e.Tag):
 		return true
+	case e.Tag != "":
+		return false
+	case len(e.References) == 0:
+		return c.IsOwnArtifact(e.MediaType, e.ArtifactType, "")
 	}
+	types := make([]string, 0, len(e.References))
+	own := false
 	for _, r := range e.References {
-		if c.IsOwnArtifact(r.MediaType, r.ArtifactType, "") {
-			return true
+		t := r.MediaType
+		if c.IsOwnArtifact("", r.ArtifactType, "") && manifestTypes[r.MediaType] {
+			t = r.ArtifactType // an index of evidence
 		}
+		own = own || c.IsOwnArtifact(t, "", "")
+		types = append(types, t)
 	}
-	return false
+	return own && !slices.ContainsFunc(types, func(t string) bool { return !besideEvidence[t] && !c.IsOwnArtifact(t, "", "") })
+}
+
+// besideEvidence are the media types of configurations, and of layers of signatures, that
+// make no layer of an image.
+var besideEvidence = map[string]bool{
+	"application/vnd.oci.image.config.v1+json":       true,
+	"application/vnd.docker.container.image.v1+json": true,
+	"application/vnd.oci.empty.v1+json":              true,
+	"application/jose+json":                          true,
+	"application/cose":                               true,
 }
 
 // otherDigest reports whether d is a well-formed digest of a longer algorithm of

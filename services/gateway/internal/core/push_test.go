@@ -45,6 +45,26 @@ func TestClassify_push(t *testing.T) {
 		"with reference": func(e *core.Event) {
 			e.References = []core.Reference{{MediaType: "application/vnd.oci.image.config.v1+json"}}
 		},
+		// Unnoticed, each would leave the tag with the verdict of what it meant before.
+		"tagged evidence by artifact type": func(e *core.Event) { e.ArtifactType = bundle },
+		"tagged evidence by reference":     func(e *core.Event) { e.References = []core.Reference{{MediaType: bundle}} },
+		"tagged manifest of another type": func(e *core.Event) {
+			e.MediaType = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+		},
+		// A runtime ignores what an image says besides.
+		"image with a layer of evidence": func(e *core.Event) {
+			e.Tag, e.References = "", []core.Reference{
+				{MediaType: "application/vnd.oci.image.config.v1+json"}, {MediaType: "application/vnd.oci.image.layer.v1.tar+gzip"}, {MediaType: bundle},
+			}
+		},
+		"image called evidence": func(e *core.Event) {
+			e.Tag, e.ArtifactType, e.References = "", bundle, []core.Reference{
+				{MediaType: "application/vnd.oci.image.config.v1+json"}, {MediaType: "application/vnd.oci.image.layer.v1.tar+gzip"},
+			}
+		},
+		"index with evidence": func(e *core.Event) {
+			e.Tag, e.MediaType, e.References = "", index, []core.Reference{{MediaType: manifest}, {MediaType: manifest, ArtifactType: bundle}}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := push(change)
@@ -68,16 +88,21 @@ func TestClassify_filtered(t *testing.T) {
 		change func(*core.Event)
 		want   core.Reason
 	}{
-		"pull":             {func(e *core.Event) { e.Action = "pull" }, core.ReasonAction},
-		"delete":           {func(e *core.Event) { e.Action = "delete" }, core.ReasonAction},
-		"mount":            {func(e *core.Event) { e.Action = "mount" }, core.ReasonAction},
-		"unknown action":   {func(e *core.Event) { e.Action = "PUSH" }, core.ReasonAction},
-		"blob":             {func(e *core.Event) { e.MediaType = "application/octet-stream" }, core.ReasonNotManifest},
-		"no media type":    {func(e *core.Event) { e.MediaType = "" }, core.ReasonNotManifest},
-		"own artifact":     {func(e *core.Event) { e.ArtifactType = bundle }, core.ReasonOwnArtifact},
-		"fallback tag":     {func(e *core.Event) { e.Tag, e.MediaType = "sha256-abc", index }, core.ReasonOwnArtifact},
-		"own by reference": {func(e *core.Event) { e.References = []core.Reference{{MediaType: "x"}, {MediaType: bundle}} }, core.ReasonOwnArtifact},
-		"sha512":           {func(e *core.Event) { e.Digest = "sha512:" + strings.Repeat("0f", 64) }, core.ReasonDigestAlgorithm},
+		"pull":           {func(e *core.Event) { e.Action = "pull" }, core.ReasonAction},
+		"delete":         {func(e *core.Event) { e.Action = "delete" }, core.ReasonAction},
+		"mount":          {func(e *core.Event) { e.Action = "mount" }, core.ReasonAction},
+		"unknown action": {func(e *core.Event) { e.Action = "PUSH" }, core.ReasonAction},
+		"blob":           {func(e *core.Event) { e.MediaType, e.Tag = "application/octet-stream", "" }, core.ReasonNotManifest},
+		"no media type":  {func(e *core.Event) { e.MediaType, e.Tag = "", "" }, core.ReasonNotManifest},
+		"own artifact":   {func(e *core.Event) { e.ArtifactType, e.Tag = bundle, "" }, core.ReasonOwnArtifact},
+		"fallback tag":   {func(e *core.Event) { e.Tag, e.MediaType = "sha256-abc", index }, core.ReasonOwnArtifact},
+		"own by reference": {func(e *core.Event) {
+			e.Tag, e.References = "", []core.Reference{{MediaType: "application/vnd.oci.empty.v1+json"}, {MediaType: bundle}}
+		}, core.ReasonOwnArtifact},
+		"index of evidence": {func(e *core.Event) {
+			e.Tag, e.MediaType, e.References = "", index, []core.Reference{{MediaType: manifest, ArtifactType: bundle}}
+		}, core.ReasonOwnArtifact},
+		"sha512": {func(e *core.Event) { e.Digest = "sha512:" + strings.Repeat("0f", 64) }, core.ReasonDigestAlgorithm},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, reason, err := classifier().Classify(push(tt.change))
@@ -126,18 +151,19 @@ func TestHint(t *testing.T) {
 		change func(*core.Event)
 		want   *core.Hint
 	}{
-		"evidence by digest": {func(e *core.Event) { e.ArtifactType, e.Tag = bundle, "" }, referrer("", bundle)},
-		"evidence by layer":  {func(e *core.Event) { e.References = []core.Reference{{MediaType: bundle}} }, referrer("", "")},
-		"referrers tag":      {func(e *core.Event) { e.Tag, e.MediaType = "sha256-"+sum, index }, referrer("sha256:"+sum, "")},
-		"attestation tag":    {func(e *core.Event) { e.Tag = "sha256-" + sum + ".att" }, referrer("sha256:"+sum, "")},
-		"no such digest":     {func(e *core.Event) { e.Tag = "sha256-abc" }, referrer("", "")},
-		"deletion":           {func(e *core.Event) { e.Action, e.MediaType, e.Tag = "delete", "", "" }, &core.Hint{Kind: core.HintDeleted, EventID: "e1", Image: image(digest)}},
-		"deletion of a tag":  {func(e *core.Event) { e.Action, e.Digest = "delete", "" }, nil},
-		"image":              {func(*core.Event) {}, nil},
-		"pull":               {func(e *core.Event) { e.Action, e.ArtifactType = "pull", bundle }, nil},
-		"blob":               {func(e *core.Event) { e.MediaType = "application/octet-stream" }, nil},
-		"bad repository":     {func(e *core.Event) { e.Action, e.Repository = "delete", "../etc" }, nil},
-		"bad digest":         {func(e *core.Event) { e.ArtifactType, e.Digest = bundle, "sha256:ab" }, nil},
+		"evidence by digest":  {func(e *core.Event) { e.ArtifactType, e.Tag = bundle, "" }, referrer("", bundle)},
+		"evidence by layer":   {func(e *core.Event) { e.Tag, e.References = "", []core.Reference{{MediaType: bundle}} }, referrer("", "")},
+		"evidence with a tag": {func(e *core.Event) { e.ArtifactType = bundle }, nil},
+		"referrers tag":       {func(e *core.Event) { e.Tag, e.MediaType = "sha256-"+sum, index }, referrer("sha256:"+sum, "")},
+		"attestation tag":     {func(e *core.Event) { e.Tag = "sha256-" + sum + ".att" }, referrer("sha256:"+sum, "")},
+		"no such digest":      {func(e *core.Event) { e.Tag = "sha256-abc" }, referrer("", "")},
+		"deletion":            {func(e *core.Event) { e.Action, e.MediaType, e.Tag = "delete", "", "" }, &core.Hint{Kind: core.HintDeleted, EventID: "e1", Image: image(digest)}},
+		"deletion of a tag":   {func(e *core.Event) { e.Action, e.Digest = "delete", "" }, nil},
+		"image":               {func(*core.Event) {}, nil},
+		"pull":                {func(e *core.Event) { e.Action, e.ArtifactType = "pull", bundle }, nil},
+		"blob":                {func(e *core.Event) { e.MediaType, e.Tag = "application/octet-stream", "" }, nil},
+		"bad repository":      {func(e *core.Event) { e.Action, e.Repository = "delete", "../etc" }, nil},
+		"bad digest":          {func(e *core.Event) { e.ArtifactType, e.Digest, e.Tag = bundle, "sha256:ab", "" }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, classifier().Hint(push(tt.change))); diff != "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -31,6 +32,11 @@ type Builder struct {
 	epss map[string]float64
 	// kevTime and epssTime are when the lists were made; zero if they do not say.
 	kevTime, epssTime time.Time
+	// kevGiven and epssGiven tell that the lists were set, not inherited.
+	kevGiven, epssGiven bool
+	// inherited has the bits of what an older snapshot knew of those records and lists that
+	// were taken from it.
+	inherited byte
 }
 
 type versioned struct {
@@ -106,7 +112,7 @@ func (b *Builder) Build() (*Snapshot, error) {
 	if len(records) == 0 {
 		return nil, ErrEmpty
 	}
-	content, err := encode(records, b.scores(), b.rejected)
+	content, err := encode(records, b.scores(), b.rejected, b.known(records))
 	if err != nil {
 		return nil, err
 	}
@@ -142,4 +148,17 @@ func (in interner) record(r *Record) {
 		}
 	}
 	r.Vector = in.str(r.Vector)
+}
+
+// known tells what the snapshot knows of exploitation: what a list says, or each record
+// itself.
+func (b *Builder) known(records []*Record) byte {
+	known := b.inherited
+	if b.kevGiven || !slices.ContainsFunc(records, func(r *Record) bool { return !r.statesKEV }) {
+		known |= metaExploited
+	}
+	if b.epssGiven || !slices.ContainsFunc(records, func(r *Record) bool { return !r.statesEPSS }) {
+		known |= metaScores
+	}
+	return known
 }

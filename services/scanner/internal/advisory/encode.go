@@ -9,13 +9,17 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
 // meta is what the index says about the whole snapshot.
 type meta struct {
-	rejected   int64
-	newest     time.Time
-	ecosystems []string
+	rejected int64
+	newest   time.Time
+	coverage []core.Coverage
+	// known has the bits of metaExploited and metaScores.
+	known byte
 }
 
 // encoder lays a snapshot out. The same records and scores give the same bytes.
@@ -24,21 +28,17 @@ type encoder struct {
 }
 
 // encode returns the file of a snapshot. The records are sorted in place.
-func encode(records []*Record, scores []Score, rejected int64) ([]byte, error) {
+func encode(records []*Record, scores []Score, rejected int64, known byte) ([]byte, error) {
 	slices.SortFunc(records, func(a, b *Record) int { return cmp.Compare(a.ID, b.ID) })
 	e := &encoder{}
 	packages := groupPackages(records)
-	m := meta{rejected: rejected}
+	m := meta{rejected: rejected, known: known}
 	for _, r := range records {
 		if r.Modified.After(m.newest) {
 			m.newest = r.Modified
 		}
 	}
-	for _, p := range packages {
-		if n := len(m.ecosystems); n == 0 || m.ecosystems[n-1] != p.ecosystem {
-			m.ecosystems = append(m.ecosystems, p.ecosystem)
-		}
-	}
+	m.coverage = covered(records)
 	e.meta(m)
 	e.packages(packages)
 	if err := e.records(records, packages); err != nil {
@@ -89,7 +89,14 @@ func (e *encoder) meta(m meta) {
 	w.u64(uint64(m.rejected))
 	w.u64(uint64(m.newest.Unix()))
 	w.u32(uint32(m.newest.Nanosecond()))
-	w.strs(m.ecosystems)
+	w.byte(m.known)
+	w.uint(len(m.coverage))
+	for _, c := range m.coverage {
+		w.str(c.Ecosystem)
+		w.u64(uint64(c.AdvisoryCount))
+		w.u64(uint64(c.DataTime.Unix()))
+		w.u32(uint32(c.DataTime.Nanosecond()))
+	}
 }
 
 // text puts a string into the index and writes where it is.

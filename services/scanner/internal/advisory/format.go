@@ -8,7 +8,7 @@ import (
 	"math"
 )
 
-// The snapshot file, version 1. All numbers are little endian. The format is
+// The snapshot file, version 2. All numbers are little endian. The format is
 // written down in docs/snapshot-format.md of the scanner.
 //
 //	header    magic, version, size of the file, number of sections, CRC
@@ -16,7 +16,7 @@ import (
 //	sections  the index, then the blocks
 const (
 	magic         = "SWADVIS\n"
-	formatVersion = 1
+	formatVersion = 2
 
 	headerSize  = 32
 	sectionSize = 24
@@ -42,6 +42,12 @@ const (
 	sectionScoreHash
 	sectionBlocks
 	sections
+)
+
+// What a snapshot knows beside advisories, as bits of its meta section.
+const (
+	metaExploited = 1 << iota
+	metaScores
 )
 
 // MaxFile is the size of the largest snapshot file, in bytes: offsets have 32 bits.

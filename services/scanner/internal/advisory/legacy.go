@@ -80,7 +80,16 @@ func FromLegacy(content []byte, digest string) (*Snapshot, error) {
 	if got := "sha256:" + hex.EncodeToString(h.Sum(nil)); got != digest {
 		return nil, corrupt("digest is %s, not %s", got, digest)
 	}
-	encoded, err := encode(records, scores, head.Rejected)
+	var known byte
+	for _, sc := range scores {
+		if sc.KEV {
+			known |= metaExploited
+		}
+		if sc.EPSS > 0 {
+			known |= metaScores
+		}
+	}
+	encoded, err := encode(records, scores, head.Rejected, known)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // Match returns the findings of packages, and problems: packages that nobody can
-// judge, because their versions cannot be compared or because what the snapshot has
-// about them is damaged.
+// judge, because the snapshot has nothing about their ecosystem or release, because their
+// versions cannot be compared or because what the snapshot has about them is damaged.
 func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, problems []string) {
 	defer runtime.KeepAlive(s)
 	// The binary packages of one source package have the same advisories.
@@ -41,7 +41,7 @@ func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, prob
 		}
 		findings = append(findings, s.merge(p, a.hits)...)
 	}
-	return findings, problems
+	return findings, append(problems, s.uncovered(packages)...)
 }
 
 func problem(p *core.Package, err error) string {

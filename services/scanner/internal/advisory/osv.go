@@ -107,6 +107,8 @@ type databaseSpecific struct {
 	severitySpecific
 	kev  bool
 	epss float64
+	// statesKEV and statesEPSS tell that the members are there.
+	statesKEV, statesEPSS bool
 }
 
 // UnmarshalJSON takes the members that are known and ignores all others.
@@ -118,10 +120,12 @@ func (d *databaseSpecific) UnmarshalJSON(b []byte) error {
 	if json.Unmarshal(b, &m) != nil {
 		return nil //nolint:nilerr // another shape is allowed
 	}
-	if json.Unmarshal(m["kev"], &d.kev) != nil {
+	d.statesKEV = json.Unmarshal(m["kev"], &d.kev) == nil && string(m["kev"]) != "null"
+	if !d.statesKEV {
 		d.kev = false
 	}
-	if json.Unmarshal(m["epss"], &d.epss) != nil || d.epss < 0 || d.epss > 1 {
+	d.statesEPSS = json.Unmarshal(m["epss"], &d.epss) == nil && string(m["epss"]) != "null" && d.epss >= 0 && d.epss <= 1
+	if !d.statesEPSS {
 		d.epss = 0
 	}
 	return nil
@@ -158,6 +162,7 @@ func parseRecord(content []byte) (*Record, error) {
 	r.Score, r.Vector = score(o.Severity)
 	r.Severity = cmp.Or(severityWord(o.DatabaseSpecific.word), statedSeverity(o.Severity), summarySeverity(r.ID, r.Summary))
 	r.KEV, r.EPSS = o.DatabaseSpecific.kev, o.DatabaseSpecific.epss
+	r.statesKEV, r.statesEPSS = o.DatabaseSpecific.statesKEV, o.DatabaseSpecific.statesEPSS
 	commits := false
 	for i := range o.Affected {
 		a, err := o.Affected[i].affected(r.Summary)

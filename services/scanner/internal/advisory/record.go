@@ -28,6 +28,10 @@ type Record struct {
 	EPSS     float64       `json:"epss,omitempty"`
 	// Affected is ordered by ecosystem and name.
 	Affected []Affected `json:"affected"`
+
+	// statesKEV and statesEPSS tell that the record itself says so, be it no or 0. Only a
+	// builder knows.
+	statesKEV, statesEPSS bool
 }
 
 // Affected says which versions of a package are affected.

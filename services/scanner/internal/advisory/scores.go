@@ -68,7 +68,7 @@ func (b *Builder) SetKEV(content []byte) error {
 	if len(kev) == 0 || len(kev) > maxScored {
 		return fmt.Errorf("%w: it names %d vulnerabilities", ErrScores, len(kev))
 	}
-	b.kev, b.kevTime = kev, c.Released.UTC()
+	b.kev, b.kevTime, b.kevGiven = kev, c.Released.UTC(), true
 	return nil
 }
 
@@ -112,7 +112,7 @@ func (b *Builder) SetEPSS(content []byte) error {
 	if len(epss) == 0 || len(epss) > maxScored {
 		return fmt.Errorf("%w: it names %d vulnerabilities", ErrScores, len(epss))
 	}
-	b.epss, b.epssTime = epss, made
+	b.epss, b.epssTime, b.epssGiven = epss, made, true
 	return nil
 }
 
@@ -207,7 +207,8 @@ func (b *Builder) Inherit(old *Snapshot) error {
 	if old == nil {
 		return nil
 	}
-	if len(b.records) == 0 && (b.kev != nil || b.epss != nil) {
+	recordsToo := len(b.records) == 0 && (b.kev != nil || b.epss != nil)
+	if recordsToo {
 		records, err := old.Records()
 		if err != nil {
 			return err
@@ -235,11 +236,21 @@ func (b *Builder) Inherit(old *Snapshot) error {
 	}
 	if b.kev == nil {
 		b.kev = kev
+		b.inherit(metaExploited, old.info.ExploitedKnown && (recordsToo || len(kev) > 0))
 	}
 	if b.epss == nil {
 		b.epss = epss
+		b.inherit(metaScores, old.info.ScoresKnown && (recordsToo || len(epss) > 0))
 	}
 	return nil
+}
+
+// inherit takes over that an older snapshot knew. With new records that is true of what a
+// list said, not of what the old records said themselves.
+func (b *Builder) inherit(bit byte, known bool) {
+	if known {
+		b.inherited |= bit
+	}
 }
 
 // scores are those of the builder, by id.

@@ -24,6 +24,10 @@ type Snapshot struct {
 	data  []byte
 	parts [sections][]byte
 	info  core.SnapshotInfo
+	// coverage and releases answer Covers: the ecosystems and releases with advisories, and
+	// the ecosystems whose advisories name releases.
+	coverage map[string]struct{}
+	releases map[string]bool
 }
 
 // Open maps a snapshot's file into memory. It checks the header and the index; the
@@ -113,7 +117,10 @@ func (s *Snapshot) sections() error {
 	if n := u64at(s.data, 16); n != uint64(len(s.data)) {
 		return corrupt("it has %d bytes and says that it has %d", len(s.data), n)
 	}
-	if u32at(s.data, 8) != formatVersion || u32at(s.data, 12) != sections || len(s.data) < tableEnd {
+	if v := u32at(s.data, 8); v < formatVersion {
+		return corrupt("its format is %d, this release reads %d: build it again", v, formatVersion)
+	}
+	if u32at(s.data, 12) != sections || len(s.data) < tableEnd {
 		return corrupt("header")
 	}
 	table := s.data[headerSize:tableEnd]
@@ -152,11 +159,20 @@ func (s *Snapshot) index() error {
 	s.info.RejectedCount = int64(r.u64())
 	seconds := int64(r.u64())
 	s.info.DataTime = time.Unix(seconds, int64(r.u32())).UTC()
-	s.info.Ecosystems = r.strs()
+	known := r.byte()
+	s.info.ExploitedKnown, s.info.ScoresKnown = known&metaExploited != 0, known&metaScores != 0
+	for range r.count() {
+		c := core.Coverage{Ecosystem: r.str(), AdvisoryCount: int64(r.u64())}
+		seconds := int64(r.u64())
+		c.DataTime = time.Unix(seconds, int64(r.u32())).UTC()
+		s.info.Coverage = append(s.info.Coverage, c)
+		s.info.Ecosystems = append(s.info.Ecosystems, c.Ecosystem)
+	}
 	s.info.AdvisoryCount = int64(s.records())
 	if r.bad || len(r.b) > 0 {
 		return corrupt("what it says of itself")
 	}
+	s.indexCoverage()
 	return nil
 }
 

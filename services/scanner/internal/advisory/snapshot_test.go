@@ -159,7 +159,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	newer := s.Encode()
-	binary.LittleEndian.PutUint32(newer[8:], 2)
+	binary.LittleEndian.PutUint32(newer[8:], 3)
 	if _, err := advisory.Decode(newer, ""); !errors.Is(err, advisory.ErrNewer) {
 		t.Errorf("a newer format: %v", err)
 	}

@@ -123,10 +123,18 @@ func normalizeName(ecosystem, name string) string {
 // without `go` before it; what follows a space or a hyphen is a vendor's.
 var goVersion = regexp.MustCompile(`^(?:go)?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-?(rc|beta)\.?(\d+))?(?:[ +-].*)?$`)
 
+// bitnamiRevision is how often Bitnami built a version, as in `6.2.1-3`. Its advisories are
+// about the version alone, by the rules of semantic versions, which take this for a version
+// before 6.2.1.
+var bitnamiRevision = regexp.MustCompile(`-\d+$`)
+
 // normalizeVersion brings a version into the form that advisories of the ecosystem
 // use. They give those of Go itself as semantic versions.
 func normalizeVersion(ecosystem, name, version string) string {
 	version = strings.TrimSpace(version)
+	if ecosystem == "Bitnami" {
+		return bitnamiRevision.ReplaceAllString(version, "")
+	}
 	if ecosystem != "Go" || name != "stdlib" && name != "toolchain" {
 		return version
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -69,6 +70,9 @@ type Engine struct {
 	Lineage Lineage
 	// Version is the version of the scanner. A new version scans again.
 	Version string
+	// NotCovered is told of each problem of a new report that says that there are no
+	// advisories about an ecosystem; nil if nobody asks.
+	NotCovered func(ctx context.Context, problem string)
 }
 
 // Result is the outcome of a scan.
@@ -212,6 +216,13 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 		InventoryProblems: inv.Problems,
 	}
 	r.Match(matcher)
+	if e.NotCovered != nil {
+		for _, p := range r.Problems {
+			if strings.HasPrefix(p, ProblemNotCovered) {
+				e.NotCovered(ctx, p)
+			}
+		}
+	}
 	saved, err := e.Archive.Save(ctx, r)
 	if err != nil {
 		return ReportRef{}, fmt.Errorf("save report: %w", err)

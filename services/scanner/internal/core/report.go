@@ -102,9 +102,30 @@ type SnapshotInfo struct {
 	DataTime      time.Time
 	AdvisoryCount int64
 	RejectedCount int64
-	// Ecosystems is sorted.
+	// Ecosystems are those of Coverage.
 	Ecosystems []string
+	// Coverage tells of which ecosystems and releases it has advisories, sorted.
+	Coverage []Coverage
+	// ExploitedKnown tells that it knows which vulnerabilities are exploited. If not, a
+	// Finding without KEV says nothing.
+	ExploitedKnown bool
+	// ScoresKnown tells that it has the scores of EPSS. If not, a Finding with an EPSS of 0
+	// says nothing.
+	ScoresKnown bool
 }
+
+// Coverage is how many advisories a snapshot has about an ecosystem and release.
+type Coverage struct {
+	// Ecosystem is for example `Debian:12` or `npm`.
+	Ecosystem     string
+	AdvisoryCount int64
+	// DataTime is that of the newest of them.
+	DataTime time.Time
+}
+
+// ProblemNotCovered begins the problem of a report whose packages are of an ecosystem or
+// release without advisories in the snapshot; the ecosystem follows.
+const ProblemNotCovered = "the advisories in use have none about"
 
 // Distro is the distribution an image is made from, as its os-release says.
 type Distro struct {
@@ -151,6 +172,9 @@ type Secret struct {
 	Location string
 	// LayerDigest is of the layer that brought the file; empty for the environment.
 	LayerDigest string
+	// Deleted tells that a later layer deleted or replaced the file, which is in its layer
+	// all the same.
+	Deleted bool
 }
 
 // SortSecrets orders credentials by kind and location.

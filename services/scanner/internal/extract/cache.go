@@ -23,7 +23,7 @@ type Cache interface {
 
 // setVersion changes with everything that changes what a layer's outcome is: the
 // extractors, their wrappers here, and the encoding below.
-const setVersion = "6"
+const setVersion = "7"
 
 // ExtractorSet is the version of the set of extractors under these limits and
 // options. Another release of the extractors may find something else in a layer.
@@ -67,6 +67,7 @@ type storedFile struct {
 	Passwd     []byte
 	Database   bool
 	Problem    string
+	Untold     string
 	Owners     []owner
 	Secrets    []string
 	Bits       bits
@@ -107,7 +108,7 @@ func encodeLayer(r *layerResult) ([]byte, error) {
 
 func storeFile(f *file) storedFile {
 	out := storedFile{
-		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Passwd: f.passwd, Database: f.database, Problem: f.problem, Owners: f.owners,
+		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Passwd: f.passwd, Database: f.database, Problem: f.problem, Untold: f.untold, Owners: f.owners,
 		Secrets: f.secrets, Bits: f.bits,
 	}
 	for _, p := range f.packages {
@@ -163,7 +164,7 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
+	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, untold: f.Untold, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
 	for _, p := range f.Packages {
 		out.packages = append(out.packages, found{
 			purlType: p.PURLType, name: p.Name, version: p.Version, sourceName: p.SourceName,

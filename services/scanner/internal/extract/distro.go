@@ -9,8 +9,12 @@ const maxOSRelease = 64 << 10
 
 // distro is the distribution of an image.
 type distro struct {
-	id      string
+	id string
+	// version is VERSION_ID; of Debian's testing and unstable, which have none, the number
+	// that the next release will have.
 	version string
+	// unreleased tells that the version is that of the next release.
+	unreleased bool
 }
 
 // distro reads the first os-release file in the order of os-release(5); links
@@ -24,8 +28,13 @@ func (m *merger) distro() distro {
 	return distro{}
 }
 
+// debianNext are the numbers of Debian's releases by their code names. Testing and
+// unstable have no VERSION_ID, and the same os-release: nothing tells them apart.
+var debianNext = map[string]string{"bookworm": "12", "trixie": "13", "forky": "14", "duke": "15"}
+
 func parseOSRelease(content string) distro {
 	var d distro
+	codename := ""
 	for line := range strings.Lines(content) {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
 		if !ok || strings.HasPrefix(key, "#") {
@@ -40,7 +49,12 @@ func parseOSRelease(content string) distro {
 			d.id = strings.ToLower(value)
 		case "VERSION_ID":
 			d.version = value
+		case "VERSION_CODENAME":
+			codename = strings.ToLower(value)
 		}
+	}
+	if d.id == "debian" && d.version == "" {
+		d.version, d.unreleased = debianNext[codename], true
 	}
 	return d
 }
@@ -58,7 +72,6 @@ func (d distro) debEcosystem() string {
 	switch d.id {
 	case "debian":
 		if major == "" {
-			// Testing and unstable have no version.
 			return "Debian"
 		}
 		return "Debian:" + major
@@ -82,8 +95,12 @@ func (d distro) apkEcosystem() string {
 		if !ok {
 			return ""
 		}
+		if strings.Contains(rest, "_") {
+			// edge calls itself an alpha of the next release. Its packages are newer than
+			// those of every release, also where they lack a fix.
+			return "Alpine:edge"
+		}
 		minor, _, _ := strings.Cut(rest, ".")
-		minor, _, _ = strings.Cut(minor, "_")
 		return "Alpine:v" + major + "." + minor
 	case "wolfi":
 		return "Wolfi"
@@ -113,7 +130,7 @@ func (d distro) rpmEcosystem() string {
 		return "openSUSE:Tumbleweed"
 	case "mageia":
 		return "Mageia:" + d.version
-	case "azurelinux":
+	case "azurelinux", "mariner":
 		return "Azure Linux:" + major
 	case "photon":
 		return "Photon OS:" + d.version

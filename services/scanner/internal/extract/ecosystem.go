@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/google/osv-scalibr/purl"
+	"github.com/package-url/packageurl-go"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
@@ -19,6 +20,8 @@ func Ecosystem(purlType string, of core.Distro) string {
 		return d.apkEcosystem()
 	case purl.TypeRPM:
 		return d.rpmEcosystem()
+	case packageurl.TypeBitnami:
+		return "Bitnami"
 	case purl.TypeGem:
 		return "RubyGems"
 	case purl.TypeComposer:

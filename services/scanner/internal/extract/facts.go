@@ -85,6 +85,7 @@ func (m *merger) facts(inv *core.Inventory) {
 	for name := range managers {
 		inv.PackageManagers = append(inv.PackageManagers, name)
 	}
+	m.deletedSecrets(inv)
 	slices.Sort(inv.PackageManagers)
 	core.SortSecrets(inv.Secrets)
 	for _, list := range []*[]string{&inv.SetuidFiles, &inv.Shells} {

@@ -50,6 +50,9 @@ type file struct {
 	// next layer's version of the file repeats them.
 	database bool
 	problem  string
+	// untold is the problem of a program that does not tell what it is made of. It counts
+	// unless the program belongs to a package of the distribution.
+	untold string
 	// owners are the OS packages that the file lists files of.
 	owners []owner
 	// secrets are the kinds of credentials in it.
@@ -280,15 +283,20 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r en
 		}
 	}
 	bits := bitsOf(h)
+	head := make([]byte, min(h.Size, magicSize))
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, err
+	}
+	// Programs can be run without an execute bit, or get it later.
+	plain := len(jobs) == 0 && isELF(head)
+	if plain {
+		jobs = []job{{path: name, plugins: l.plugins.executables}}
+	}
 	if len(jobs) == 0 {
 		if bits.Exec {
 			return &file{bits: bits}, nil
 		}
 		return nil, nil //nolint:nilnil // no extractor wants the file; that is no error
-	}
-	head := make([]byte, min(h.Size, magicSize))
-	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, err
 	}
 	out := &file{bits: bits}
 	for _, j := range jobs {
@@ -321,6 +329,9 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r en
 		if err := l.budget.spendPackages(len(out.packages) - before); err != nil {
 			return nil, err
 		}
+	}
+	if plain && !bits.Exec && len(out.packages) == 0 && out.problem == "" && out.untold == "" {
+		return nil, nil //nolint:nilnil // a library, of which nothing is to be told
 	}
 	return out, nil
 }

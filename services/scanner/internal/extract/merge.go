@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/osv-scalibr/purl"
+
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -24,6 +26,10 @@ type merger struct {
 	over  bool
 	// files are those of the merged tree, while its inventory is taken.
 	files []placed
+	// had has the place of a database of each kind of OS packages that any layer had.
+	had map[string]string
+	// secrets are the files with credentials of all layers.
+	secrets []placedSecrets
 	// remember keeps the packages of files in the form of reports, for other images
 	// that have them at the same place.
 	remember bool
@@ -33,7 +39,7 @@ type merger struct {
 const spare = 2
 
 func newMerger(limit int) *merger {
-	return &merger{tree: newTree(), origins: map[string]map[string]int{}, left: spare * limit, limit: limit}
+	return &merger{tree: newTree(), origins: map[string]map[string]int{}, had: map[string]string{}, left: spare * limit, limit: limit}
 }
 
 // add puts a layer on top. Whiteouts hide what lower layers have, wherever in the
@@ -124,10 +130,16 @@ func onlyExecutable(ps []*plugin) bool {
 
 func (m *merger) place(cs []string, n *node) {
 	m.tree.put(cs, n)
+	path := strings.Join(cs, "/")
+	if n.file.secrets != nil && len(m.secrets) < maxSecretFiles {
+		m.secrets = append(m.secrets, placedSecrets{path: path, kinds: n.file.secrets, layer: n.layer})
+	}
 	if !n.file.database {
 		return
 	}
-	path := strings.Join(cs, "/")
+	if len(n.file.packages) > 0 {
+		m.had[n.file.packages[0].purlType] = path
+	}
 	before := m.origins[path]
 	m.left += len(before) - len(n.file.packages)
 	if m.left < 0 {
@@ -158,14 +170,20 @@ func (m *merger) inventory() core.Inventory {
 		m.packagesOf(&inv, n, d, owned, installed)
 	}
 	m.facts(&inv)
+	inv.Problems = append(inv.Problems, m.unread(&inv, d)...)
 	core.SortPackages(inv.Packages)
 	inv.Packages = slices.CompactFunc(inv.Packages, func(a, b core.Package) bool {
 		return a.PURL == b.PURL && a.Location == b.Location
 	})
+	without := ""
 	for i := range inv.Packages {
-		if inv.Packages[i].Ecosystem == "" {
-			inv.Problems = append(inv.Problems, "no advisories are known for packages of the distribution "+d.title())
-			break
+		if inv.Packages[i].Ecosystem != "" {
+			continue
+		}
+		// Packages are in the order of their kinds.
+		if p := noAdvisories(&inv.Packages[i], d); p != without {
+			without = p
+			inv.Problems = append(inv.Problems, p)
 		}
 	}
 	slices.Sort(inv.Problems)
@@ -173,10 +191,24 @@ func (m *merger) inventory() core.Inventory {
 	return inv
 }
 
+// noAdvisories names what no advisories are known for: the packages of a distribution, or a
+// kind of package. There are a few of each at most.
+func noAdvisories(p *core.Package, d distro) string {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(p.PURL, "pkg:"), "/")
+	switch kind {
+	case purl.TypeDebian, purl.TypeApk, purl.TypeRPM:
+		return "no advisories are known for packages of the distribution " + d.title()
+	}
+	return "no advisories are known for packages of the kind " + kind
+}
+
 // packagesOf adds the packages of one file.
 func (m *merger) packagesOf(inv *core.Inventory, n placed, d distro, owned ownership, installed installation) {
 	if n.file.problem != "" {
 		inv.Problems = append(inv.Problems, valid(n.file.problem))
+	}
+	if n.file.untold != "" && !owned.file(n.path, n.layer) {
+		inv.Problems = append(inv.Problems, valid(n.file.untold))
 	}
 	packages := m.reported(n, d)
 	for i := range n.file.packages {

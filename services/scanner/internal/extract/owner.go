@@ -223,6 +223,11 @@ func (o ownership) owns(f *found, place string, layer int) bool {
 	case purl.TypeDebian, purl.TypeApk, purl.TypeRPM:
 		return false
 	}
+	return o.file(place, layer)
+}
+
+// file tells whether a file belongs to an OS package.
+func (o ownership) file(place string, layer int) bool {
 	owned, ok := o.layers[place]
 	return ok && layer <= owned
 }

@@ -34,7 +34,8 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargoauditable"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/rust/cargolock"
 	"github.com/google/osv-scalibr/extractor/filesystem/os/apk"
-	"github.com/google/osv-scalibr/extractor/filesystem/os/dpkg"
+	"github.com/google/osv-scalibr/extractor/filesystem/os/pacman"
+	"github.com/google/osv-scalibr/extractor/filesystem/os/portage"
 	"github.com/google/osv-scalibr/extractor/filesystem/simplefileapi"
 	scalibrlog "github.com/google/osv-scalibr/log"
 
@@ -79,6 +80,8 @@ type extractFrom = func(ctx context.Context, path string, info fs.FileInfo, r io
 type plugins struct {
 	list   []*plugin
 	byName map[string]*plugin
+	// executables are those that read programs.
+	executables []*plugin
 }
 
 // job is one file name with the extractors that want it.
@@ -109,9 +112,10 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		make func(*config_go_proto.PluginConfig) (filesystem.Extractor, error)
 		set  func(*plugin)
 	}{
-		{dpkg.New, func(p *plugin) { p.database, p.required = true, isDpkgDatabase(p.required) }},
 		{apk.New, func(p *plugin) { p.database, p.ends = true, []string{"lib/apk/db/installed"} }},
-		{gobinary.New, func(p *plugin) { p.executable = true }},
+		{pacman.New, func(p *plugin) { p.database, p.maxSize, p.ends = true, maxParsed, []string{"/desc"} }},
+		{portage.New, func(p *plugin) { p.database, p.maxSize, p.ends = true, maxParsed, []string{"/PF"} }},
+		{gobinary.New, func(p *plugin) { p.executable, p.extract = true, toldByGo(p.extract) }},
 		{cargoauditable.New, func(p *plugin) { p.executable, p.lenient = true, true }},
 		{packagejson.New, func(p *plugin) {
 			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, tolerantPackageJSON(p.extract), []string{"package.json"}
@@ -148,16 +152,23 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		c.set(p)
 		if p.database {
 			p.extract = boundedRecords(from, l.MaxPackages)
+			if p.maxSize > 0 {
+				p.extract = onePackage(p.extract)
+			}
 		}
 		out.list = append(out.list, p)
 	}
 	if !o.SkipSecrets {
 		out.list = append(out.list, secretsPlugin())
 	}
-	out.list = append(out.list, rpmPlugin(out, l.MaxPackages), composerInstalled(), composerLock(), packageLock())
+	out.list = append(out.list, dpkgPlugin(l.MaxPackages), rpmPlugin(out, l.MaxPackages), rpmManifestPlugin(l.MaxPackages), chiselPlugin(l.MaxPackages), bitnamiPlugin(),
+		releasePlugin(), composerInstalled(), composerLock(), packageLock())
 	out.byName = map[string]*plugin{}
 	for _, p := range out.list {
 		out.byName[p.name] = p
+		if p.executable {
+			out.executables = append(out.executables, p)
+		}
 	}
 	return out, nil
 }
@@ -179,13 +190,6 @@ func scalibrPlugin(e filesystem.Extractor) (*plugin, extractFrom) {
 			return from(ctx, path, info, content.reader())
 		},
 	}, from
-}
-
-// isDpkgDatabase asks the extractor only about files of dpkg.
-func isDpkgDatabase(required func(string, fs.FileInfo) bool) func(string, fs.FileInfo) bool {
-	return func(path string, info fs.FileInfo) bool {
-		return (strings.HasPrefix(path, "var/lib/dpkg/") || strings.HasPrefix(path, "usr/lib/opkg/")) && required(path, info)
-	}
 }
 
 func isOSRelease(path string) bool {
@@ -277,6 +281,10 @@ func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own str
 		err := p.measured(ctx, maxWork, j.path, info, content, out)
 		if core.AsFault(err) != nil {
 			return err
+		}
+		var untold *untoldError
+		if errors.As(err, &untold) {
+			out.untold, err = j.path+": "+untold.why, nil
 		}
 		if err != nil && (!p.lenient || errors.Is(err, errOver)) {
 			out.fail(j.path, err)

@@ -28,6 +28,8 @@ func (f *found) pkg(d distro, location string) core.Package {
 		if d.advisoriesByBinary() {
 			p.SourceName, p.SourceVersion = "", ""
 		}
+	case packageurl.TypeBitnami, purl.TypePacman, purl.TypePortage, purl.TypeOpkg:
+		p.PURL = packageurl.NewPackageURL(f.purlType, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeGem:
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeGem, "", f.name, f.version, nil, "").ToString()
 	case purl.TypeComposer:

@@ -152,7 +152,7 @@ func TestEqualsFullScan(t *testing.T) {
 		name := func() string { return fmt.Sprintf("p%d", rng.IntN(12)) }
 		version := func() string { return fmt.Sprintf("%d.0.0", 1+rng.IntN(9)) }
 		records := map[string]string{"A-0": advisory("A-0", "p0", "5.0.0")}
-		f.importAdvisories(t, records)
+		f.importAdvisories(t, records, "CVE-nobody-has")
 		images := map[string][]core.Package{}
 		for i := range 12 {
 			var ps []core.Package
@@ -218,6 +218,48 @@ func TestEqualsFullScan(t *testing.T) {
 		f.importAdvisories(t, records)
 		if err := f.Drain(t.Context()); err != nil || f.looked != 0 {
 			t.Errorf("a change that touches nothing: %d images looked at, %v", f.looked, err)
+		}
+	})
+}
+
+// TestCoverageChanges: a report that says that nobody looked is made again when the
+// ecosystem gets its first advisory or loses its last one, although none is about a
+// package of the image; and when it becomes known what is exploited.
+func TestCoverageChanges(t *testing.T) {
+	sqldbtest.Run(t, "scanner", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
+		f := newFixture(t, db)
+		pypi := `{"id":"P","modified":"2024-01-01T00:00:00Z","affected":[{"package":{"ecosystem":"PyPI","name":"other"},"versions":["1"]}]}`
+		npm := advisory("N", "nobody has it", "1.0.0")
+		debian := strings.ReplaceAll(pypi, "PyPI", "Debian:12")
+		f.importAdvisories(t, map[string]string{"P": pypi})
+		image, untouched := "sha256:"+strings.Repeat("0", 64), "sha256:"+strings.Repeat("1", 64)
+		f.scan(t, image, []core.Package{{Name: "p", Version: "1.0.0", Ecosystem: "npm", PURL: "pkg:npm/p@1.0.0"}})
+		f.scan(t, untouched, []core.Package{{Name: "p", Version: "1.0.0", Ecosystem: "PyPI", PURL: "pkg:pypi/p@1.0.0"}})
+		const missing = "the advisories in use have none about npm (1 package)"
+		for i, step := range []struct {
+			records map[string]string
+			kev     []string
+			missing bool
+			looked  int
+		}{
+			{map[string]string{"P": pypi, "N": npm}, nil, false, 1},
+			{map[string]string{"P": pypi, "N": npm, "D": strings.ReplaceAll(debian, `"P"`, `"D"`)}, nil, false, 0},
+			{map[string]string{"P": pypi, "D": strings.ReplaceAll(debian, `"P"`, `"D"`)}, nil, true, 1},
+			{map[string]string{"P": pypi, "D": strings.ReplaceAll(debian, `"P"`, `"D"`)}, []string{"CVE-1"}, true, 2},
+		} {
+			f.looked, f.publisher.scans = 0, map[string]bool{}
+			f.importAdvisories(t, step.records, step.kev...)
+			if err := f.Drain(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			id, r := f.newest(t, image)
+			if got := slices.Contains(r.Problems, missing); got != step.missing || f.looked != step.looked || len(f.publisher.scans) != step.looked {
+				t.Errorf("step %d: problems %q, %d looked at, published %v (newest %s)", i, r.Problems, f.looked, f.publisher.scans, id)
+			}
+			if r.Snapshot.ExploitedKnown != (step.kev != nil) {
+				t.Errorf("step %d: exploited known: %v", i, r.Snapshot.ExploitedKnown)
+			}
 		}
 	})
 }

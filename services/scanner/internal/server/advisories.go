@@ -48,7 +48,7 @@ func (a *advisories) GetSnapshot(ctx context.Context, _ *scannerv1.GetSnapshotRe
 	if err != nil {
 		return nil, err
 	}
-	return &scannerv1.GetSnapshotResponse{Snapshot: wire.Snapshot(m.Info()), Feeds: feedStates(states)}, nil
+	return &scannerv1.GetSnapshotResponse{Snapshot: wire.SnapshotWithCoverage(m.Info()), Feeds: feedStates(states)}, nil
 }
 
 func feedStates(states []store.Feed) []*scannerv1.FeedStatus {
@@ -73,7 +73,7 @@ func (a *advisories) RefreshSnapshot(ctx context.Context, req *scannerv1.Refresh
 	if err != nil {
 		return nil, importError(err)
 	}
-	return &scannerv1.RefreshSnapshotResponse{Snapshot: wire.Snapshot(res.Snapshot), Changed: res.Changed, Feeds: feedStates(res.Feeds)}, nil
+	return &scannerv1.RefreshSnapshotResponse{Snapshot: wire.SnapshotWithCoverage(res.Snapshot), Changed: res.Changed, Feeds: feedStates(res.Feeds)}, nil
 }
 
 // ImportSnapshot implements the RPC.
@@ -118,7 +118,7 @@ func (a *advisories) ImportSnapshot(stream grpc.ClientStreamingServer[scannerv1.
 		// The snapshot is in use; importing it again publishes again.
 		return busError(err)
 	}
-	out := &scannerv1.ImportSnapshotResponse{Snapshot: wire.Snapshot(info)}
+	out := &scannerv1.ImportSnapshotResponse{Snapshot: wire.SnapshotWithCoverage(info)}
 	for _, r := range b.Rejected() {
 		out.Rejected = append(out.Rejected, &scannerv1.RejectedRecord{Name: r.Name, Message: r.Message})
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -149,7 +150,12 @@ func (k *Keeper) use(ctx context.Context, s *advisory.Snapshot) {
 	k.current.Store(s)
 	i := s.Info()
 	k.log.InfoContext(ctx, "advisories in use", "snapshot", i.Digest, "advisories", i.AdvisoryCount,
-		"rejected", i.RejectedCount, "data_time", i.DataTime)
+		"rejected", i.RejectedCount, "data_time", i.DataTime, "ecosystems", strings.Join(i.Ecosystems, ", "))
+	if !i.ExploitedKnown || !i.ScoresKnown {
+		k.log.WarnContext(ctx, "rules that ask for the exploitation of a vulnerability cannot be judged",
+			"exploited_known", i.ExploitedKnown, "scores_known", i.ScoresKnown,
+			"remedy", "add CISA's KEV catalogue and the scores of EPSS to advisories.feeds, or import them: seaworthyctl advisories import")
+	}
 	if err := k.files.Tidy(i.Digest, k.now()); err != nil {
 		k.log.WarnContext(ctx, "old advisory snapshots are not removed", "error", err)
 	}
@@ -377,6 +383,9 @@ func (k *Keeper) install(ctx context.Context, s *advisory.Snapshot, times map[st
 			stored.Changed, stored.ChangedAll = nil, true
 		}
 		stored.Differs = advisory.Differs(old, s)
+		var all bool
+		stored.ChangedEcosystems, all = advisory.CoverageChanged(old, s)
+		stored.ChangedAll = stored.ChangedAll || all
 	}
 	s, err := k.files.Keep(s)
 	if err != nil {

@@ -23,13 +23,26 @@ func askChanged(ctx context.Context, tx *sql.Tx, n *StoredSnapshot) error {
 		_, err := tx.ExecContext(ctx, ask+`SELECT image_digest, 0, 0 FROM inventories WHERE image_digest <> '' ORDER BY image_digest`+askAgain)
 		return err
 	}
-	if err := askOld(ctx, tx, n.Changed); err != nil {
+	if err := askOld(ctx, tx, n.Changed, n.ChangedEcosystems); err != nil {
 		return err
 	}
 	changed, err := changedPackages(ctx, tx, n)
 	if err != nil {
 		return err
 	}
+	for _, base := range n.ChangedEcosystems {
+		rows, err := tx.QueryContext(ctx, `SELECT id FROM packages WHERE base = $1`, base)
+		if err != nil {
+			return err
+		}
+		some, err := ids(rows)
+		if err != nil {
+			return err
+		}
+		changed = append(changed, some...)
+	}
+	slices.Sort(changed)
+	changed = slices.Compact(changed)
 	sets, err := setsWith(ctx, tx, changed)
 	if err != nil {
 		return err

@@ -13,8 +13,9 @@ import (
 // The release before indexed inventories by a row for every package of every image.
 // Those that it left are searched until Reindex has moved them.
 
-// askOld asks for images of the old index with one of the packages.
-func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey) error {
+// askOld asks for images of the old index with one of the packages, or one of an
+// ecosystem.
+func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey, ecosystems []string) error {
 	var one int64
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM inventory_packages LIMIT 1`).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -26,6 +27,12 @@ func askOld(ctx context.Context, tx *sql.Tx, keys []core.PackageKey) error {
 	for batch := range slices.Chunk(keys, keyBatch) {
 		where, args := anyKey("ecosystem", "name", batch, nil)
 		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE `+where+askAgain, args...)
+		if err != nil {
+			return err
+		}
+	}
+	for _, e := range ecosystems {
+		_, err := tx.ExecContext(ctx, ask+`SELECT DISTINCT image_digest, 0, 0 FROM inventory_packages WHERE ecosystem = $1`+askAgain, e)
 		if err != nil {
 			return err
 		}

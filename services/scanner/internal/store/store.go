@@ -200,6 +200,9 @@ type StoredSnapshot struct {
 	Base       string
 	Changed    []core.PackageKey
 	ChangedAll bool
+	// ChangedEcosystems are those that only one of the two snapshots covers, without a
+	// release: reports about their packages change even if no finding does.
+	ChangedEcosystems []string
 	// Differs tells of a version of a changed package whether its findings differ; nil
 	// if all do. It may be called more than once.
 	Differs func(v core.PackageVersion) bool

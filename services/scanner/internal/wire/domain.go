@@ -20,6 +20,7 @@ func Domain(r *scannerv1.Report) *core.Report {
 		},
 		Snapshot: core.SnapshotInfo{
 			Digest: s.GetDigest(), AdvisoryCount: s.GetAdvisoryCount(), RejectedCount: s.GetRejectedCount(), Ecosystems: s.GetEcosystems(),
+			ExploitedKnown: s.GetExploitedKnown(), ScoresKnown: s.GetScoresKnown(),
 		},
 		ScannerURI: r.GetScanner().GetUri(), ScannerVersion: r.GetScanner().GetVersion(), Problems: r.GetProblems(),
 	}
@@ -27,7 +28,7 @@ func Domain(r *scannerv1.Report) *core.Report {
 		out.Facts.Base = core.BaseImage{Name: b.GetName(), Digest: b.GetDigest(), LayerCount: int(b.GetLayerCount())}
 	}
 	for _, s := range f.GetSecrets() {
-		out.Facts.Secrets = append(out.Facts.Secrets, core.Secret{Kind: s.GetKind(), Location: s.GetLocation(), LayerDigest: s.GetLayerDigest()})
+		out.Facts.Secrets = append(out.Facts.Secrets, core.Secret{Kind: s.GetKind(), Location: s.GetLocation(), LayerDigest: s.GetLayerDigest(), Deleted: s.GetDeleted()})
 	}
 	if f.GetDistroEndTime() != nil {
 		out.Facts.DistroEnd = f.GetDistroEndTime().AsTime()

@@ -65,7 +65,7 @@ func facts(f core.Facts) *scannerv1.ImageFacts {
 		out.BaseImage = &scannerv1.BaseImage{Name: f.Base.Name, Digest: f.Base.Digest, LayerCount: int32(f.Base.LayerCount)}
 	}
 	for _, s := range f.Secrets {
-		out.Secrets = append(out.Secrets, &scannerv1.Secret{Kind: s.Kind, Location: s.Location, LayerDigest: s.LayerDigest})
+		out.Secrets = append(out.Secrets, &scannerv1.Secret{Kind: s.Kind, Location: s.Location, LayerDigest: s.LayerDigest, Deleted: s.Deleted})
 	}
 	return out
 }
@@ -74,8 +74,19 @@ func facts(f core.Facts) *scannerv1.ImageFacts {
 func Snapshot(s core.SnapshotInfo) *scannerv1.SnapshotInfo {
 	return &scannerv1.SnapshotInfo{
 		Digest: s.Digest, DataTime: Time(s.DataTime), AdvisoryCount: s.AdvisoryCount,
-		RejectedCount: s.RejectedCount, Ecosystems: s.Ecosystems,
+		RejectedCount: s.RejectedCount, Ecosystems: s.Ecosystems, ExploitedKnown: s.ExploitedKnown, ScoresKnown: s.ScoresKnown,
 	}
+}
+
+// SnapshotWithCoverage maps all that is known of a snapshot.
+func SnapshotWithCoverage(s core.SnapshotInfo) *scannerv1.SnapshotInfo {
+	out := Snapshot(s)
+	for _, c := range s.Coverage {
+		out.Coverage = append(out.Coverage, &scannerv1.EcosystemCoverage{
+			Ecosystem: c.Ecosystem, AdvisoryCount: c.AdvisoryCount, DataTime: Time(c.DataTime),
+		})
+	}
+	return out
 }
 
 // Platform maps a platform.

@@ -148,6 +148,10 @@ type Advisories struct {
 	Age time.Duration `cel:"age"`
 	// DataTime is the newest modification time of any advisory in it.
 	DataTime time.Time `cel:"data_time"`
+	// ExploitedKnown tells that it knows which vulnerabilities are exploited, so that a
+	// finding without KEV says something; ScoresKnown that it has the scores of EPSS.
+	ExploitedKnown bool `cel:"exploited_known"`
+	ScoresKnown    bool `cel:"scores_known"`
 }
 
 // Report is a decoded scan report out of verified evidence.
@@ -166,6 +170,9 @@ type Report struct {
 	// Incomplete is set when the scanner could not read all of the image.
 	Incomplete bool
 	Problems   []string
+	// NoExploited and NoScores tell that the advisories knew nothing of KEV or EPSS.
+	NoExploited bool `json:",omitempty"`
+	NoScores    bool `json:",omitempty"`
 	// ScanTime is when the scan ended, as the report states, and Content the digest of
 	// what rules can read of it. They are not recorded with the evidence: no verdict is
 	// made from them.

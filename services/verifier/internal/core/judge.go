@@ -307,6 +307,8 @@ func (j *platformJudge) facts() *Facts {
 			Digest:   r.AdvisoryDigest,
 			Age:      j.in.Now.Sub(r.AdvisoryTime),
 			DataTime: r.AdvisoryTime,
+
+			ExploitedKnown: !r.NoExploited, ScoresKnown: !r.NoScores,
 		},
 		Now: j.in.Now,
 	}

@@ -88,7 +88,9 @@ func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": h.referrers})
 	case kind == "manifests" && h.manifests[digest] != nil:
 		h.asked.Add(1)
-		w.Header().Set("Content-Type", registry.MediaTypeOCIManifest)
+		var m struct{ MediaType string }
+		_ = json.Unmarshal(h.manifests[digest], &m)
+		w.Header().Set("Content-Type", m.MediaType)
 		w.Header().Set("Docker-Content-Digest", digest)
 		_, _ = io.Copy(w, bytes.NewReader(h.manifests[digest]))
 	case kind == "blobs":

@@ -23,6 +23,21 @@ type target struct {
 	platform core.Platform
 	// claim is set for an entry of an index without a platform, or with an unknown one.
 	claim bool
+	// bare is set for a claim that names no platform at all. A runtime that finds none of
+	// its own platform may take it.
+	bare bool
+}
+
+// strictest is what an entry of an index needs that is named twice, with different
+// platforms: a runtime may choose it by either.
+func (t target) strictest(other target) target {
+	switch {
+	case t.claim && !other.claim:
+		return other
+	case t.claim && other.bare:
+		t.bare = true
+	}
+	return t
 }
 
 // targets lists the manifests of an image that a runtime could start, and those of an
@@ -43,9 +58,9 @@ func targets(image imageref.Ref, d registry.Descriptor, raw []byte) ([]target, e
 	}
 	var out []target
 	var platforms, claims int
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	for _, m := range index.Manifests {
-		t := target{digest: m.Digest, claim: true}
+		t := target{digest: m.Digest, claim: true, bare: m.Platform == nil}
 		if p := m.Platform; p != nil {
 			t.platform = core.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
 			t.claim = p.OS == unknown || p.Architecture == unknown
@@ -53,10 +68,11 @@ func targets(image imageref.Ref, d registry.Descriptor, raw []byte) ([]target, e
 		if err := imageref.CheckDigest(m.Digest); err != nil {
 			return nil, fmt.Errorf("%w: its index names a malformed digest", ErrNotAnImage)
 		}
-		if seen[m.Digest] {
+		if i, ok := seen[m.Digest]; ok {
+			out[i] = out[i].strictest(t)
 			continue
 		}
-		seen[m.Digest] = true
+		seen[m.Digest] = len(out)
 		count := &platforms
 		if t.claim {
 			count = &claims
@@ -72,7 +88,8 @@ func targets(image imageref.Ref, d registry.Descriptor, raw []byte) ([]target, e
 // images leaves out what is evidence, or another artifact that no runtime runs, by its
 // own content. Builders put attestations into an index and give them the platform
 // unknown/unknown; an index can say that of an image too. Whatever is called by a real
-// platform needs evidence: a runtime would choose it.
+// platform needs evidence: a runtime would choose it. What names no platform needs it if
+// any runtime could run it.
 func (c *Collector) images(ctx context.Context, image imageref.Ref, all []target) ([]target, error) {
 	out := make([]target, 0, len(all))
 	for _, t := range all {
@@ -82,10 +99,14 @@ func (c *Collector) images(ctx context.Context, image imageref.Ref, all []target
 				return nil, fmt.Errorf("manifest %s of its index: %w", t.digest, lasting(err))
 			}
 			kind, err := artifact.KindOf(raw)
+			runnable := kind == artifact.Image
+			if err == nil && t.bare {
+				runnable, err = artifact.MayRun(raw)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%w: %s of its index: %w", ErrNotAnImage, t.digest, err)
 			}
-			if kind != artifact.Image {
+			if !runnable {
 				continue
 			}
 		}

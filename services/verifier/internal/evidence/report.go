@@ -85,6 +85,8 @@ func fromReport(m *scannerv1.Report) *core.Report {
 		AdvisoryDigest: m.GetSnapshot().GetDigest(),
 		Incomplete:     m.GetIncomplete(),
 		Problems:       m.GetProblems(),
+		NoExploited:    !m.GetSnapshot().GetExploitedKnown(),
+		NoScores:       !m.GetSnapshot().GetScoresKnown(),
 	}
 	if t := m.GetSnapshot().GetDataTime(); t != nil {
 		r.AdvisoryTime = t.AsTime()

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -21,6 +22,9 @@ type check struct {
 // program is a compiled expression.
 type program struct {
 	sees variable
+	// readsKEV and readsEPSS tell that the expression reads the member of a finding, and does
+	// not ask whether it is known.
+	readsKEV, readsEPSS bool
 	cel.Program
 }
 
@@ -36,8 +40,11 @@ func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, er
 	if !ok {
 		return false, nil, fmt.Errorf("expression gave %s, not bool", out.Type())
 	}
-	if holds || c.items == nil {
-		return holds, nil, nil
+	if holds {
+		return true, nil, c.holds.unknowable(f)
+	}
+	if c.items == nil {
+		return false, nil, nil
 	}
 	out, _, err = c.items.ContextEval(ctx, vars)
 	if err != nil {
@@ -45,6 +52,22 @@ func (c *check) Evaluate(ctx context.Context, f *core.Facts) (bool, []string, er
 	}
 	items, err := texts(out)
 	return false, items, err
+}
+
+// unknowable is the error of a rule that holds because no finding is known to be
+// exploited, where nobody knows of any: that would be a false PASS. A rule that asks
+// `advisories` itself decides for itself.
+func (p *program) unknowable(f *core.Facts) error {
+	if len(f.Findings) == 0 && (p.sees&seesSuppressed == 0 || len(f.Suppressed) == 0) {
+		return nil
+	}
+	if p.readsKEV && !f.Advisories.ExploitedKnown {
+		return errors.New("the rule reads kev, and the advisories behind the report do not know which vulnerabilities are exploited; import CISA's KEV catalogue")
+	}
+	if p.readsEPSS && !f.Advisories.ScoresKnown {
+		return errors.New("the rule reads epss, and the advisories behind the report have no scores; import those of EPSS")
+	}
+	return nil
 }
 
 func texts(v ref.Val) ([]string, error) {

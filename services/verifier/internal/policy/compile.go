@@ -6,6 +6,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
+	celast "cel.dev/cel-go/common/ast"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
@@ -47,7 +48,11 @@ func (c *compiler) compile(t text, want *cel.Type) (*program, error) {
 	if err != nil {
 		return nil, at(t, "%v", err)
 	}
-	return &program{sees: seen(ast), Program: p}, nil
+	reads := members(ast)
+	return &program{
+		sees: seen(ast), Program: p,
+		readsKEV: reads["kev"] && !reads["exploited_known"], readsEPSS: reads["epss"] && !reads["scores_known"],
+	}, nil
 }
 
 // variable is a set of the variables that vary in size.
@@ -73,6 +78,17 @@ func seen(ast *cel.Ast) variable {
 	for _, r := range ast.NativeRep().ReferenceMap() {
 		out |= variableNames[r.Name]
 	}
+	return out
+}
+
+// members are the members of objects that an expression reads, whatever the object.
+func members(checked *cel.Ast) map[string]bool {
+	out := map[string]bool{}
+	celast.PostOrderVisit(checked.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() == celast.SelectKind {
+			out[e.AsSelect().FieldName()] = true
+		}
+	}))
 	return out
 }
 

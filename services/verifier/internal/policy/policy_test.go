@@ -281,7 +281,7 @@ func facts() *core.Facts {
 		Attestations: []core.Attestation{
 			{PredicateType: core.PredicateReport, KeyID: "k", ManifestDigest: "sha256:bb", SignTime: now.Add(-time.Minute)},
 		},
-		Advisories: core.Advisories{Digest: "sha256:cc", Age: time.Hour, DataTime: now.Add(-time.Hour)},
+		Advisories: core.Advisories{Digest: "sha256:cc", Age: time.Hour, DataTime: now.Add(-time.Hour), ExploitedKnown: true, ScoresKnown: true},
 		Now:        now,
 	}
 }

@@ -16,6 +16,8 @@ const (
 	flagReport = 1 << iota
 	flagIncomplete
 	flagNonRoot
+	flagNoExploited
+	flagNoScores
 )
 
 // writeHead is evidence without findings, packages and predicates: one row with a row of
@@ -33,6 +35,12 @@ func writeHead(e core.PlatformEvidence) ([]byte, bool) {
 		}
 		if e.Report.Image.NonRoot {
 			flags |= flagNonRoot
+		}
+		if e.Report.NoExploited {
+			flags |= flagNoExploited
+		}
+		if e.Report.NoScores {
+			flags |= flagNoScores
 		}
 	}
 	w.number(flags)
@@ -103,7 +111,9 @@ func readHead(b []byte) (core.PlatformEvidence, error) {
 		}
 	}
 	if flags&flagReport != 0 {
-		e.Report = &core.Report{Incomplete: flags&flagIncomplete != 0}
+		e.Report = &core.Report{
+			Incomplete: flags&flagIncomplete != 0, NoExploited: flags&flagNoExploited != 0, NoScores: flags&flagNoScores != 0,
+		}
 		r.attestation(&e.Report.Source)
 		e.Report.Platform = r.platform()
 		e.Report.AdvisoryDigest = r.text()

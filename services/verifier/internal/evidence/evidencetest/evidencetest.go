@@ -336,7 +336,7 @@ func Report(digest string, findings ...*scannerv1.Finding) *scannerv1.Report {
 		FindingCount: int32(len(findings)),
 		Snapshot: &scannerv1.SnapshotInfo{
 			Digest: "sha256:" + strings.Repeat("5", 64), DataTime: timestamppb.New(Now.Add(-24 * time.Hour)), AdvisoryCount: 7,
-			Ecosystems: []string{"Go"},
+			Ecosystems: []string{"Go"}, ExploitedKnown: true, ScoresKnown: true,
 		},
 		Scanner: &scannerv1.ScannerInfo{Uri: "test", Version: "1"},
 	}
