@@ -219,6 +219,26 @@ func (f *fixture) readyz() readyzBody {
 	return body
 }
 
+// adminStatus asks the admin server by a name, as a page of an origin would.
+func (f *fixture) adminStatus(host, origin string) int {
+	f.t.Helper()
+	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, "http://"+f.admin.Addr().String()+"/metrics", nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req.Host = host
+	if origin != "" {
+		req.Header.Set("Origin", origin)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testWait}
+	res, err := client.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return res.StatusCode
+}
+
 // eventually asks cond until it is true.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()

@@ -105,6 +105,11 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 		return err
 	}
 	judged, err := replay.Judge(ctx, image, found.Platforms, rules, now)
+	if errors.Is(err, replay.ErrRulesUnreadable) {
+		// The event is tried again, and a PASS from before does not stay until that succeeds.
+		cause := store.Cause{Kind: core.CauseEvidence, Detail: "new evidence, while a rule cannot be read"}
+		return errors.Join(err, e.notJudged(ctx, image, cause, err))
+	}
 	if err != nil {
 		return err
 	}
