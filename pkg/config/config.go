@@ -19,11 +19,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // MaxFile bounds a configuration file, in bytes.
@@ -66,7 +67,7 @@ func Load(cfg any, o Options) error {
 }
 
 func loadFile(cfg any, path string) error {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return fmt.Errorf("config file: %w", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // Bytes is a size. In YAML it is a whole number of bytes, or text with a unit:
@@ -109,7 +111,7 @@ func (s Secret) Resolve() (string, error) {
 }
 
 func readSecret(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}

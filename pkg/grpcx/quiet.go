@@ -48,10 +48,10 @@ func quiet(full stats.Handler, methods []string, t *obs.Telemetry) (stats.Handle
 		h.methods[m] = true
 	}
 	var err error
-	// Name, unit and buckets are those of otelgrpc, so that all calls are in one metric.
+	// Name and unit are those of otelgrpc, and the buckets those of a view in obs, so that
+	// all calls are in one metric.
 	h.duration, err = t.Meter().Float64Histogram("rpc.server.call.duration",
-		metric.WithDescription("Measures the duration of an incoming Remote Procedure Call (RPC)."), metric.WithUnit("s"),
-		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10))
+		metric.WithDescription("Measures the duration of an incoming Remote Procedure Call (RPC)."), metric.WithUnit("s"))
 	if err != nil {
 		return nil, fmt.Errorf("histogram: %w", err)
 	}

@@ -1,7 +1,6 @@
 package hostguard_test
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,29 +10,33 @@ import (
 
 func TestHandler(t *testing.T) {
 	t.Parallel()
-	loopback, everywhere := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5000}, &net.TCPAddr{IP: net.IPv4zero, Port: 5000}
 	for name, tc := range map[string]struct {
-		listener net.Addr
-		host     string
-		origin   []string
-		want     int
+		host   string
+		origin []string
+		want   int
 	}{
-		"address":                  {loopback, "127.0.0.1:5000", nil, http.StatusOK},
-		"IPv6":                     {loopback, "[::1]:5000", nil, http.StatusOK},
-		"IPv6 without a port":      {loopback, "[::1]", nil, http.StatusOK},
-		"localhost":                {loopback, "LocalHost.:5000", nil, http.StatusOK},
-		"below localhost":          {loopback, "registry.localhost:5000", nil, http.StatusOK},
-		"configured":               {loopback, "registry.test:5000", nil, http.StatusOK},
-		"rebound name":             {loopback, "evil.example:5000", nil, http.StatusMisdirectedRequest},
-		"name like an address":     {loopback, "127.0.0.1.evil.example:5000", nil, http.StatusMisdirectedRequest},
-		"no host":                  {loopback, "", nil, http.StatusMisdirectedRequest},
-		"rebound, its own origin":  {loopback, "evil.example:5000", []string{"http://evil.example:5000"}, http.StatusMisdirectedRequest},
-		"foreign origin":           {loopback, "127.0.0.1:5000", []string{"https://evil.example"}, http.StatusForbidden},
-		"origin of a sandbox":      {loopback, "127.0.0.1:5000", []string{"null"}, http.StatusForbidden},
-		"two origins":              {loopback, "127.0.0.1:5000", []string{"http://localhost", "https://evil.example"}, http.StatusForbidden},
-		"own origin":               {loopback, "127.0.0.1:5000", []string{"http://localhost:5000"}, http.StatusOK},
-		"name on all interfaces":   {everywhere, "scanner.fleet.svc:9090", nil, http.StatusOK},
-		"origin on all interfaces": {everywhere, "scanner.fleet.svc:9090", []string{"http://evil.example"}, http.StatusForbidden},
+		"address":                 {"127.0.0.1:5000", nil, http.StatusOK},
+		"IPv6":                    {"[::1]:5000", nil, http.StatusOK},
+		"IPv6 without a port":     {"[::1]", nil, http.StatusOK},
+		"localhost":               {"LocalHost.:5000", nil, http.StatusOK},
+		"below localhost":         {"registry.localhost:5000", nil, http.StatusOK},
+		"configured":              {"registry.test:5000", nil, http.StatusOK},
+		"rebound name":            {"evil.example:5000", nil, http.StatusMisdirectedRequest},
+		"name like an address":    {"127.0.0.1.evil.example:5000", nil, http.StatusMisdirectedRequest},
+		"no host":                 {"", nil, http.StatusMisdirectedRequest},
+		"rebound, its own origin": {"evil.example:5000", []string{"http://evil.example:5000"}, http.StatusMisdirectedRequest},
+		"foreign origin":          {"127.0.0.1:5000", []string{"https://evil.example"}, http.StatusForbidden},
+		"origin of a sandbox":     {"127.0.0.1:5000", []string{"null"}, http.StatusForbidden},
+		"two origins":             {"127.0.0.1:5000", []string{"http://localhost", "https://evil.example"}, http.StatusForbidden},
+		"own origin":              {"127.0.0.1:5000", []string{"http://localhost:5000"}, http.StatusOK},
+		"address of a network":    {"192.0.2.7:9200", nil, http.StatusOK},
+		"name of a container":     {"scanner:9201", nil, http.StatusOK},
+		"name in a cluster":       {"scanner.fleet.svc:9201", nil, http.StatusMisdirectedRequest},
+		"configured in capitals":  {"Scanner.Test.:9201", nil, http.StatusOK},
+		"origin without a dot":    {"scanner:9201", []string{"http://scanner:9201"}, http.StatusOK},
+		"page of an address":      {"127.0.0.1:5000", []string{"http://192.0.2.9:5000"}, http.StatusForbidden},
+		"page without a dot":      {"scanner:9201", []string{"http://intranet"}, http.StatusForbidden},
+		"origin only a dot":       {".", nil, http.StatusMisdirectedRequest},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodDelete, "/v2/a/manifests/b", http.NoBody)
 		r.Host = tc.host
@@ -41,7 +44,7 @@ func TestHandler(t *testing.T) {
 			r.Header["Origin"] = tc.origin
 		}
 		w := httptest.NewRecorder()
-		hostguard.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), tc.listener, "registry.test").ServeHTTP(w, r)
+		hostguard.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), "registry.test", "scanner.TEST.").ServeHTTP(w, r)
 		if w.Code != tc.want {
 			t.Errorf("%s: %d, want %d", name, w.Code, tc.want)
 		}

@@ -102,7 +102,7 @@ func newHandler(cfg Config, logs io.Writer) (slog.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log level: %w", err)
 	}
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: redactAttr}
 	switch cfg.LogFormat {
 	case "", "json":
 		return slog.NewJSONHandler(logs, opts), nil

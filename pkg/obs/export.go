@@ -31,7 +31,7 @@ func newExporter(ctx context.Context, cfg Config, log *slog.Logger) (sdktrace.Sp
 	if err != nil {
 		return nil, fmt.Errorf("otlp exporter: %w", err)
 	}
-	return &loggingExporter{SpanExporter: exp, log: log}, nil
+	return &loggingExporter{SpanExporter: redactingExporter{exp}, log: log}, nil
 }
 
 // loggingExporter reports lost spans to the service's own log; the SDK would

@@ -6,6 +6,9 @@
 //     written with a context that has a span carry trace_id and span_id.
 //   - Traces: OpenTelemetry over OTLP/gRPC, W3C trace context and baggage.
 //   - Metrics: OpenTelemetry, readable from a Prometheus registry.
+//
+// What is secret in a URL does not get out: log lines and exported spans have user info,
+// query and fragment removed from every URL in them.
 package obs
 
 import (
@@ -99,7 +102,7 @@ func (t *Telemetry) build(res *resource.Resource, opts []sdktrace.TracerProvider
 		return fmt.Errorf("prometheus exporter: %w", err)
 	}
 	tp := sdktrace.NewTracerProvider(opts...)
-	mp := sdkmetric.NewMeterProvider(sdkmetric.WithResource(res), sdkmetric.WithReader(reader))
+	mp := sdkmetric.NewMeterProvider(sdkmetric.WithResource(res), sdkmetric.WithReader(reader), sdkmetric.WithView(views()...))
 	t.TracerProvider, t.MeterProvider = tp, mp
 	t.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 	t.shutdown = []func(context.Context) error{tp.Shutdown, mp.Shutdown}

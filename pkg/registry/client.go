@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
@@ -46,15 +44,16 @@ func New(cfg Config, t *obs.Telemetry) (*Client, error) {
 		now:      time.Now,
 		sleep:    sleep,
 	}
-	traced := otelhttp.NewTransport(c.base,
-		otelhttp.WithTracerProvider(t.TracerProvider),
-		otelhttp.WithMeterProvider(t.MeterProvider),
-		otelhttp.WithPropagators(t.Propagator),
-		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return "registry " + r.Method }),
-	)
 	for _, h := range cfg.Registries {
 		if _, ok := c.hosts[h.Host]; ok {
 			return nil, fmt.Errorf("registry %q is configured twice", h.Host)
+		}
+		traced, err := t.HTTPTransport(c.base, obs.HTTPClient{
+			SpanName: func(method string) string { return "registry " + method },
+			ShowPath: true, Server: h.Host, NotFoundIsAnswer: true,
+		})
+		if err != nil {
+			return nil, err
 		}
 		made, err := newHost(h, traced, "seaworthy-"+t.Service)
 		if err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
 
 // The kinds of failure; test with errors.Is.
@@ -130,7 +132,7 @@ func statusError(op, where string, resp *http.Response, now time.Time) *Error {
 // transportError makes an Error of a request that got no answer of its own:
 // the network failed, or signing in did.
 func transportError(op, where string, err error, retryAfter time.Duration) *Error {
-	e := &Error{Op: op, Where: where, RetryAfter: retryAfter, kind: ErrUnavailable, cause: err}
+	e := &Error{Op: op, Where: where, RetryAfter: retryAfter, kind: ErrUnavailable, cause: obs.RedactError(err)}
 	if errors.Is(err, errRedirect) {
 		e.kind = ErrRejected
 	}

@@ -5,6 +5,7 @@ package regularfile
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 )
@@ -16,6 +17,16 @@ var ErrNotRegular = errors.New("not a regular file")
 // Open opens a regular file for reading. Links are followed.
 func Open(name string) (*os.File, error) {
 	return check(os.OpenFile(name, flags, 0))
+}
+
+// ReadFile reads a whole regular file, as os.ReadFile does.
+func ReadFile(name string) ([]byte, error) {
+	f, err := Open(name)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(f)
+	return data, errors.Join(err, f.Close())
 }
 
 // OpenIn is Open for a file below a root.

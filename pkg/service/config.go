@@ -1,6 +1,7 @@
 package service
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -37,6 +38,10 @@ type Config struct {
 type AdminConfig struct {
 	// Listen is host:port; "" = no admin server.
 	Listen string `yaml:"listen"`
+	// Names are the host names that it is called by, such as scanner.fleet.svc. IP
+	// addresses, localhost and names without a dot need not be given. Requests with
+	// another name in Host are refused: a web page would have sent them.
+	Names []string `yaml:"names"`
 }
 
 // Default ports on loopback.
@@ -87,6 +92,11 @@ func (c *Config) validate(p *config.Problems, needsDatabase bool) {
 		p.Warnf("admin.listen", "is empty: nobody can see whether the service is ready")
 	} else if _, _, err := net.SplitHostPort(c.Admin.Listen); err != nil {
 		p.Errorf("admin.listen", "%q is not host:port", c.Admin.Listen)
+	}
+	for i, name := range c.Admin.Names {
+		if name == "" || strings.ContainsAny(name, ":/*[] ") {
+			p.Errorf(fmt.Sprintf("admin.names[%d]", i), "%q is not a host name", name)
+		}
 	}
 	for _, f := range []struct{ key, value string }{
 		{"tls.ca_file", c.TLS.CAFile}, {"tls.cert_file", c.TLS.CertFile}, {"tls.key_file", c.TLS.KeyFile},

@@ -17,8 +17,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
@@ -138,22 +140,29 @@ func (f *fixture) startNATS() {
 	f.t.Cleanup(s.Shutdown)
 }
 
-// startPeer connects as another service and makes its streams, as that service would.
-func (f *fixture) startPeer(name string) {
+// provision makes the streams, as the provisioner of a fleet does.
+func (f *fixture) provision() {
 	f.t.Helper()
-	peer := definition(func(Deps) (App, error) { return testApp(untilStopped), nil })
-	peer.Name, peer.NeedsDatabase = name, false
-	cfg := testConfig{Config: DefaultConfig(name), Color: "grey"}
-	cfg.TLS, cfg.NATS, cfg.Database, cfg.Admin.Listen = f.issue(name), f.cfg.NATS, sqldb.Config{}, "127.0.0.1:0"
-	ctx, cancel := context.WithCancel(f.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- Run(ctx, peer, cfg, RunOptions{}) }()
+	src, err := tlsx.NewSource(f.issue(eventbus.Provisioner))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	bus, err := events.Connect(f.t.Context(), f.cfg.NATS, eventbus.Provisioner, src, obs.Discard(eventbus.Provisioner))
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	f.t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			f.t.Errorf("peer %s: %v", name, err)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := bus.Close(ctx); err != nil {
+			f.t.Errorf("close the provisioner's bus: %v", err)
 		}
 	})
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := bus.Ensure(ctx); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 func (f *fixture) run(d Definition[testConfig]) {
@@ -208,6 +217,26 @@ func (f *fixture) readyz() readyzBody {
 		f.t.Fatal(err)
 	}
 	return body
+}
+
+// adminStatus asks the admin server by a name, as a page of an origin would.
+func (f *fixture) adminStatus(host, origin string) int {
+	f.t.Helper()
+	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, "http://"+f.admin.Addr().String()+"/metrics", nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	req.Host = host
+	if origin != "" {
+		req.Header.Set("Origin", origin)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testWait}
+	res, err := client.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	return res.StatusCode
 }
 
 // eventually asks cond until it is true.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 
 func TestStartsBeforeNATSAndStopsInOrder(t *testing.T) {
 	f := newFixture(t)
+	f.cfg.Admin.Names = []string{"scanner.fleet.test"}
 	atStop := make(chan error, 1)
 	d := definition(func(d Deps) (App, error) {
 		if d.Name != "scanner" || d.Bus == nil || d.TLS == nil || d.DB == nil || d.Now == nil || d.Config.StopTimeout != 8*time.Second {
@@ -37,13 +39,21 @@ func TestStartsBeforeNATSAndStopsInOrder(t *testing.T) {
 	f.run(d)
 
 	eventually(t, "the service runs without NATS", func() bool { return f.readyz().Components[componentApp] == "ready" })
+	for host, want := range map[string]int{
+		"rebound.example": http.StatusMisdirectedRequest, "scanner.fleet.test": http.StatusOK, "scanner": http.StatusOK,
+	} {
+		if got := f.adminStatus(host, ""); got != want {
+			t.Errorf("admin server, Host %s: %d, want %d", host, got, want)
+		}
+	}
+	if got := f.adminStatus("scanner", "http://rebound.example"); got != http.StatusForbidden {
+		t.Errorf("admin server, foreign Origin: %d", got)
+	}
 	if got := f.readyz(); got.Code != 503 || got.Ready || got.Components["database"] != "ready" || !strings.Contains(got.Components["eventbus"], "not connected") {
 		t.Errorf("readyz without NATS: %+v", got)
 	}
 	f.startNATS()
-	for _, peer := range []string{"verifier", "signer", "gateway"} { // the wrong way round on purpose
-		f.startPeer(peer)
-	}
+	f.provision()
 	f.waitReady()
 	if got := f.readyz(); got.Code != 200 || !got.Ready {
 		t.Errorf("readyz: %+v", got)

@@ -117,7 +117,7 @@ func (r *runner) run(ctx context.Context, needsDatabase bool, newApp func(contex
 
 func (r *runner) serveAdmin(ctx context.Context) error {
 	s := &http.Server{
-		Handler:           hostguard.Handler(lifecycle.AdminHandler(r.readiness, r.t.Registry), r.admin.Addr()),
+		Handler:           hostguard.Handler(lifecycle.AdminHandler(r.readiness, r.t.Registry), r.cfg.Admin.Names...),
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		MaxHeaderBytes:    16 << 10,

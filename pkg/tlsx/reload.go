@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // material returns the state in use without a look at the files.
@@ -82,7 +83,7 @@ func (s *Source) read() (*files, error) {
 }
 
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return nil, err
 	}

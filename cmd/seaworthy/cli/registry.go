@@ -4,16 +4,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 func newRegistry(out, logs io.Writer) *cobra.Command {
 	var dir, address, notifyURL, secretFile string
+	var names []string
 	c := &cobra.Command{
 		Use:   "registry",
 		Short: "Serve only the embedded OCI registry",
@@ -26,7 +27,7 @@ one machine, to try a fleet of separate processes.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			secret := ""
 			if secretFile != "" {
-				content, err := os.ReadFile(secretFile)
+				content, err := regularfile.ReadFile(secretFile)
 				if err != nil {
 					return &usageError{fmt.Errorf("read the webhook secret: %w", err)}
 				}
@@ -37,7 +38,7 @@ one machine, to try a fleet of separate processes.`,
 				return fmt.Errorf("listen: %w", err)
 			}
 			registry, err := registryd.New(c.Context(), registryd.Config{
-				Dir: dir, Listener: listener, NotifyURL: notifyURL, NotifySecret: secret, Logs: logs,
+				Dir: dir, Listener: listener, Names: names, NotifyURL: notifyURL, NotifySecret: secret, Logs: logs,
 			})
 			if err != nil {
 				return err
@@ -48,6 +49,7 @@ one machine, to try a fleet of separate processes.`,
 	}
 	c.Flags().StringVar(&dir, "dir", "registry", "directory of the images")
 	c.Flags().StringVar(&address, "listen", "127.0.0.1:5000", "address to serve")
+	c.Flags().StringArrayVar(&names, "name", nil, "host `NAME` that clients call it by, besides addresses, localhost and names without a dot; may be repeated")
 	c.Flags().StringVar(&notifyURL, "notify", "", "URL of the gateway that hears of each manifest before it is acknowledged; empty tells nobody")
 	c.Flags().StringVar(&secretFile, "secret-file", "", "file of the bearer secret for the notifications")
 	return c

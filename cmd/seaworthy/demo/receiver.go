@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/hostguard"
 )
 
 // maxNotification bounds what the receiver reads; Standard Webhooks asks senders to
@@ -50,7 +52,7 @@ func startReceiver(ctx context.Context) (*receiver, error) {
 	if _, err := rand.Read(r.key); err != nil {
 		return nil, fmt.Errorf("start the demo's subscriber: %w", err)
 	}
-	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: 5 * time.Second}
+	r.server = &http.Server{Handler: hostguard.Handler(http.HandlerFunc(r.serve)), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = r.server.Serve(listener) }() // ends with Close
 	return r, nil
 }

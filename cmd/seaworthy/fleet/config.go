@@ -58,6 +58,10 @@ type RegistryConfig struct {
 	// Disabled leaves it out; then gateway.sources and the services' registries
 	// name those to work with.
 	Disabled bool `yaml:"disabled"`
+	// Names are the host names that clients call it by. The host above, IP addresses,
+	// localhost and names without a dot need not be given; other names are refused,
+	// because a web page could use them to reach the registry.
+	Names []string `yaml:"names"`
 }
 
 // Default returns the configuration that the all-in-one starts from. Paths of

@@ -132,7 +132,7 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 	}
 	if !f.cfg.Registry.Disabled {
 		registry, err := registryd.New(ctx, registryd.Config{
-			Dir: f.cfg.path("registry"), Listener: s.registry, Logs: logs,
+			Dir: f.cfg.path("registry"), Listener: s.registry, Names: append([]string{f.cfg.Host}, f.cfg.Registry.Names...), Logs: logs,
 			NotifyURL: f.GatewayURL() + "/webhooks/v1/distribution/" + sourceName, NotifySecret: secrets.webhook,
 		})
 		if err != nil {

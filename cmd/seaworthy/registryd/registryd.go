@@ -27,6 +27,9 @@ type Config struct {
 	Dir string
 	// Listener is where it serves plain HTTP. Run closes it.
 	Listener net.Listener
+	// Names are the host names that it is called by, besides IP addresses, localhost and
+	// names without a dot.
+	Names []string
 	// NotifyURL receives an event about each manifest that is pushed or deleted, before
 	// the client gets its answer; empty sends none.
 	NotifyURL string
@@ -52,6 +55,7 @@ type Registry struct {
 	app      *handlers.App
 	server   *http.Server
 	listener net.Listener
+	names    []string
 }
 
 // New builds a registry on the storage in cfg.Dir.
@@ -72,6 +76,7 @@ func New(ctx context.Context, cfg Config) (r *Registry, err error) {
 		app:      app,
 		server:   &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout},
 		listener: cfg.Listener,
+		names:    cfg.Names,
 	}, nil
 }
 
@@ -80,7 +85,7 @@ func (r *Registry) Addr() string { return r.listener.Addr().String() }
 
 // Run serves until ctx ends.
 func (r *Registry) Run(ctx context.Context) error {
-	r.server.Handler = hostguard.Handler(r.server.Handler, r.listener.Addr())
+	r.server.Handler = hostguard.Handler(r.server.Handler, r.names...)
 	failed := make(chan error, 1)
 	go func() { failed <- r.server.Serve(r.listener) }()
 	var err error

@@ -65,7 +65,11 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 			}
 		}
 	}
-	n := &notifier{deps: d, client: webhook.NewClient(cfg.Delivery.Timeout, d.Telemetry, d.Now)}
+	client, err := webhook.NewClient(cfg.Delivery.Timeout, d.Telemetry, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	n := &notifier{deps: d, client: client}
 	n.worker, err = worker.New(worker.Config{
 		Schedule: cfg.Delivery.Schedule, Workers: cfg.Delivery.Workers, PerSubscription: cfg.Delivery.PerSubscription,
 		Lease: cfg.Delivery.Lease, Poll: cfg.Delivery.Poll, Drain: min(drain, d.Config.StopTimeout/2),

@@ -15,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/osvfiles"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
@@ -254,7 +255,7 @@ func (a *AdvisoriesConfig) validateFeeds(p *config.Problems) {
 func (a *AdvisoriesConfig) trustedKeys() ([]crypto.PublicKey, error) {
 	var out []crypto.PublicKey
 	for _, path := range a.TrustedKeys {
-		text, err := os.ReadFile(path)
+		text, err := regularfile.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("advisories.trusted_keys: %w", err)
 		}

@@ -27,7 +27,8 @@ func newMetrics(t *obs.Telemetry, k *snapshots.Keeper, now func() time.Time) (*m
 	m := &metrics{}
 	var err error
 	m.duration, err = t.Meter().Float64Histogram("seaworthy.scanner.scan.duration", metric.WithUnit("s"),
-		metric.WithDescription("Time of an attempt to scan an image; reason is empty for a success."))
+		metric.WithDescription("Time of an attempt to scan an image; reason is empty for a success."),
+		metric.WithExplicitBucketBoundaries(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900))
 	if err != nil {
 		return nil, fmt.Errorf("metric: %w", err)
 	}

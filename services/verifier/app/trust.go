@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/trust"
@@ -146,7 +146,7 @@ func sigstoreRoot(file string) ([]byte, *attest.SigstoreRoot, error) {
 	if file == "" {
 		return nil, nil, nil
 	}
-	data, err := os.ReadFile(file)
+	data, err := regularfile.ReadFile(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read trusted root: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/advisorybundle"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // passwordVariable holds the password of a key, as it does for cosign.
@@ -95,7 +96,7 @@ func (s *session) runExport(ctx context.Context, file, keyFile string) error {
 
 // signingKey reads a private key.
 func signingKey(file string) (crypto.Signer, error) {
-	text, err := os.ReadFile(file)
+	text, err := regularfile.ReadFile(file)
 	if err != nil {
 		return nil, &usageError{err}
 	}
@@ -121,7 +122,7 @@ func isBundle(paths []string) bool {
 	if len(paths) != 1 {
 		return false
 	}
-	f, err := os.Open(paths[0])
+	f, err := regularfile.Open(paths[0])
 	if err != nil {
 		return false
 	}
@@ -131,7 +132,7 @@ func isBundle(paths []string) bool {
 
 // importBundle sends a bundle.
 func (s *session) importBundle(ctx context.Context, client scannerv1.AdvisoryServiceClient, file string, force bool) error {
-	f, err := os.Open(file)
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/linediff"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/app/policykit"
 )
 
@@ -153,7 +153,7 @@ func plan(ctx context.Context, client verifierv1.PolicyServiceClient, files []st
 	}
 	var out []*planned
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		data, err := regularfile.ReadFile(file)
 		if err != nil {
 			return nil, &usageError{err}
 		}

@@ -3,12 +3,12 @@ package command
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/app/policykit"
 )
 
@@ -68,7 +68,7 @@ fault.`,
 			var all []checkedFile
 			faulty := false
 			for _, file := range args {
-				data, err := os.ReadFile(file)
+				data, err := regularfile.ReadFile(file)
 				if err != nil {
 					return &usageError{err}
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // maxVexFile is the size of a file that is imported, in bytes; the verifier bounds it
@@ -67,7 +68,7 @@ func readVexFile(name string) ([]byte, error) {
 	if info.Size() > maxVexFile {
 		return nil, fmt.Errorf("%s: %d bytes, the limit is %d", name, info.Size(), maxVexFile)
 	}
-	return os.ReadFile(name)
+	return regularfile.ReadFile(name)
 }
 
 func (s *session) vexClient() (verifierv1.VexServiceClient, error) {

@@ -128,8 +128,8 @@ func event(id, tag string) string {
 func envelope(events ...string) string { return `{"events":[` + strings.Join(events, ",") + `]}` }
 
 type request struct {
-	method, path, body string
-	header             map[string]string
+	method, path, body, host string
+	header                   map[string]string
 }
 
 func (f *fixture) do(t *testing.T, r request) *http.Response {
@@ -144,6 +144,7 @@ func (f *fixture) do(t *testing.T, r request) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Host = r.host
 	req.Header.Set("Content-Type", distribution.MediaType)
 	req.Header.Set("Authorization", "Bearer "+secret)
 	for k, v := range r.header {

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
@@ -55,14 +54,19 @@ type Client struct {
 }
 
 // NewClient returns a client whose attempts end after timeout.
-func NewClient(timeout time.Duration, t *obs.Telemetry, now func() time.Time) *Client {
-	return &Client{
-		public: newHTTPClient(timeout, t, false), private: newHTTPClient(timeout, t, true),
-		propagator: t.Propagator, now: now,
+func NewClient(timeout time.Duration, t *obs.Telemetry, now func() time.Time) (*Client, error) {
+	public, err := newHTTPClient(timeout, t, false)
+	if err != nil {
+		return nil, err
 	}
+	private, err := newHTTPClient(timeout, t, true)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{public: public, private: private, propagator: t.Propagator, now: now}, nil
 }
 
-func newHTTPClient(timeout time.Duration, t *obs.Telemetry, allowPrivate bool) *http.Client {
+func newHTTPClient(timeout time.Duration, t *obs.Telemetry, allowPrivate bool) (*http.Client, error) {
 	dialer := &net.Dialer{Timeout: timeout, Control: guard(allowPrivate)}
 	transport := &http.Transport{
 		// No proxy from the environment: the guard would see only the proxy's address.
@@ -76,15 +80,16 @@ func newHTTPClient(timeout time.Duration, t *obs.Telemetry, allowPrivate bool) *
 		IdleConnTimeout:        idleTimeout,
 		DisableCompression:     true,
 	}
-	return &http.Client{
-		Timeout: timeout,
-		Transport: otelhttp.NewTransport(transport,
-			otelhttp.WithTracerProvider(t.TracerProvider),
-			otelhttp.WithMeterProvider(t.MeterProvider),
-			otelhttp.WithPropagators(t.Propagator),
-			otelhttp.WithSpanNameFormatter(func(string, *http.Request) string { return "POST notification" })),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	// The path of a subscriber's URL is often its secret, so spans show the origin only.
+	traced, err := t.HTTPTransport(transport, obs.HTTPClient{SpanName: func(string) string { return "POST notification" }})
+	if err != nil {
+		return nil, err
 	}
+	return &http.Client{
+		Timeout:       timeout,
+		Transport:     traced,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, nil
 }
 
 // Close ends idle connections.

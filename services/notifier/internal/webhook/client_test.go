@@ -45,7 +45,10 @@ func target(t *testing.T, url string) webhook.Target {
 
 func send(t *testing.T, timeout time.Duration, to webhook.Target) core.Result {
 	t.Helper()
-	c := webhook.NewClient(timeout, obs.Discard("notifier"), func() time.Time { return clock })
+	c, err := webhook.NewClient(timeout, obs.Discard("notifier"), func() time.Time { return clock })
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer c.Close()
 	return c.Send(t.Context(), to, webhook.Message{ID: "dlv_1", Body: []byte(`{"a":1}`), Traceparent: traceparent})
 }

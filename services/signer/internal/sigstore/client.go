@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/guard"
 )
 
@@ -154,7 +154,7 @@ func readFile(path string) ([]byte, error) {
 	if path == "" {
 		return nil, errors.New("no file is given")
 	}
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return nil, err
 	}

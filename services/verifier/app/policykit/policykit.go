@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policy"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/policytest"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/record"
@@ -124,7 +124,7 @@ func beside(file, name string) string {
 }
 
 func read(file string, limit int64) ([]byte, error) {
-	f, err := os.Open(file)
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return nil, err
 	}

@@ -184,14 +184,25 @@ func (x *vexer) apply(findings []Finding) (affecting, suppressed []Finding) {
 func (s saying) suppresses() bool { return s.Status == VexNotAffected || s.Status == VexFixed }
 
 // decide returns the newest statement about a finding. Of two of one time the one
-// that leaves the finding in counts.
+// that leaves the finding in counts. A statement that takes the finding out has no effect
+// once its author has said something else that may be about the finding and cannot be
+// compared with it.
 func (x *vexer) decide(f *Finding) (newest saying, ok bool) {
+	var matched, missed []saying
 	for _, s := range slices.Concat(x.imported.about(f), x.attached.about(f)) {
 		if !s.Attached {
 			x.used[s.Digest] = true
 		}
 		if why := x.misses(f, s); why != "" {
 			x.tell(f, s, why)
+			missed = append(missed, s)
+			continue
+		}
+		matched = append(matched, s)
+	}
+	for _, s := range matched {
+		if by, withdrawn := x.withdrawn(f, s, missed); withdrawn {
+			x.tell(f, s, "a newer statement of "+s.Author+" says "+by.Status+" and cannot be compared with the finding")
 			continue
 		}
 		if !ok || s.Time.After(newest.Time) || s.Time.Equal(newest.Time) && newest.suppresses() && !s.suppresses() {
@@ -204,6 +215,20 @@ func (x *vexer) decide(f *Finding) (newest saying, ok bool) {
 		x.tell(f, s, "a newer statement of "+newest.Author+" says "+newest.Status)
 	}
 	return newest, ok
+}
+
+// withdrawn returns the newer statement of the same author, among those that do not match,
+// that takes back a statement which would take the finding out.
+func (x *vexer) withdrawn(f *Finding, s saying, missed []saying) (by saying, ok bool) {
+	if !s.suppresses() {
+		return saying{}, false
+	}
+	for _, m := range missed {
+		if m.Author == s.Author && !m.suppresses() && m.Time.After(s.Time) && !m.Time.After(x.now) && x.mayConcern(f, m) {
+			return m, true
+		}
+	}
+	return saying{}, false
 }
 
 func (x *vexer) tell(f *Finding, s saying, why string) {

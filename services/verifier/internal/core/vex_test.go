@@ -192,6 +192,78 @@ func TestVexNewestCounts(t *testing.T) {
 	}
 }
 
+// TestVexUnmatchedWithdraws: a newer statement of the same author that cannot be compared
+// never leaves the older one in force that takes the finding out.
+func TestVexUnmatchedWithdraws(t *testing.T) {
+	t.Parallel()
+	finding := core.Finding{ID: "CVE-1", Purl: zlib, SeverityRank: core.SeverityCritical}
+	name := image.Repository[strings.LastIndexByte(image.Repository, '/')+1:]
+	cpe := func(id string) core.VexStatement {
+		s := statement(id)
+		s.Products[0].ID, s.Products[0].Unmatched = "cpe:2.3:a:zlib:zlib:1.2.13:*:*:*:*:*:*:*", "has the identifier cpe23, which cannot be compared"
+		return s
+	}
+	for title, tc := range map[string]struct {
+		newer    core.VexStatement
+		attached bool
+		state    core.State
+	}{
+		"tag":                           {statement("pkg:oci/" + name + "?tag=v2"), true, core.StateFail},
+		"tag as the version":            {statement("pkg:oci/" + name + "@v2"), true, core.StateFail},
+		"tag, imported":                 {statement("pkg:oci/" + name + "?tag=v2"), false, core.StateFail},
+		"tag and the package":           {statement("pkg:oci/"+name+"?tag=v2", "pkg:deb/debian/zlib1g"), true, core.StateFail},
+		"tag and a CPE":                 {statement("pkg:oci/"+name+"?tag=v2", "cpe:2.3:a:zlib"), true, core.StateFail},
+		"tag and another package":       {statement("pkg:oci/"+name+"?tag=v2", "pkg:deb/debian/openssl"), true, core.StatePass},
+		"CPE":                           {cpe("x"), true, core.StateFail},
+		"CPE, imported":                 {cpe("x"), false, core.StateFail},
+		"CPE of another package":        {cpe("pkg:deb/debian/openssl"), true, core.StatePass},
+		"name":                          {statement("our product"), true, core.StateFail},
+		"no product, imported":          {statement(""), false, core.StateFail},
+		"image without a place":         {statement("pkg:oci/" + name), false, core.StateFail},
+		"a qualifier that nothing has":  {statement("pkg:deb/debian/zlib1g?epoch=1"), true, core.StateFail},
+		"range of versions":             {statement("pkg:deb/debian/zlib1g@vers:deb/<2"), true, core.StateFail},
+		"broken package URL":            {statement("pkg:zlib"), true, core.StateFail},
+		"package with the package":      {statement("pkg:maven/a/app", "pkg:deb/debian/zlib1g"), true, core.StateFail},
+		"another version":               {statement("pkg:deb/debian/zlib1g@1:1.3"), true, core.StatePass},
+		"another package":               {statement("pkg:deb/debian/openssl"), true, core.StatePass},
+		"tag of another image":          {statement("pkg:oci/other?tag=v2"), true, core.StatePass},
+		"another digest":                {statement(elsewhere), true, core.StatePass},
+		"another digest with a package": {statement(elsewhere, "pkg:deb/debian/zlib1g"), true, core.StatePass},
+	} {
+		for _, older := range []string{core.VexNotAffected, core.VexFixed} {
+			for _, status := range []string{core.VexAffected, core.VexUnderInvestigation} {
+				before := statement(image.Digest)
+				before.Status = older
+				newer := tc.newer
+				newer.Status, newer.Time = status, before.Time.Add(time.Second)
+				judge := func(author string, s core.VexStatement) core.State {
+					old := core.VexDocument{Digest: "sha256:a", Author: "vendor", Attached: true, Statements: []core.VexStatement{before}}
+					other := core.VexDocument{Digest: "sha256:b", Author: author, Attached: tc.attached, Statements: []core.VexStatement{s}}
+					attached, imported := []core.VexDocument{old}, []core.VexDocument{other}
+					if tc.attached {
+						attached, imported = append(attached, other), nil
+					}
+					v, _ := judgeVex(t, attached, imported, finding)
+					return v.State
+				}
+				if got := judge("vendor", newer); got != tc.state {
+					t.Errorf("%s: %s after %s: %s, want %s", title, status, older, got, tc.state)
+				}
+				if got := judge("somebody else", newer); got != core.StatePass {
+					t.Errorf("%s: another author takes %s back", title, older)
+				}
+				for why, at := range map[string]time.Time{"older": before.Time.Add(-time.Second), "of one time": before.Time, "of the future": now.Add(time.Hour)} {
+					s := newer
+					s.Time = at
+					if got := judge("vendor", s); got != core.StatePass {
+						t.Errorf("%s: %s %s takes %s back", title, status, why, older)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestVexLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	findings := []core.Finding{

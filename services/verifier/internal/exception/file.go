@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/strictyaml"
 )
 
@@ -172,7 +173,7 @@ func Load(dir string, files []string) ([]Exception, error) {
 }
 
 func readLimited(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read exceptions: %w", err)
 	}

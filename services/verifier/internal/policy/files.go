@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // maxFiles bounds the files of one directory.
@@ -95,7 +97,7 @@ func policyFiles(dir string) ([]string, error) {
 
 // readLimited reads a file; a byte more than the limit is kept for Parse to refuse.
 func readLimited(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	f, err := regularfile.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}

@@ -110,6 +110,40 @@ func (p *Purl) Misses(have *Purl) string {
 	return ""
 }
 
+// MayBe tells whether a package can be one that p names, if what cannot be compared is
+// left out: a range of versions, and what only one of the two says.
+func (p *Purl) MayBe(have *Purl) bool {
+	if p.Type != have.Type || p.Namespace != have.Namespace || p.Name != have.Name {
+		return false
+	}
+	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
+	if p.Unmatchable() == nil && differ(p.Version, have.Version) || differ(p.Subpath, have.Subpath) {
+		return false
+	}
+	for key, value := range p.Qualifiers {
+		if key != "vers" && differ(value, have.Qualifiers[key]) {
+			return false
+		}
+	}
+	return true
+}
+
+// MayBeImage tells whether an image can be one that p names, if what cannot be compared is
+// left out: tags, ranges of versions, paths and unknown qualifiers.
+func (p *Purl) MayBeImage(i Image) bool {
+	comparable := *p
+	comparable.Subpath, comparable.Qualifiers = "", map[string]string{}
+	for _, key := range []string{"repository_url", "arch"} {
+		if value := p.Qualifiers[key]; value != "" {
+			comparable.Qualifiers[key] = value
+		}
+	}
+	if !strings.HasPrefix(p.Version, "sha256:") {
+		comparable.Version = ""
+	}
+	return p.IsImage() && comparable.MissesImage(i, true) == ""
+}
+
 // Equal tells whether two package URLs say the same.
 func (p *Purl) Equal(other *Purl) bool {
 	return p.Misses(other) == "" && other.Misses(p) == ""

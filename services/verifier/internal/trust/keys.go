@@ -4,9 +4,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/pkg/verdict/trustbundle"
 )
 
@@ -17,7 +17,7 @@ const MaxKeyFile = 64 << 10
 func ReadKeys(files []string) ([]attest.TrustedKey, error) {
 	var keys []attest.TrustedKey
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		data, err := regularfile.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("read trusted key: %w", err)
 		}

@@ -63,6 +63,10 @@ type Source struct {
 	body    []byte
 	roots   attest.TrustRoots
 	version uint64
+	// revoked are the keys that the signer ever called revoked, revived those of them that
+	// its bundle calls valid.
+	revoked revoked
+	revived []string
 	// known is closed when there are keys; from then on there always are.
 	known chan struct{}
 }
@@ -89,12 +93,17 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	s := &Source{
 		fixed: o.Fixed, sigstore: o.Sigstore, bundles: o.Bundles, cache: o.Cache, refresh: o.Refresh,
 		log: o.Log, now: o.Now, report: o.Report, version: 1,
-		known: make(chan struct{}),
+		known: make(chan struct{}), revoked: revoked{},
 	}
 	if err := checkStates(o.Fixed); err != nil {
 		return nil, err
 	}
 	var err error
+	if o.Bundles != nil {
+		if s.revoked, err = s.loadRevoked(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if s.roots, err = s.with(attest.TrustRoots{}, nil); err != nil {
 		return nil, fmt.Errorf("trusted root of the configuration: %w", err)
 	}
@@ -104,7 +113,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	if o.Bundles != nil {
 		body, fetched, err := o.Cache.LoadTrust(ctx, sourceSigner)
 		if err == nil {
-			err = s.use(body)
+			err = s.use(ctx, body)
 		}
 		switch {
 		case err == nil:
@@ -213,7 +222,7 @@ func (s *Source) fetch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode trust bundle: %w", err)
 	}
-	if err := s.use(body); err != nil {
+	if err := s.use(ctx, body); err != nil {
 		return err
 	}
 	if err := s.cache.SaveTrust(ctx, sourceSigner, body, s.now()); err != nil {
@@ -223,44 +232,53 @@ func (s *Source) fetch(ctx context.Context) error {
 }
 
 // use puts a bundle in force if it is sound.
-func (s *Source) use(body []byte) error {
-	roots, err := s.parse(body)
+func (s *Source) use(ctx context.Context, body []byte) error {
+	signer, root, err := parse(body)
 	if err != nil {
 		return err
 	}
+	// What the bundle revokes counts even if it cannot be remembered for later.
+	notKept := s.remember(ctx, signer.Keys)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if bytes.Equal(body, s.body) {
-		return nil
+	var revived []string
+	signer.Keys, revived = s.revoked.revoke(signer.Keys)
+	roots, err := s.with(signer, root)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(revived, s.revived) && len(revived) > 0 {
+		s.log.WarnContext(ctx, "the signer calls a revoked key valid; it stays revoked", "key_ids", revived)
+	}
+	s.revived = revived
+	if bytes.Equal(body, s.body) && roots.Fingerprint() == s.roots.Fingerprint() {
+		return notKept
 	}
 	if empty(s.roots) {
 		close(s.known)
 	}
 	s.body, s.roots = body, roots
 	s.version++
-	return nil
+	return notKept
 }
 
-// parse reads a bundle and adds the roots of the configuration.
-func (s *Source) parse(body []byte) (attest.TrustRoots, error) {
+// parse reads a bundle: the signer's roots, and its Sigstore trusted root in JSON.
+func parse(body []byte) (signer attest.TrustRoots, root []byte, err error) {
 	var m signerv1.GetTrustBundleResponse
 	if err := proto.Unmarshal(body, &m); err != nil {
-		return attest.TrustRoots{}, fmt.Errorf("decode trust bundle: %w", err)
+		return attest.TrustRoots{}, nil, fmt.Errorf("decode trust bundle: %w", err)
 	}
-	signer, err := trustbundle.Roots(&m)
-	if err != nil {
-		return attest.TrustRoots{}, err
-	}
-	return s.with(signer, []byte(m.GetTrustedRootJson()))
+	signer, err = trustbundle.Roots(&m)
+	return signer, []byte(m.GetTrustedRootJson()), err
 }
 
 // with adds the roots of the configuration to those of the signer. A key that the signer
-// has revoked is trusted for nothing, also if the configuration names it.
+// ever revoked is trusted for nothing, also if the configuration names it. It reads
+// s.revoked, which needs s.mu once others can see s.
 func (s *Source) with(signer attest.TrustRoots, root []byte) (attest.TrustRoots, error) {
 	fixed := slices.DeleteFunc(slices.Clone(s.fixed.Keys), func(k attest.TrustedKey) bool {
-		return slices.ContainsFunc(signer.Keys, func(own attest.TrustedKey) bool {
-			return !own.Revoked.IsZero() && attest.KeyID(own.Key) == attest.KeyID(k.Key)
-		})
+		_, was := s.revoked[attest.KeyID(k.Key)]
+		return was
 	})
 	out := attest.TrustRoots{Keys: slices.Concat(fixed, signer.Keys), Identities: slices.Concat(s.fixed.Identities, signer.Identities)}
 	var documents [][]byte
@@ -303,5 +321,10 @@ func empty(r attest.TrustRoots) bool { return len(r.Keys)+len(r.Identities) == 0
 
 func (s *Source) tell() {
 	_, _, err := s.Roots()
+	if err == nil {
+		s.mu.Lock()
+		err = disagreement(s.revived)
+		s.mu.Unlock()
+	}
 	s.report(err)
 }

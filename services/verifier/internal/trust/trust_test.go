@@ -24,6 +24,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -74,24 +75,41 @@ func (s *signer) set(b *signerv1.GetTrustBundleResponse, err error) {
 
 // memory is a cache of bundles.
 type memory struct {
-	mu   sync.Mutex
-	body []byte
+	mu     sync.Mutex
+	bodies map[string][]byte
+	full   bool
 }
 
-func (m *memory) SaveTrust(_ context.Context, _ string, body []byte, _ time.Time) error {
+func (m *memory) SaveTrust(_ context.Context, source string, body []byte, _ time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.body = body
+	if m.full {
+		return errors.New("full")
+	}
+	if m.bodies == nil {
+		m.bodies = map[string][]byte{}
+	}
+	m.bodies[source] = body
 	return nil
 }
 
-func (m *memory) LoadTrust(context.Context, string) ([]byte, time.Time, error) {
+func (m *memory) LoadTrust(_ context.Context, source string) ([]byte, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.body == nil {
-		return nil, time.Time{}, errors.New("nothing")
+	body, ok := m.bodies[source]
+	if !ok {
+		return nil, time.Time{}, store.ErrNotFound
 	}
-	return m.body, time.Time{}, nil
+	return body, time.Time{}, nil
+}
+
+// parseAlone reads a bundle as a source without a configuration does.
+func parseAlone(body []byte) (attest.TrustRoots, error) {
+	signer, root, err := parse(body)
+	if err != nil {
+		return attest.TrustRoots{}, err
+	}
+	return (&Source{}).with(signer, root)
 }
 
 func newSource(t *testing.T, o Options) *Source {
@@ -204,11 +222,11 @@ func TestParseBundleRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if roots, err := (&Source{}).parse(body); err == nil {
+		if roots, err := parseAlone(body); err == nil {
 			t.Errorf("%s: accepted %d keys", name, len(roots.Keys))
 		}
 	}
-	if _, err := (&Source{}).parse([]byte("\xff")); err == nil {
+	if _, err := parseAlone([]byte("\xff")); err == nil {
 		t.Error("garbage was accepted")
 	}
 }
@@ -277,7 +295,7 @@ func FuzzParseBundle(f *testing.F) {
 	}
 	f.Add(body)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		roots, err := (&Source{}).parse(data)
+		roots, err := parseAlone(data)
 		if empty(roots) == (err == nil) {
 			t.Errorf("%d keys, error %v", len(roots.Keys), err)
 		}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // bundleSuffix ends the names of files with signatures.
@@ -58,7 +60,7 @@ func Load(dir string, files []string) ([]File, error) {
 }
 
 func readLimited(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := regularfile.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("read VEX document: %w", err)
 	}
