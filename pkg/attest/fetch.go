@@ -29,7 +29,8 @@ type Limits struct {
 	// such a list is an error of Fetch, because a part would look like all.
 	Partial bool
 	// First are the digests of the only referrers that are read if there are more than
-	// MaxReferrers: a part that somebody else chooses is not worth the time.
+	// MaxReferrers: a part that somebody else chooses is not worth the time. At most
+	// MaxReferrers of them are read, or maxFirst if that is more.
 	First []string
 	// MaxBundle is the largest bundle in bytes, MaxTotal that of all together;
 	// what is over gets Err. The defaults are MaxBundle and DefaultMaxTotal.
@@ -38,7 +39,13 @@ type Limits struct {
 	// another type. The annotation is not signed: lying in it can hide a bundle,
 	// which whoever may write to the repository can do anyway, but not fake one.
 	PredicateTypes []string
+	// WithoutTypes leaves out bundles whose annotation names one of these types, unless
+	// they are among First.
+	WithoutTypes []string
 }
+
+// maxFirst is how many of Limits.First are read however small MaxReferrers is.
+const maxFirst = 64
 
 // Referred is a bundle attached to an image. Nothing about it is verified but
 // that its bytes match its digest.
@@ -69,7 +76,7 @@ func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Lim
 		ArtifactType: BundleMediaType,
 		First:        limits.First,
 		Keep: func(d registry.Descriptor) bool {
-			return MayBeBundle(d) && wanted(d.Annotations, limits.PredicateTypes)
+			return MayBeBundle(d) && limits.wants(d)
 		},
 	})
 	if err != nil {
@@ -105,7 +112,7 @@ func (l Limits) choose(listed registry.List) (list []registry.Descriptor, incomp
 	}
 	if len(list) > l.MaxReferrers || errors.Is(listed.Incomplete, registry.ErrTooLarge) {
 		list = slices.DeleteFunc(list, func(d registry.Descriptor) bool { return !slices.Contains(l.First, d.Digest) })
-		list = list[:min(len(list), l.MaxReferrers)]
+		list = list[:min(len(list), max(l.MaxReferrers, maxFirst))]
 	}
 	slices.SortFunc(list, func(a, b registry.Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
 	return list, incomplete
@@ -119,7 +126,7 @@ func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []
 			return nil, fmt.Errorf("fetch attestations: %w", err)
 		}
 		r, isBundle := fetchOne(ctx, c, ref, d, min(limits.MaxBundle, left))
-		if !isBundle || !wanted(r.Annotations, limits.PredicateTypes) {
+		if !isBundle || !limits.wants(r.Descriptor) {
 			continue
 		}
 		left -= int64(len(r.Bundle))
@@ -147,9 +154,17 @@ func MayBeBundle(d registry.Descriptor) bool {
 	return d.ArtifactType == "" || d.ArtifactType == registry.MediaTypeEmpty || IsBundleType(d.ArtifactType)
 }
 
-func wanted(annotations map[string]string, predicateTypes []string) bool {
-	t, ok := annotations[AnnotationPredicateType]
-	return !ok || len(predicateTypes) == 0 || slices.Contains(predicateTypes, t)
+// wants judges by the annotation alone; what has none is looked at.
+func (l Limits) wants(d registry.Descriptor) bool {
+	t, ok := d.Annotations[AnnotationPredicateType]
+	switch {
+	case !ok:
+		return true
+	case len(l.PredicateTypes) > 0 && !slices.Contains(l.PredicateTypes, t):
+		return false
+	default:
+		return !slices.Contains(l.WithoutTypes, t) || slices.Contains(l.First, d.Digest)
+	}
 }
 
 // bundleManifest is what is read of a referrer's manifest.

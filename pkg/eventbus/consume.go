@@ -26,6 +26,8 @@ const (
 	// maxRemembered bounds the failures that are kept until their dead letter
 	// can be stored.
 	maxRemembered = 1000
+	// maxWaiting bounds the messages that wait for a handler of their group.
+	maxWaiting = 1000
 )
 
 // consumption is one running Consume.
@@ -34,13 +36,15 @@ type consumption struct {
 	stream  string
 	cfg     Consumer
 	handler Handler
+	share   *share
 
 	mu       sync.Mutex
 	failures map[uint64]DeadLetterInfo // by stream sequence
 }
 
 // Consume hands the messages of a durable to h, at most concurrency (1 to 1,000)
-// at a time, and takes no message from the server before a handler is free. It
+// at a time and at most half of those for one Options.Group. It takes no message from
+// the server before a handler is free; those of a group that has its half wait here. It
 // returns nil after ctx ended or the bus was closed and all handlers returned:
 // they have the configured DrainTimeout, then their contexts end. It waits for
 // streams that do not exist yet. The error is of the call: a durable that is not
@@ -66,6 +70,7 @@ func (b *Bus) Consume(ctx context.Context, durable string, concurrency int, h Ha
 		bus: b, stream: stream.Name, cfg: b.cfg.consumer(cfg), handler: h,
 		failures: map[uint64]DeadLetterInfo{},
 	}
+	c.share = newShare(concurrency, maxWaiting, c.cfg.AckWait)
 	var workers sync.WaitGroup
 	for range concurrency {
 		workers.Go(func() { c.work(ctx) })
@@ -77,8 +82,22 @@ func (b *Bus) Consume(ctx context.Context, durable string, concurrency int, h Ha
 		case <-ctx.Done():
 		}
 	})
+	workers.Go(func() { c.share.keepAlive(ctx, b.log) })
 	workers.Wait()
+	unhandled, _ := c.share.all()
+	for _, msg := range unhandled {
+		c.giveUp(msg)
+	}
 	return nil
+}
+
+// group is what a message shares handlers for.
+func (c *consumption) group(msg jetstream.Msg) string {
+	if c.bus.opts.Group == nil {
+		return ""
+	}
+	m := parseMessage(msg.Subject(), msg.Headers(), nil)
+	return c.bus.opts.Group(&m)
 }
 
 // enter registers a consumption unless the bus is closing.
@@ -144,7 +163,11 @@ func (c *consumption) session(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.deliver(ctx, msg, ackWait)
+		if group := c.group(msg); c.share.enter(group, msg, ackWait) {
+			for ; msg != nil; msg = c.share.leave(ctx, group) {
+				c.deliver(ctx, msg, ackWait)
+			}
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -161,8 +184,13 @@ func (c *consumption) giveBack(messages jetstream.MessagesContext) {
 			messages.Stop()
 			return
 		}
-		if err := msg.Nak(); err != nil {
-			c.bus.log.Warn("message not given back", "consumer", c.cfg.Durable, "error", err)
-		}
+		c.giveUp(msg)
+	}
+}
+
+// giveUp returns a message that was not handled.
+func (c *consumption) giveUp(msg jetstream.Msg) {
+	if err := msg.Nak(); err != nil {
+		c.bus.log.Warn("message not given back", "consumer", c.cfg.Durable, "error", err)
 	}
 }

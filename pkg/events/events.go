@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -34,7 +35,7 @@ func Connect(ctx context.Context, cfg eventbus.Config, service string, tls *tlsx
 }
 
 func options(service string, tls *tlsx.Source, t *obs.Telemetry) eventbus.Options {
-	o := eventbus.Options{Service: service, TLS: tls, Telemetry: t, Topology: Topology}
+	o := eventbus.Options{Service: service, TLS: tls, Telemetry: t, Topology: Topology, Group: repository}
 	if tls != nil {
 		o.DeadLetter = deadLetters{source: tls.ID(), salt: rand.Text()}.message
 	}
@@ -123,6 +124,17 @@ func about(e proto.Message) string {
 	}
 	if len(name) > 1024 {
 		return ""
+	}
+	return name
+}
+
+// repository is the repository that a message is about, as about wrote it: one
+// repository must not hold all handlers of a service.
+func repository(m *eventbus.Message) string {
+	name, _, _ := strings.Cut(m.AboutSubject, "@")
+	// A colon after the last slash starts a tag; one before it is a port.
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
 	}
 	return name
 }

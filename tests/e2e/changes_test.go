@@ -19,7 +19,8 @@ import (
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
 )
 
-// newAdvisory is about the curl of images.Clean, which nothing was known against.
+// newAdvisory is about the curl of images.Clean, which nothing was known against. It states
+// kev as the shipped records do: otherwise nobody would know what is exploited.
 const newAdvisory = `{
   "id": "DEBIAN-CVE-2099-0001", "modified": "2026-01-01T00:00:00Z", "upstream": ["CVE-2099-0001"],
   "summary": "made up for a test",
@@ -27,7 +28,8 @@ const newAdvisory = `{
     "package": {"ecosystem": "Debian:12", "name": "curl"},
     "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "7.88.1-10+deb12u99"}]}]
   }],
-  "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]
+  "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}],
+  "database_specific": {"kev": false}
 }`
 
 // What is true about an image changes after its push: each change enters where it

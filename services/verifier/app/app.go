@@ -129,14 +129,12 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	scans := &consumer.Scans{Recorder: recorder, Now: d.Now}
-	if cfg.ScannerAddress != "" {
-		a.scanner, err = grpcx.Dial(cfg.ScannerAddress, tlsx.ServiceID(d.TLS.TrustDomain(), events.Scanner),
-			grpcx.ClientDeps{TLS: d.TLS, Telemetry: d.Telemetry})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("scanner client: %w", err), a.close())
-		}
-		scans.Scanner = scannerv1.NewScannerServiceClient(a.scanner)
+	a.scanner, err = grpcx.Dial(cfg.ScannerAddress, tlsx.ServiceID(d.TLS.TrustDomain(), events.Scanner),
+		grpcx.ClientDeps{TLS: d.TLS, Telemetry: d.Telemetry})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("scanner client: %w", err), a.close())
 	}
+	scans.Scanner = scannerv1.NewScannerServiceClient(a.scanner)
 	backlog, err := newBacklog(d)
 	if err != nil {
 		return nil, errors.Join(err, a.close())

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -14,13 +15,13 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 )
 
-// backlog raises one condition while scan reports wait too long to be judged, however
-// many images they are about. It is used by one goroutine.
+// backlog raises one condition while scan reports wait too long to be judged or images
+// cannot be judged, however many they are. It is used by one goroutine.
 type backlog struct {
-	readiness     *lifecycle.Readiness
-	log           *slog.Logger
-	late, overdue metric.Int64Gauge
-	raised        bool
+	readiness                 *lifecycle.Readiness
+	log                       *slog.Logger
+	late, overdue, unreadable metric.Int64Gauge
+	raised                    bool
 }
 
 func newBacklog(d service.Deps) (*backlog, error) {
@@ -34,27 +35,38 @@ func newBacklog(d service.Deps) (*backlog, error) {
 		metric.WithDescription("Images that are UNKNOWN because their evidence is overdue.")); err != nil {
 		return nil, fmt.Errorf("gauge: %w", err)
 	}
+	if b.unreadable, err = d.Telemetry.Meter().Int64Gauge("seaworthy.verifier.images.unreadable",
+		metric.WithDescription("Images that are UNKNOWN because they could not be judged by the rules in force.")); err != nil {
+		return nil, fmt.Errorf("gauge: %w", err)
+	}
 	return b, nil
 }
 
 func (b *backlog) report(ctx context.Context, now store.Backlog) {
 	b.late.Record(ctx, now.Late)
 	b.overdue.Record(ctx, now.Overdue)
-	if now.Late == 0 && now.Overdue == 0 {
+	b.unreadable.Record(ctx, now.Unreadable)
+	if now.Late == 0 && now.Overdue == 0 && now.Unreadable == 0 {
 		if b.raised {
-			b.log.InfoContext(ctx, "no scan report waits too long any more")
+			b.log.InfoContext(ctx, "all evidence is judged in time again")
 		}
 		b.raised = false
 		b.readiness.Set("evidence", nil)
 		return
 	}
-	text := fmt.Errorf("%d scan reports wait too long to be judged%s; %d images are UNKNOWN because of it",
-		now.Late, since(now.Oldest), now.Overdue)
-	b.readiness.Set("evidence", lifecycle.Degraded(text))
+	var problems []error
+	if now.Late > 0 || now.Overdue > 0 {
+		problems = append(problems, fmt.Errorf("%d scan reports wait too long to be judged%s; %d images are UNKNOWN because of it",
+			now.Late, since(now.Oldest), now.Overdue))
+	}
+	if now.Unreadable > 0 {
+		problems = append(problems, fmt.Errorf("%d images are UNKNOWN because they could not be judged by the rules in force; they are tried again", now.Unreadable))
+	}
+	b.readiness.Set("evidence", lifecycle.Degraded(errors.Join(problems...)))
 	if !b.raised {
-		b.log.WarnContext(ctx, "scan reports wait too long to be judged; see the signer and its dead letters",
-			"reports", now.Late, "images_unknown", now.Overdue, "oldest", now.Oldest,
-			"told_one_by_one", now.Recent <= consumer.MaxTold)
+		b.log.WarnContext(ctx, "evidence is not judged in time; see the signer and its dead letters, and the registry",
+			"reports", now.Late, "images_overdue", now.Overdue, "oldest", now.Oldest, "images_unreadable", now.Unreadable,
+			"told_one_by_one", now.Recent <= consumer.MaxTold && now.Unreadable <= consumer.MaxTold)
 	}
 	b.raised = true
 }

@@ -27,7 +27,7 @@ type Config struct {
 	// Evidence says how long evidence is looked for that is not there yet.
 	Evidence EvidenceConfig `yaml:"evidence"`
 	// ScannerAddress is the scanner's gRPC address, which is asked what a new report says.
-	// Empty believes the events.
+	// It is required.
 	ScannerAddress string `yaml:"scanner_address"`
 	// Overdue says how long a verdict may outlive a newer report.
 	Overdue OverdueConfig `yaml:"overdue"`
@@ -158,7 +158,7 @@ func (c *Config) Validate(p *config.Problems) {
 		t.Errorf("sigstore_root", "%v", err)
 	}
 	if c.ScannerAddress == "" {
-		p.Warnf("scanner_address", "without the scanner's address events are believed that tell of new scan reports")
+		p.Errorf("scanner_address", "the scanner's address is needed, to ask what new scan reports say")
 	}
 	o := p.In("overdue")
 	if c.Overdue.OvertakenAfter < time.Minute {

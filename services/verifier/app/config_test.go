@@ -50,7 +50,7 @@ func TestConfig(t *testing.T) {
 func TestConfigRefuses(t *testing.T) {
 	t.Parallel()
 	cfg, err := load(t, example, "trust.signer_address=", "trust.refresh=1ms", "policies.builtin=[nope]",
-		"limits.max_attestations=0", "concurrency=0")
+		"limits.max_attestations=0", "concurrency=0", "scanner_address=")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	for _, want := range []string{
 		"trust.signer_address: without a signer, keys or identities", "trust.refresh: 1ms is less than 1s", `there is no policy pack "nope"`,
-		"limits.max_attestations: must be more than zero", "concurrency: 0 is not between",
+		"limits.max_attestations: must be more than zero", "concurrency: 0 is not between", "scanner_address: the scanner's address is needed",
 	} {
 		if !strings.Contains(problems.Error(), want) {
 			t.Errorf("problems:\n%v\nlack %q", problems, want)
@@ -100,6 +100,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"vex.dir=/nowhere", "read VEX documents"},
 		{"limits.verdict_cache=-1", "limits"},
 		{"limits.evidence_cache=-1", "limits"},
+		{"overdue.overtaken_after=59s", "overdue.overtaken_after: 59s is less than 1m"},
+		{"overdue.after=59m", "overdue.after: 59m0s is less than overtaken_after, 1h0m0s"},
 	} {
 		cfg, err := load(t, example, tc.set)
 		if err == nil {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -48,6 +49,7 @@ type fleet struct {
 	bus      map[string]*eventbus.Bus
 	db       sqldb.Config
 	cfg      app.Config
+	scanner  *scanner
 	// verdicts are the events that the verifier published.
 	verdicts chan *eventv1.VerdictReachedEvent
 }
@@ -58,7 +60,7 @@ func newFleet(t *testing.T) *fleet {
 		t: t, registry: evidencetest.NewRegistry(t), key: evidencetest.NewKey(t),
 		nats: eventbustest.Start(t, events.Users(trustDomain)),
 		bus:  map[string]*eventbus.Bus{}, db: sqldbtest.SQLite(t),
-		verdicts: make(chan *eventv1.VerdictReachedEvent, 100),
+		verdicts: make(chan *eventv1.VerdictReachedEvent, 100), scanner: &scanner{scans: map[string]*scannerv1.Scan{}},
 	}
 	keyFile := filepath.Join(t.TempDir(), "signer.pem")
 	if err := os.WriteFile(keyFile, f.key.PEM(), 0o600); err != nil {
@@ -73,6 +75,7 @@ func newFleet(t *testing.T) *fleet {
 	for _, name := range []string{eventbus.Provisioner, events.Gateway, events.Scanner, events.Signer, events.Notifier} {
 		f.bus[name] = f.connect(name)
 	}
+	f.serveScanner()
 	f.background(func(ctx context.Context) error {
 		return events.Consume(ctx, f.bus[events.Notifier], events.ConsumerNotifierDeliver, 1,
 			func(_ context.Context, e *eventv1.VerdictReachedEvent, _ *eventbus.Delivery) error {

@@ -46,24 +46,12 @@ func (s *scanner) GetScan(_ context.Context, req *scannerv1.GetScanRequest) (*sc
 	return nil, apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "there is no such scan")
 }
 
-// overdueFleet is a fleet whose scanner and signer are played by the test, with a clock
-// that it sets.
-type overdueFleet struct {
-	*fleet
-	scanner *scanner
-	ahead   atomic.Int64
-	// givesUp makes the signer give up on what it is sent.
-	givesUp atomic.Bool
-}
-
-func (f *overdueFleet) now() time.Time { return time.Now().Add(time.Duration(f.ahead.Load())) }
-
-func newOverdueFleet(t *testing.T) *overdueFleet {
-	t.Helper()
-	f := &overdueFleet{fleet: newFleet(t), scanner: &scanner{scans: map[string]*scannerv1.Scan{}}}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+// serveScanner serves the scanner that the verifier asks.
+func (f *fleet) serveScanner() {
+	f.t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(f.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	f.cfg.ScannerAddress = listener.Addr().String()
 	table := authz.Table{}
@@ -78,10 +66,26 @@ func newOverdueFleet(t *testing.T) *overdueFleet {
 		TLS: f.service(events.Scanner), Telemetry: obs.Discard(events.Scanner), Readiness: lifecycle.NewReadiness(), Listener: listener, Authz: table,
 	})
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	scannerv1.RegisterScannerServiceServer(srv, f.scanner)
 	f.background(srv.Run)
+}
+
+// overdueFleet is a fleet whose scanner and signer are played by the test, with a clock
+// that it sets.
+type overdueFleet struct {
+	*fleet
+	ahead atomic.Int64
+	// givesUp makes the signer give up on what it is sent.
+	givesUp atomic.Bool
+}
+
+func (f *overdueFleet) now() time.Time { return time.Now().Add(time.Duration(f.ahead.Load())) }
+
+func newOverdueFleet(t *testing.T) *overdueFleet {
+	t.Helper()
+	f := &overdueFleet{fleet: newFleet(t)}
 	f.background(func(ctx context.Context) error {
 		return events.Consume(ctx, f.bus[events.Signer], events.ConsumerSignerAttest, 1,
 			func(context.Context, *eventv1.ImageScannedEvent, *eventbus.Delivery) error {
@@ -294,18 +298,30 @@ func TestOverdueByTheClock(t *testing.T) {
 	f.every("the report was taken back", v, image, verifierv1.Verdict_STATE_PASS, "")
 }
 
-// TestGivenUp has the signer give up: the verdict is UNKNOWN at once, and forged or old
-// dead letters change nothing.
+// TestGivenUp has the signer give up: the verdict is UNKNOWN at once, unless the scanner
+// says that the report is no news. A scan that it does not know makes it UNKNOWN too, until
+// a newer one is judged.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	f := newOverdueFleet(t)
 	v := f.startWith(f.now)
 	image := f.passed("team/app")
 	f.givesUp.Store(true)
-	f.announced("forged", image)
-	f.scanned("same", image, f.now().Add(time.Second), evidencetest.Report(image.Digest))
+	f.announced("first-team/app", image) // it was judged
 	f.quiet(2 * time.Second)
-	f.every("forged", v, image, verifierv1.Verdict_STATE_PASS, "")
+	f.every("judged already", v, image, verifierv1.Verdict_STATE_PASS, "")
+
+	// The scanner's database was lost, or the event is forged.
+	f.announced("lost", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_UNKNOWN || !strings.Contains(e.GetReasons()[0], "signer-attest gave up: REFERRERS_UNREADABLE") {
+		t.Errorf("event: %v", e)
+	}
+	f.every("a scan that nobody knows", v, image, verifierv1.Verdict_STATE_UNKNOWN, "EVIDENCE_OVERDUE")
+	f.scanned("same", image, f.now().Add(time.Second), evidencetest.Report(image.Digest))
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("event: %v", e)
+	}
+	f.every("a newer scan says what was judged", v, image, verifierv1.Verdict_STATE_PASS, "")
 
 	at := f.now().Add(2 * time.Second)
 	critical := evidencetest.Report(image.Digest, evidencetest.Critical())
@@ -379,4 +395,29 @@ func TestManyOverdue(t *testing.T) {
 		t.Errorf("%d images are told of as UNKNOWN, %d as PASS again", told, back)
 	}
 	f.eventually("ready", func() bool { return v.readiness.Components()["evidence"] == nil })
+}
+
+// TestOverdueAtBothReplicas gives up on a report while two replicas keep the PASS ready: no
+// more than a second later neither serves it.
+func TestOverdueAtBothReplicas(t *testing.T) {
+	t.Parallel()
+	f := newOverdueFleet(t)
+	replicas := []*verifier{f.startWith(f.now), f.startWith(f.now)}
+	image := f.passed("team/app")
+	for range 2 { // the second time from memory
+		for _, v := range replicas {
+			f.every("before", v, image, verifierv1.Verdict_STATE_PASS, "")
+		}
+	}
+	f.givesUp.Store(true)
+	f.scanned("critical", image, f.now().Add(time.Second), evidencetest.Report(image.Digest, evidencetest.Critical()))
+	e := f.next()
+	for n, v := range replicas {
+		r, err := v.verdicts.GetVerdict(t.Context(), &verifierv1.GetVerdictRequest{Image: message(image), MinSequence: e.GetSequence()})
+		if err != nil || code(r.GetVerdict()) != "EVIDENCE_OVERDUE" {
+			t.Errorf("replica %d, asked for the change: %v, %v", n, r, err)
+		}
+		f.eventually("the replica knows", func() bool { return v.get(t, image).GetState() == verifierv1.Verdict_STATE_UNKNOWN })
+		f.every("after", v, image, verifierv1.Verdict_STATE_UNKNOWN, "EVIDENCE_OVERDUE")
+	}
 }

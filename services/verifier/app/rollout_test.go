@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +15,9 @@ import (
 )
 
 const denyAll = "deny-all"
+
+// vexRow is the digest of a VEX document that nobody can read.
+var vexRow = "sha256:" + strings.Repeat("1", 64)
 
 // rollout counts the images of a policy.
 func (v *verifier) rollout(t *testing.T, policy string) *verifierv1.GetRolloutResponse {
@@ -161,5 +165,133 @@ func TestPoisonRecord(t *testing.T) {
 				t.Errorf("event: %v", e)
 			}
 		})
+	}
+}
+
+// TestUnreadableRule has the store hold a rule that this release cannot read when other
+// rules change. The images that it may be for do not keep the PASS of before; the others are
+// judged, and so are all of them once the rule is gone.
+func TestUnreadableRule(t *testing.T) {
+	t.Parallel()
+	everywhere := map[string]verifierv1.Verdict_State{"team/a": verifierv1.Verdict_STATE_UNKNOWN, "elsewhere/x": verifierv1.Verdict_STATE_UNKNOWN}
+	for name, tc := range map[string]struct {
+		poison string
+		remove func(context.Context, *verifier) error
+		want   map[string]verifierv1.Verdict_State
+	}{
+		"policy": {
+			poison: `UPDATE policy_versions SET document = 'apiVersion: seaworthy.dev/v9', digest = 'sha256:9' WHERE name = 'theirs'`,
+			remove: func(ctx context.Context, v *verifier) error {
+				_, err := v.policies.DeletePolicy(ctx, &verifierv1.DeletePolicyRequest{Name: "theirs"})
+				return err
+			},
+			want: map[string]verifierv1.Verdict_State{"team/a": verifierv1.Verdict_STATE_UNKNOWN, "elsewhere/x": verifierv1.Verdict_STATE_FAIL},
+		},
+		"policy with an unreadable scope": {
+			poison: `UPDATE policy_versions SET document = 'apiVersion: seaworthy.dev/v9', digest = 'sha256:9', repositories = '["r.example/app:1"]' WHERE name = 'theirs'`,
+			remove: func(ctx context.Context, v *verifier) error {
+				_, err := v.policies.DeletePolicy(ctx, &verifierv1.DeletePolicyRequest{Name: "theirs"})
+				return err
+			},
+			want: everywhere,
+		},
+		"exception": {
+			poison: `INSERT INTO exceptions (name, from_file, request_id, create_time, body) VALUES ('new', 0, '', 1,
+				CAST('{"name":"new","target":"CVE-2022-32149","repositories":"**","owner":"a","reason":"b","expire_time":"2099-01-01T00:00:00Z","clusters":["test"]}' AS BLOB))`,
+			remove: func(ctx context.Context, v *verifier) error {
+				_, err := v.except.DeleteException(ctx, &verifierv1.DeleteExceptionRequest{Name: "new"})
+				return err
+			},
+			want: everywhere,
+		},
+		"VEX document": {
+			poison: `INSERT INTO vex_documents (digest, from_file, document, bundle, import_time) VALUES ('` + vexRow + `', 0, CAST('{}' AS BLOB), CAST('{}' AS BLOB), 1)`,
+			remove: func(ctx context.Context, v *verifier) error {
+				_, err := v.vex.DeleteVexDocument(ctx, &verifierv1.DeleteVexDocumentRequest{Digest: vexRow})
+				return err
+			},
+			want: everywhere,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			v := f.start()
+			if _, err := v.policies.CreatePolicy(t.Context(), &verifierv1.CreatePolicyRequest{Document: document("theirs", "**/team/*", "true")}); err != nil {
+				t.Fatal(err)
+			}
+			images := []imageref.Ref{f.judged("team/a"), f.judged("elsewhere/x")}
+			v.stop()
+			f.sql(tc.poison)
+			v = f.start()
+			if _, err := v.policies.CreatePolicy(t.Context(), &verifierv1.CreatePolicyRequest{Document: document(denyAll, "**", "false")}); err != nil {
+				t.Fatal(err)
+			}
+			f.within(30*time.Second, "judged or UNKNOWN", func() bool {
+				for _, i := range images {
+					if v.get(t, i).GetState() != tc.want[i.Repository] {
+						return false
+					}
+				}
+				return true
+			})
+			for _, i := range images {
+				if got := v.get(t, i); tc.want[i.Repository] == verifierv1.Verdict_STATE_UNKNOWN && code(got) != "RULES_UNREADABLE" {
+					t.Errorf("%s: %v", i.Repository, got)
+				}
+			}
+			// New evidence is not judged without the rule either.
+			f.registry.Attest(f.key, images[0], images[0].Digest, evidencetest.Report(images[0].Digest, evidencetest.Critical()), time.Now())
+			if err := tc.remove(t.Context(), v); err != nil {
+				t.Fatal(err)
+			}
+			f.within(30*time.Second, "all are judged by the evidence there is", func() bool {
+				for _, i := range images {
+					if got := v.get(t, i); got.GetState() != verifierv1.Verdict_STATE_FAIL || code(got) != "RULE_DENIED" {
+						return false
+					}
+				}
+				return v.rollout(t, "").GetUnreadableCount() == 0
+			})
+		})
+	}
+}
+
+// TestManyUnreadable changes a policy while the registry gives nothing of many images.
+// Subscribers are told of some of them, operators of all at once.
+func TestManyUnreadable(t *testing.T) {
+	t.Parallel()
+	const images = 30
+	f := newFleet(t)
+	v := f.start()
+	for i := range images {
+		f.judged("team/app" + strings.Repeat("x", i))
+	}
+	v.stop()
+	f.forgetDocuments()
+	forbid := func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}
+	f.registry.Before.Store(&forbid)
+	v = f.start()
+	if _, err := v.policies.CreatePolicy(t.Context(), &verifierv1.CreatePolicyRequest{Document: document(denyAll, "**", "false")}); err != nil {
+		t.Fatal(err)
+	}
+	f.within(60*time.Second, "none can be judged", func() bool {
+		r := v.rollout(t, denyAll)
+		return r.GetUnreadableCount() == images && r.GetWaitingCount() == 0 && len(r.GetUnreadable()) == 20
+	})
+	f.within(30*time.Second, "operators know", func() bool {
+		err := v.readiness.Components()["evidence"]
+		return err != nil && strings.Contains(err.Error(), "30 images are UNKNOWN because they could not be judged") && v.readiness.Check() == nil
+	})
+	list, err := v.verdicts.ListVerdicts(t.Context(), &verifierv1.ListVerdictsRequest{State: verifierv1.Verdict_STATE_UNKNOWN})
+	if err != nil || len(list.GetVerdicts()) != images {
+		t.Errorf("%d are UNKNOWN, %v", len(list.GetVerdicts()), err)
+	}
+	time.Sleep(time.Second)
+	if told := len(f.verdicts); told == 0 || told > 20 {
+		t.Errorf("%d images are told of", told)
 	}
 }

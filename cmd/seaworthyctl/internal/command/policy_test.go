@@ -25,6 +25,20 @@ type fakePolicies struct {
 	pages   []*verifierv1.TestPolicyResponse
 	err     error
 	chunks  []string
+	// rollouts are the answers to GetRollout, one after the other and the last one again;
+	// none is a verifier of an earlier release.
+	rollouts []*verifierv1.GetRolloutResponse
+}
+
+func (p *fakePolicies) GetRollout(ctx context.Context, req *verifierv1.GetRolloutRequest) (*verifierv1.GetRolloutResponse, error) {
+	if len(p.rollouts) == 0 {
+		return p.UnimplementedPolicyServiceServer.GetRollout(ctx, req)
+	}
+	r := p.rollouts[0]
+	if len(p.rollouts) > 1 {
+		p.rollouts = p.rollouts[1:]
+	}
+	return r, nil
 }
 
 func (p *fakePolicies) find(name string) *verifierv1.Policy {
@@ -237,4 +251,23 @@ func TestPolicyApply(t *testing.T) {
 	if r := f.run("policy", "record", "shop/ledger:1"); r.code != 5 {
 		t.Errorf("record nothing: %+v", r)
 	}
+}
+
+// TestPolicyRollout applies a policy while one image cannot be judged and another waits.
+func TestPolicyRollout(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.policies.pages = []*verifierv1.TestPolicyResponse{{EvaluatedCount: 3}}
+	unreadable := []*verifierv1.UnreadableImage{{
+		Image:   &typev1.ImageRef{Registry: "r.example", Repository: "shop/b", Digest: digestB},
+		Problem: "the registry answers 500\x1b[31m", Attempts: 2, NextTime: at(3),
+	}}
+	done := &verifierv1.GetRolloutResponse{JudgedCount: 7, UnreadableCount: 1, Unreadable: unreadable}
+	f.policies.rollouts = []*verifierv1.GetRolloutResponse{{JudgedCount: 1, WaitingCount: 7}, done}
+	file := f.write("mine.yaml", mine)
+	f.golden("policy-rollout-apply", f.run("policy", "apply", file))
+	f.golden("policy-rollout-apply-json", f.run("policy", "apply", file, "-o", "json"))
+	f.policies.inForce = []*verifierv1.Policy{{Name: "mine", Version: 1, Document: mine, Digest: digestA}}
+	f.policies.rollouts = []*verifierv1.GetRolloutResponse{{JudgedCount: 5, UnreadableCount: 1, WaitingCount: 2, Unreadable: unreadable}}
+	f.golden("policy-rollout-show", f.run("policy", "show", "mine"))
 }

@@ -1252,7 +1252,8 @@ type GetRolloutResponse struct {
 	// Images that are judged by the rules in force.
 	JudgedCount int64 `protobuf:"varint,1,opt,name=judged_count,json=judgedCount,proto3" json:"judged_count,omitempty"`
 	// Images that could not be judged by them yet. Their verdict is UNKNOWN with the
-	// reason EVIDENCE_UNREADABLE, and the verifier tries again until it succeeds.
+	// reason EVIDENCE_UNREADABLE or RULES_UNREADABLE, and the verifier tries again until
+	// it succeeds.
 	UnreadableCount int64 `protobuf:"varint,2,opt,name=unreadable_count,json=unreadableCount,proto3" json:"unreadable_count,omitempty"`
 	// Images that the verifier has not come to yet. Their verdict is still the one by
 	// the rules before.

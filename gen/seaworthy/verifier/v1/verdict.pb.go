@@ -571,7 +571,10 @@ type Reason struct {
 	// report says something else and was not judged in time, or a step gave up on it),
 	// `EVIDENCE_UNREADABLE` (the evidence could not be read to judge the image by rules
 	// that have changed; the verifier tries again), `IMAGE_GONE` (the
-	// registry no longer has the image), `INTERNAL`.
+	// registry no longer has the image), `INVALID_REFERENCE` (one image of a batch is
+	// not named by a valid reference), `RULES_UNREADABLE` (the verifier cannot
+	// read a stored policy, exception or VEX document that may be for the image, because
+	// a newer release wrote it or it is damaged), `INTERNAL`.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// What it means here, for people. At most 500 bytes.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`

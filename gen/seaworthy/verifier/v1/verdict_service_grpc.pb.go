@@ -38,6 +38,8 @@ type VerdictServiceClient interface {
 	// GetVerdict returns the verdict of an image. An image that was never seen is
 	// not an error but UNKNOWN with the reason `NEVER_SEEN`.
 	//
+	// With `wait` it answers after 5 minutes at the latest, however far the deadline is.
+	//
 	// An answer may lack what another replica stored within the last second, unless
 	// min_sequence asks for it. A verdict past its expire_time is never PASS or FAIL.
 	//
@@ -49,11 +51,15 @@ type VerdictServiceClient interface {
 	GetVerdict(ctx context.Context, in *GetVerdictRequest, opts ...grpc.CallOption) (*GetVerdictResponse, error)
 	// BatchGetVerdicts returns the verdicts of many images, in the order asked.
 	//
-	// Errors: INVALID_ARGUMENT for more than 500 images or a malformed reference.
+	// A malformed reference has the answer UNKNOWN with the reason `INVALID_REFERENCE` in
+	// its place.
+	//
+	// Errors: INVALID_ARGUMENT for more than 500 images.
 	// Idempotency: reads only.
 	// Callers: operators, clients, the gateway.
 	BatchGetVerdicts(ctx context.Context, in *BatchGetVerdictsRequest, opts ...grpc.CallOption) (*BatchGetVerdictsResponse, error)
-	// ListVerdicts lists the newest verdict of each image, latest change first.
+	// ListVerdicts lists the newest verdict of each image, latest change first. A page of
+	// large verdicts has fewer than page_size.
 	//
 	// Errors: INVALID_ARGUMENT for a bad page token.
 	// Idempotency: reads only.
@@ -200,6 +206,8 @@ type VerdictServiceServer interface {
 	// GetVerdict returns the verdict of an image. An image that was never seen is
 	// not an error but UNKNOWN with the reason `NEVER_SEEN`.
 	//
+	// With `wait` it answers after 5 minutes at the latest, however far the deadline is.
+	//
 	// An answer may lack what another replica stored within the last second, unless
 	// min_sequence asks for it. A verdict past its expire_time is never PASS or FAIL.
 	//
@@ -211,11 +219,15 @@ type VerdictServiceServer interface {
 	GetVerdict(context.Context, *GetVerdictRequest) (*GetVerdictResponse, error)
 	// BatchGetVerdicts returns the verdicts of many images, in the order asked.
 	//
-	// Errors: INVALID_ARGUMENT for more than 500 images or a malformed reference.
+	// A malformed reference has the answer UNKNOWN with the reason `INVALID_REFERENCE` in
+	// its place.
+	//
+	// Errors: INVALID_ARGUMENT for more than 500 images.
 	// Idempotency: reads only.
 	// Callers: operators, clients, the gateway.
 	BatchGetVerdicts(context.Context, *BatchGetVerdictsRequest) (*BatchGetVerdictsResponse, error)
-	// ListVerdicts lists the newest verdict of each image, latest change first.
+	// ListVerdicts lists the newest verdict of each image, latest change first. A page of
+	// large verdicts has fewer than page_size.
 	//
 	// Errors: INVALID_ARGUMENT for a bad page token.
 	// Idempotency: reads only.

@@ -17,6 +17,15 @@ func keyOf(ecosystem, name string) core.PackageKey {
 	return core.PackageKey{Ecosystem: base, Name: normalizeName(base, name)}
 }
 
+// addKeys adds what packages are indexed by that advisories about a name can affect.
+func addKeys(seen map[core.PackageKey]bool, ecosystem, name string) {
+	k := keyOf(ecosystem, name)
+	seen[k] = true
+	if k.Ecosystem == maven {
+		seen[core.PackageKey{Ecosystem: maven, Name: anyGroup(artifactOf(k.Name))}] = true
+	}
+}
+
 func sortedKeys(set map[core.PackageKey]bool) []core.PackageKey {
 	out := make([]core.PackageKey, 0, len(set))
 	for k := range set {
@@ -102,7 +111,7 @@ func (s *Snapshot) touched(seen map[core.PackageKey]bool, i int, scored map[stri
 		if err != nil {
 			return err
 		}
-		seen[keyOf(ecosystem, name)] = true
+		addKeys(seen, ecosystem, name)
 	}
 	return nil
 }

@@ -4,14 +4,16 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
-// Index tells what stored inventories are searched for by, a package each. It is never
-// nil.
+// Index tells what stored inventories are searched for by: one entry a package, and of a Java
+// archive whose group is not known one for each artifact that it may be. It is never nil.
 func Index(packages []core.Package) []core.IndexedPackage {
 	out := make([]core.IndexedPackage, len(packages))
+	var guessed []core.IndexedPackage
 	for i := range packages {
 		p := &packages[i]
 		s := newSubject(p)
@@ -20,8 +22,15 @@ func Index(packages []core.Package) []core.IndexedPackage {
 			PackageVersion: core.PackageVersion{Ecosystem: p.Ecosystem, Name: s.name, Version: s.version, Stream: s.stream},
 			Base:           base, OwnName: normalizeName(base, p.Name), Layer: p.LayerDigest,
 		}
+		if j := jarOf(p); j != nil {
+			for _, artifact := range j.artifacts {
+				g := out[i]
+				g.Name, g.OwnName = anyGroup(artifact), anyGroup(artifact)
+				guessed = append(guessed, g)
+			}
+		}
 	}
-	return out
+	return append(out, guessed...)
 }
 
 // judge returns the findings of a package version, without a place.
@@ -33,6 +42,15 @@ func (s *Snapshot) judge(v *core.PackageVersion) ([]core.Finding, error) {
 	}
 	if !subject.judged() {
 		return nil, nil
+	}
+	if artifact, ok := strings.CutPrefix(v.Name, ":"); ok && base == maven {
+		groups, err := s.mavenGroups()
+		if err != nil {
+			return nil, err
+		}
+		for _, group := range groups[artifact] {
+			subject.others = append(subject.others, group+":"+artifact)
+		}
 	}
 	hits, err := s.hits(&subject)
 	return s.merge(&core.Package{Name: v.Name, Version: v.Version, Ecosystem: v.Ecosystem}, hits), err

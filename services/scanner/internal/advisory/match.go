@@ -17,36 +17,73 @@ import (
 // versions cannot be compared or because what the snapshot has about them is damaged.
 func (s *Snapshot) Match(packages []core.Package) (findings []core.Finding, problems []string) {
 	defer runtime.KeepAlive(s)
-	// The binary packages of one source package have the same advisories.
-	type question struct{ ecosystem, name, version, stream string }
-	type answer struct {
-		hits []hit
-		err  error
-	}
-	known := map[question]answer{}
+	m := matching{snapshot: s, known: map[question]answer{}}
 	for i := range packages {
-		p := &packages[i]
-		subject := newSubject(p)
-		if !subject.judged() {
-			continue
-		}
-		q := question{p.Ecosystem, subject.name, subject.version, subject.stream}
-		a, ok := known[q]
-		if !ok {
-			a.hits, a.err = s.hits(&subject)
-			known[q] = a
-		}
-		if a.err != nil {
-			problems = append(problems, problem(p, a.err))
-		}
-		findings = append(findings, s.merge(p, a.hits)...)
+		m.match(&packages[i])
 	}
-	return findings, append(problems, s.uncovered(packages)...)
+	return m.findings, append(m.problems, s.uncovered(packages)...)
+}
+
+// question is what findings depend on: the binary packages of one source package have the same
+// advisories.
+type question struct{ ecosystem, name, version, stream, others string }
+
+type answer struct {
+	hits []hit
+	err  error
+}
+
+// matching is one run over the packages of an image.
+type matching struct {
+	snapshot *Snapshot
+	known    map[question]answer
+	findings []core.Finding
+	problems []string
+}
+
+func (m *matching) match(p *core.Package) {
+	subject := newSubject(p)
+	if !subject.judged() {
+		return
+	}
+	var possible []string
+	if j := jarOf(p); j != nil {
+		var err error
+		if subject.others, possible, err = m.snapshot.identify(j); err != nil {
+			m.problems = append(m.problems, problem(p, err))
+		}
+		possible = slices.DeleteFunc(possible, func(name string) bool { return name == subject.name })
+	}
+	a := m.ask(&subject)
+	if a.err != nil {
+		m.problems = append(m.problems, problem(p, a.err))
+	}
+	m.findings = append(m.findings, m.snapshot.merge(p, a.hits)...)
+	for _, name := range possible {
+		other := subject
+		other.name, other.others = name, nil
+		if a := m.ask(&other); a.err != nil || len(a.hits) > 0 {
+			m.problems = append(m.problems, fmt.Sprintf("%s: %s %s may be %s, which has vulnerabilities", p.Location, p.Name, p.Version, name))
+		}
+	}
+}
+
+func (m *matching) ask(p *subject) answer {
+	q := question{p.ecosystems[0], p.name, p.version, p.stream, strings.Join(p.others, ",")}
+	a, ok := m.known[q]
+	if !ok {
+		a.hits, a.err = m.snapshot.hits(p)
+		m.known[q] = a
+	}
+	return a
 }
 
 func problem(p *core.Package, err error) string {
 	if errors.Is(err, ErrCorrupt) {
 		return fmt.Sprintf("the advisories about %s cannot be read: %v", p.Name, err)
+	}
+	if errors.Is(err, errNoVersion) {
+		return fmt.Sprintf("%s: the version of %s is not known", p.Location, p.Name)
 	}
 	return fmt.Sprintf("version %q of %s cannot be compared", p.AdvisoryVersion(), p.Name)
 }
@@ -59,7 +96,10 @@ type hit struct {
 	fixed []string
 }
 
-var errUnordered = errors.New("its versions cannot be compared")
+var (
+	errUnordered = errors.New("its versions cannot be compared")
+	errNoVersion = errors.New("its version is not known")
+)
 
 // hits finds the advisories that affect a package. What can be found is returned
 // beside an error.
@@ -68,16 +108,25 @@ func (s *Snapshot) hits(p *subject) ([]hit, error) {
 	var failed error
 	seen := map[int]bool{}
 	for _, ecosystem := range p.ecosystems {
-		row, err := s.packageRow(ecosystem, p.name)
-		if row == nil {
+		for i, name := range append([]string{p.name}, p.others...) {
+			if i > 0 && name == p.name {
+				continue
+			}
+			row, err := s.packageRow(ecosystem, name)
+			if row == nil {
+				failed = errors.Join(failed, err)
+				continue
+			}
+			if p.version == "" {
+				failed = errors.Join(failed, errNoVersion)
+				continue
+			}
+			b, err := s.block(row[16:], name)
+			if err == nil {
+				out, err = s.hitsOf(p, ecosystem, b, seen, out)
+			}
 			failed = errors.Join(failed, err)
-			continue
 		}
-		b, err := s.block(row[16:], p.name)
-		if err == nil {
-			out, err = s.hitsOf(p, ecosystem, b, seen, out)
-		}
-		failed = errors.Join(failed, err)
 	}
 	return out, failed
 }
@@ -92,7 +141,9 @@ func (s *Snapshot) hitsOf(p *subject, ecosystem string, b []byte, seen map[int]b
 	var failed error
 	at := place{}
 	ordered := false
-	if !table.unordered {
+	if !table.unordered && !isVersion(baseEcosystem(ecosystem), p.version) {
+		failed = fmt.Errorf("%w: it is no version of %s", errUnordered, ecosystem)
+	} else if !table.unordered {
 		v, err := newOrder(ecosystem, p.version)
 		if err == nil {
 			at, err = table.find(v)

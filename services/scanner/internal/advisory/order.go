@@ -44,7 +44,11 @@ func (o *order) compare(other string) (int, error) {
 			return 0, err
 		}
 	}
-	return o.parsed.CompareStr(strings.Clone(other))
+	parsed, err := parseVersion(o.ecosystem, strings.Clone(other))
+	if err != nil {
+		return 0, err
+	}
+	return o.parsed.Compare(parsed)
 }
 
 // with compares two versions of one ecosystem and keeps both parsed for the next time.

@@ -90,7 +90,7 @@ func newEvent(kind int, version string) Event {
 
 // parseVersion parses a version by the rules of an ecosystem.
 func parseVersion(ecosystem, version string) (semantic.Version, error) {
-	return semantic.Parse(version, ecosystem)
+	return semantic.Parse(canonical(baseEcosystem(ecosystem), version), ecosystem)
 }
 
 // supported tells whether versions of an ecosystem can be compared.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -28,6 +29,10 @@ type Snapshot struct {
 	// the ecosystems whose advisories name releases.
 	coverage map[string]struct{}
 	releases map[string]bool
+
+	mavenOnce  sync.Once
+	maven      map[string][]string
+	mavenError error
 }
 
 // Open maps a snapshot's file into memory. It checks the header and the index; the
@@ -387,7 +392,7 @@ func (s *Snapshot) About(id string) ([]core.PackageKey, error) {
 			if err != nil {
 				return nil, err
 			}
-			seen[keyOf(ecosystem, name)] = true
+			addKeys(seen, ecosystem, name)
 		}
 	}
 	return sortedKeys(seen), nil

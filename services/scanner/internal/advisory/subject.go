@@ -15,6 +15,8 @@ type subject struct {
 	// ecosystems are the package's own, and the one of all its releases.
 	ecosystems    []string
 	name, version string
+	// others are more names that advisories may have for it.
+	others []string
 	// stream is the module and stream of an rpm package, for example `nodejs:16`;
 	// anyStream if it is of one that nobody named, empty if it is of none.
 	stream string
@@ -39,7 +41,7 @@ func newSubject(p *core.Package) subject {
 	return s
 }
 
-func (s *subject) judged() bool { return s.ecosystems[0] != "" && s.version != "" && s.name != "" }
+func (s *subject) judged() bool { return s.ecosystems[0] != "" && s.name != "" }
 
 // ofRPM reads what is special to rpm: versions compare with their epoch, and within
 // one stream of a module. Both may stand in the package URL only.
@@ -132,6 +134,9 @@ var bitnamiRevision = regexp.MustCompile(`-\d+$`)
 // use. They give those of Go itself as semantic versions.
 func normalizeVersion(ecosystem, name, version string) string {
 	version = strings.TrimSpace(version)
+	if ecosystem == "npm" {
+		return strings.TrimLeft(version, "v= ") // as npm installs it
+	}
 	if ecosystem == "Bitnami" {
 		return bitnamiRevision.ReplaceAllString(version, "")
 	}

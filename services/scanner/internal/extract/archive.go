@@ -12,41 +12,8 @@ import (
 	"strings"
 
 	"github.com/google/osv-scalibr/extractor"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
+	"github.com/google/osv-scalibr/purl"
 )
-
-const (
-	// maxArchiveDepth is how deep archives within archives are followed.
-	maxArchiveDepth = 8
-	// maxArchiveEntries is the number of files in an archive and those within it.
-	maxArchiveEntries = 1_000_000
-	// maxOpened is what the archives within an archive have together, decompressed: the
-	// extractor holds them in memory.
-	maxOpened = 256 << 20
-	// maxArchiveText is the size of a manifest or pom.properties in an archive.
-	maxArchiveText = 16 << 20
-)
-
-// boundedArchive measures an archive before the extractor opens it. The
-// extractor believes the sizes that the archive declares; here the members it
-// would open are really decompressed, within the limits. A file that is called
-// an archive and has not even an end record cannot be loaded by Java either and
-// holds no packages.
-func boundedArchive(next extractFunc, maxBytes int64) extractFunc {
-	return func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
-		left := archiveBudget{bytes: maxBytes, entries: maxArchiveEntries}
-		err := left.measure(ctx, content.reader(), content.size, 1)
-		if errors.Is(err, zip.ErrFormat) {
-			if is, serr := hasEndRecord(content.reader()); serr != nil || !is {
-				return nil, serr
-			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		return next(ctx, path, info, content)
-	}
-}
 
 // errOver is a file that is over a limit. It makes the report incomplete, also where
 // other errors mean that the file is no package.
@@ -64,7 +31,13 @@ func boundedWheel(next extractFunc) extractFunc {
 			if content.size > maxArchiveText {
 				return nil, fmt.Errorf("%w: metadata of more than %d bytes", errOver, maxArchiveText)
 			}
-			return next(ctx, path, info, content)
+			pkgs, err := next(ctx, path, info, content)
+			if err != nil || len(pkgs) == 0 {
+				if p := fromDirectory(path); p != nil {
+					return []*extractor.Package{p}, nil
+				}
+			}
+			return pkgs, err
 		}
 		left := archiveBudget{bytes: maxOpened}
 		for _, f := range zr.File {
@@ -77,6 +50,26 @@ func boundedWheel(next extractFunc) extractFunc {
 		}
 		return next(ctx, path, info, content)
 	}
+}
+
+// fromDirectory takes name and version from where pip installs metadata, as Python itself does:
+// `requests-2.30.0.dist-info/METADATA`. Metadata without a name does not keep a package from
+// being imported.
+func fromDirectory(p string) *extractor.Package {
+	dir, file := path.Split(p)
+	base := path.Base(dir)
+	if strings.HasSuffix(file, ".egg-info") {
+		base = file
+	}
+	stem, ok := strings.CutSuffix(base, ".dist-info")
+	if !ok {
+		stem, ok = strings.CutSuffix(base, ".egg-info")
+	}
+	parts := strings.Split(stem, "-") // an egg has the version of Python behind its own
+	if !ok || len(parts) < 2 || parts[0] == "" || digits(parts[1]) == 0 {
+		return nil
+	}
+	return &extractor.Package{Name: parts[0], Version: parts[1], PURLType: purl.TypePyPi, Location: extractor.LocationFromPath(p)}
 }
 
 // hasEndRecord looks for an end record anywhere in a file.
@@ -104,55 +97,18 @@ type archiveBudget struct {
 	entries int
 }
 
-func (b *archiveBudget) measure(ctx context.Context, content io.ReaderAt, size int64, depth int) error {
-	if depth > maxArchiveDepth {
-		return fmt.Errorf("archives nested deeper than %d", maxArchiveDepth)
-	}
-	zr, err := zip.NewReader(content, size)
-	if err != nil {
-		return err
-	}
-	if b.entries -= len(zr.File); b.entries < 0 {
-		return fmt.Errorf("archive has more than %d files", maxArchiveEntries)
-	}
-	for _, f := range zr.File {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if archive.IsArchive(f.Name) {
-			if err := b.nested(ctx, f, depth); err != nil {
-				return fmt.Errorf("%s: %w", f.Name, err)
-			}
-			continue
-		}
-		if isArchiveText(f.Name) {
-			if _, err := b.open(f, maxArchiveText); err != nil {
-				return fmt.Errorf("%s: %w", f.Name, err)
-			}
-		}
-	}
-	return nil
-}
-
-func (b *archiveBudget) nested(ctx context.Context, f *zip.File, depth int) error {
-	inner, err := b.open(f, b.bytes)
-	if err != nil {
-		return err
-	}
-	err = b.measure(ctx, bytes.NewReader(inner), int64(len(inner)), depth+1)
-	if errors.Is(err, zip.ErrFormat) && !bytes.Contains(inner, endRecord) {
-		return nil
-	}
-	return err
-}
-
 func (b *archiveBudget) open(f *zip.File, limit int64) ([]byte, error) {
 	rc, err := f.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	defer rc.Close()
+	// Decompressing takes time for what goes in, too: a stream of empty blocks gives nothing, and
+	// any number of entries may have it in common.
 	limit = min(limit, b.bytes)
+	if f.CompressedSize64 > uint64(b.bytes) {
+		return nil, fmt.Errorf("%w: archive decompresses to more than is allowed", errOver)
+	}
 	content, err := io.ReadAll(io.LimitReader(rc, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read: %w", err)
@@ -160,11 +116,6 @@ func (b *archiveBudget) open(f *zip.File, limit int64) ([]byte, error) {
 	if int64(len(content)) > limit {
 		return nil, fmt.Errorf("%w: archive decompresses to more than is allowed", errOver)
 	}
-	b.bytes -= int64(len(content))
+	b.bytes -= max(int64(len(content)), int64(f.CompressedSize64))
 	return content, nil
-}
-
-func isArchiveText(name string) bool {
-	base := strings.ToLower(path.Base(name))
-	return base == "manifest.mf" || base == "pom.properties"
 }

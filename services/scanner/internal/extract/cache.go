@@ -77,6 +77,8 @@ type storedFound struct {
 	PURLType, Name, Version, SourceName, SourceVersion, Arch, As, Module string
 	Lock                                                                 bool
 	Licenses                                                             []string
+	// Of the clues of a Java archive.
+	Artifacts, Packages, Claims []string
 }
 
 func encodeLayer(r *layerResult) ([]byte, error) {
@@ -112,10 +114,14 @@ func storeFile(f *file) storedFile {
 		Secrets: f.secrets, Bits: f.bits,
 	}
 	for _, p := range f.packages {
+		clues := p.jar
+		if clues == nil {
+			clues = &jarClues{}
+		}
 		out.Packages = append(out.Packages, storedFound{
 			PURLType: p.purlType, Name: p.name, Version: p.version, SourceName: p.sourceName,
 			SourceVersion: p.sourceVersion, Arch: p.arch, Licenses: p.licenses, As: p.as,
-			Module: p.module, Lock: p.lock,
+			Module: p.module, Lock: p.lock, Artifacts: clues.artifacts, Packages: clues.packages, Claims: clues.claims,
 		})
 	}
 	return out
@@ -166,10 +172,14 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 	}
 	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, untold: f.Untold, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
 	for _, p := range f.Packages {
+		var clues *jarClues
+		if p.Artifacts != nil {
+			clues = &jarClues{artifacts: p.Artifacts, packages: p.Packages, claims: p.Claims}
+		}
 		out.packages = append(out.packages, found{
 			purlType: p.PURLType, name: p.Name, version: p.Version, sourceName: p.SourceName,
 			sourceVersion: p.SourceVersion, arch: p.Arch, licenses: p.Licenses, as: p.As,
-			module: p.Module, lock: p.Lock,
+			module: p.Module, lock: p.Lock, jar: clues,
 		})
 	}
 	return out, nil

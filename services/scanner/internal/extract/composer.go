@@ -26,7 +26,6 @@ func composerInstalled() *plugin {
 		required: func(p string, _ fs.FileInfo) bool {
 			return p == "composer/installed.json" || strings.HasSuffix(p, "/composer/installed.json")
 		},
-		lenient: true,
 		maxSize: maxParsed,
 		extract: func(_ context.Context, _ string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
 			text, err := content.bytes()

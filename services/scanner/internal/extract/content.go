@@ -36,6 +36,26 @@ func (c *content) readerAt() io.ReaderAt {
 // package.json: its values take several times its size in memory.
 const maxParsed = 16 << 20
 
+// utf8BOM is what some editors begin a text with. Most ecosystems ignore it.
+var utf8BOM = []byte("\xef\xbb\xbf")
+
+// withoutBOM leaves out a byte order mark that a text begins with.
+func (c *content) withoutBOM() (*content, error) {
+	head := make([]byte, min(c.size, int64(len(utf8BOM))))
+	if n, err := c.at.ReadAt(head, 0); n < len(head) {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	if !bytes.Equal(head, utf8BOM) {
+		return c, nil
+	}
+	n := int64(len(utf8BOM))
+	out := &content{at: io.NewSectionReader(c.at, n, c.size-n), size: c.size - n, work: c.work}
+	if c.memory != nil {
+		out.memory = c.memory[n:]
+	}
+	return out, nil
+}
+
 // bytes returns all of it. Only for extractors that have a maxSize.
 func (c *content) bytes() ([]byte, error) {
 	if c.memory != nil {

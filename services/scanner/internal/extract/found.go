@@ -22,6 +22,8 @@ type found struct {
 	licenses      []string
 	// module is the module of an rpm package, as name:stream.
 	module string
+	// jar is what is known of a Java archive whose coordinates are a guess.
+	jar *jarClues
 	// lock: a lockfile names the package, which need not be installed.
 	lock bool
 	// as is the name of the hard link the package was found under; empty for the
@@ -63,6 +65,8 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 		f.arch, f.sourceName, f.sourceVersion = m.Architecture, m.SourceName, m.SourceVersion
 	case *apkmeta.Metadata:
 		f.arch, f.sourceName = m.Architecture, m.OriginName
+	case *jarClues:
+		f.jar = m
 	}
 	switch p.PURLType {
 	case purl.TypeGolang:
@@ -72,10 +76,6 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 		}
 		if f.version == develVersion {
 			f.version = ""
-		}
-	case purl.TypeMaven:
-		if f.name == "unknown" {
-			return found{}, false, nil
 		}
 	}
 	return f, f.name != "", f.tidy()

@@ -45,7 +45,18 @@ func TestInstalledPackages(t *testing.T) {
 			"pkg:cargo/unicode-ident@1.0.14", "pkg:cargo/uses_json@0.1.0",
 		}},
 		{"not .NET", []lt.Entry{lt.File("srv/editor.deps.json", `["a"]`)}, nil},
-		{"broken", []lt.Entry{lt.File("a/composer/installed.json", `{`), lt.File("a/specifications/x.gemspec", "Gem::Specification.new do |s|\nend\n")}, nil},
+		{"broken", []lt.Entry{lt.File("node_modules/a/package.json", `{`)}, nil},
+		{"byte order marks", []lt.Entry{
+			lt.File("node_modules/a/package.json", "\xef\xbb\xbf"+`{"name":"a","version":"1.0.0"}`), lt.File("a/vendor/composer/installed.json", "\xef\xbb\xbf"+`[{"name":"a/b","version":"1.0.0"}]`),
+			lt.File("app/web.deps.json", "\xef\xbb\xbf"+`{"libraries":{"A/1.0.0":{"type":"package"}}}`),
+		}, []string{"pkg:composer/a/b@1.0.0", "pkg:npm/a@1.0.0", "pkg:nuget/A@1.0.0"}},
+		{"what is installed by npm", []lt.Entry{
+			lt.File("node_modules/marked/package.json", `{"name":"marked","version":"0.3.5","publisher":"x","engines":{"vscode":"^1.0.0"}}`),
+			lt.File("node_modules/@s/nameless/package.json", `{"version":"1.0.0"}`), lt.File("node_modules/rxjs/operators/package.json", `{"version":"1.0.0"}`),
+			lt.File("ext/package.json", `{"name":"python","version":"1.0.0","publisher":"x","engines":{"vscode":"^1.0.0"}}`),
+		}, []string{"pkg:npm/%40s/nameless@1.0.0", "pkg:npm/marked@0.3.5"}},
+		{"runtime of .NET", []lt.Entry{lt.File("app/a.deps.json", `{"libraries":{"runtimepack.Microsoft.NETCore.App.Runtime.linux-x64/6.0.1":{"type":"runtimepack"},"B/1.0.0":{"type":"referenceassembly"}}}`)}, []string{"pkg:nuget/Microsoft.NETCore.App.Runtime.linux-x64@6.0.1"}},
+		{"Python metadata without a name", []lt.Entry{lt.File("site-packages/requests-2.30.0.dist-info/METADATA", "Metadata-Version: 2.1\n\n")}, []string{"pkg:pypi/requests@2.30.0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, short(t, c.layer)); diff != "" {
@@ -114,10 +125,20 @@ func TestLockfiles(t *testing.T) {
 	}
 }
 
-// TestLockfileNesting: npm's old form is followed only so deep.
-func TestLockfileNesting(t *testing.T) {
+// TestUnreadLanguageFiles: what is recognised and cannot be read is named.
+func TestUnreadLanguageFiles(t *testing.T) {
 	deep := strings.Repeat(`{"a":{"version":"1.0.0","dependencies":`, 3000) + "{}" + strings.Repeat("}}", 3000)
-	if got := short(t, []lt.Entry{lt.File("package-lock.json", `{"dependencies":`+deep+`}`)}); len(got) != 1 {
-		t.Errorf("packages: %v", got)
+	for _, f := range []lt.Entry{
+		lt.File("a/composer/installed.json", `{`),
+		lt.File("a/specifications/x.gemspec", "Gem::Specification.new do |s|\nend\n"),
+		lt.File("package-lock.json", `{"dependencies":`+deep+`}`),
+		lt.File("a/package-lock.json", `{`),
+		lt.File("a/Cargo.lock", "a"+strings.Repeat(".a", 100_000)+" = 1\n"),
+		lt.File("a/yarn.lock", "a@1:\n  version \"1\"\n  x "+strings.Repeat("y", 70_000)+"\nb@1:\n  version \"1\"\n"),
+		lt.File("a/Pipfile.lock", `{`),
+	} {
+		if inv := inventory(t, []lt.Entry{f}); len(inv.Problems) != 1 || !strings.HasPrefix(inv.Problems[0], f.Name+": ") {
+			t.Errorf("%s: %q", f.Name, inv.Problems)
+		}
 	}
 }

@@ -22,7 +22,7 @@ func lockfile(ends ...string) func(*plugin) {
 
 func setLockfile(p *plugin, ends []string) {
 	required, extract := p.required, p.extract
-	p.lock, p.lenient, p.maxSize, p.ends = true, true, maxParsed, ends
+	p.lock, p.maxSize, p.ends = true, maxParsed, ends
 	p.required = func(p string, info fs.FileInfo) bool { return required(p, info) && !ofInstalled(p) }
 	p.extract = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
 		pkgs, err := extract(ctx, path, info, content)
@@ -148,6 +148,38 @@ func parsePackageLock(content *content) ([]*extractor.Package, error) {
 		return nil
 	}
 	return out, nested(lock.Dependencies, 1)
+}
+
+// pipfileLock reads Pipfile.lock, what is for use. The extractor of scalibr looks every package up
+// in the whole text again.
+func pipfileLock() *plugin {
+	p := &plugin{
+		name:     "pipfile-lock",
+		required: func(p string, _ fs.FileInfo) bool { return path.Base(p) == "Pipfile.lock" },
+		extract: func(_ context.Context, _ string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
+			text, err := content.bytes()
+			if err != nil {
+				return nil, err
+			}
+			var lock struct {
+				Default map[string]struct {
+					Version string `json:"version"`
+				} `json:"default"`
+			}
+			if err := json.Unmarshal(text, &lock); err != nil {
+				return nil, fmt.Errorf("Pipfile.lock: %w", err)
+			}
+			var out []*extractor.Package
+			for name, p := range lock.Default {
+				if version, ok := strings.CutPrefix(p.Version, "=="); ok {
+					out = append(out, &extractor.Package{Name: name, Version: version, PURLType: purl.TypePyPi})
+				}
+			}
+			return out, nil
+		},
+	}
+	setLockfile(p, []string{"Pipfile.lock"})
+	return p
 }
 
 const nodeModules = "node_modules/"

@@ -3,45 +3,74 @@ package extract
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 
 	"github.com/google/osv-scalibr/extractor"
 	"github.com/google/osv-scalibr/purl"
 )
 
-// tolerantPackageJSON falls back to name and version when the strict extractor
-// refuses a package.json. npm itself does not care that, for example,
-// `contributors` is a string (parse5 6.0.1), so the package is installed and must
-// not be missed. It also takes the licence, which the extractor ignores.
-func tolerantPackageJSON(strict extractFunc) extractFunc {
-	return func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
-		pkgs, err := strict(ctx, path, info, content)
-		if err == nil && len(pkgs) == 0 {
-			return nil, nil
-		}
-		var members map[string]json.RawMessage
-		text, rerr := content.bytes()
-		if rerr != nil {
-			return nil, rerr
-		}
-		if jerr := json.Unmarshal(text, &members); jerr != nil {
-			return pkgs, err
-		}
-		if err != nil {
-			name, version := jsonString(members["name"]), jsonString(members["version"])
-			if name == "" || version == "" {
+// packageJSON reads the package.json of installed packages. The extractor of scalibr is stricter
+// than npm: to npm it does not matter that, for example, `contributors` is a string (parse5
+// 6.0.1), so the package is installed and must not be missed.
+func packageJSON() *plugin {
+	return &plugin{
+		name:     "javascript/packagejson",
+		ends:     []string{"package.json"},
+		required: func(p string, _ fs.FileInfo) bool { return path.Base(p) == "package.json" },
+		// Node.js cannot load a package whose package.json is malformed.
+		lenient: true,
+		maxSize: maxParsed,
+		extract: func(_ context.Context, p string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
+			text, err := content.bytes()
+			if err != nil {
 				return nil, err
 			}
-			pkgs = []*extractor.Package{{
-				Name: name, Version: version, PURLType: purl.TypeNPM,
-				Location: extractor.LocationFromPath(path),
-			}}
-		}
-		if l := npmLicense(members["license"]); l != "" {
-			pkgs[0].Licenses = []string{l}
-		}
-		return pkgs, nil
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(text, &members); err != nil {
+				return nil, fmt.Errorf("package.json: %w", err)
+			}
+			name, version := jsonString(members["name"]), jsonString(members["version"])
+			if name == "" {
+				name = directoryName(p)
+			}
+			if name == "" || version == "" || ofOtherKind(p, members) {
+				return nil, nil
+			}
+			out := &extractor.Package{Name: name, Version: version, PURLType: purl.TypeNPM, Location: extractor.LocationFromPath(p)}
+			if l := npmLicense(members["license"]); l != "" {
+				out.Licenses = []string{l}
+			}
+			return []*extractor.Package{out}, nil
+		},
 	}
+}
+
+// directoryName is what Node.js finds a package by: its directory in node_modules.
+func directoryName(p string) string {
+	dir := path.Dir(p)
+	i := strings.LastIndex("/"+dir, "/"+nodeModules)
+	if i < 0 {
+		return ""
+	}
+	name := dir[i+len(nodeModules):]
+	if strings.Count(name, "/") > 1 || strings.Contains(name, "/") != strings.HasPrefix(name, "@") {
+		return "" // a directory within a package
+	}
+	return name
+}
+
+// ofOtherKind recognises the extensions of Visual Studio Code and the packages of Unity, which
+// have a package.json of their own. Nothing that npm installed is one, whatever it says.
+func ofOtherKind(p string, members map[string]json.RawMessage) bool {
+	if strings.Contains("/"+p, "/"+nodeModules) {
+		return false
+	}
+	var engines map[string]json.RawMessage
+	_ = json.Unmarshal(members["engines"], &engines)
+	return engines["vscode"] != nil && members["publisher"] != nil || jsonString(members["unity"]) != ""
 }
 
 // npmLicense reads both forms of the field: a string, and the old object.

@@ -20,11 +20,8 @@ import (
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packageslockjson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gobinary"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gomod"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/java/archive"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/packagejson"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
-	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pipfilelock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/poetrylock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/requirements"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/uvlock"
@@ -62,8 +59,8 @@ type plugin struct {
 	executable bool
 	// database: the file is the state of a package manager.
 	database bool
-	// lenient: a file that cannot be read is not a package to its own ecosystem
-	// either, so it is no problem of the image. Test fixtures are full of them.
+	// lenient: a file that is malformed is not a package to its own ecosystem either, so
+	// it is no problem of the image. Test fixtures are full of them.
 	lenient bool
 	// lock: the file says what would be installed. It counts only where nothing is.
 	lock bool
@@ -96,16 +93,6 @@ var silence sync.Once
 
 func newPlugins(l Limits, o Options) (*plugins, error) {
 	silence.Do(func() { scalibrlog.SetLogger(discardLog{}) })
-	hashJars := false
-	cfg := &config_go_proto.PluginConfig{
-		PluginSpecific: []*config_go_proto.PluginSpecificConfig{{
-			Config: &config_go_proto.PluginSpecificConfig_JavaArchive{JavaArchive: &config_go_proto.JavaArchiveConfig{
-				HashJars:       &hashJars,
-				MaxZipDepth:    maxArchiveDepth,
-				MaxOpenedBytes: maxOpened,
-			}},
-		}},
-	}
 	out := &plugins{}
 	out.list = append(out.list, osReleasePlugin(), passwdPlugin(), ownerPlugin(out, l.MaxPackages))
 	for _, c := range []struct {
@@ -117,34 +104,26 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		{portage.New, func(p *plugin) { p.database, p.maxSize, p.ends = true, maxParsed, []string{"/PF"} }},
 		{gobinary.New, func(p *plugin) { p.executable, p.extract = true, toldByGo(p.extract) }},
 		{cargoauditable.New, func(p *plugin) { p.executable, p.lenient = true, true }},
-		{packagejson.New, func(p *plugin) {
-			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, tolerantPackageJSON(p.extract), []string{"package.json"}
-		}},
 		{wheelegg.New, func(p *plugin) {
 			p.lenient, p.extract, p.ends = true, boundedWheel(p.extract), []string{"/PKG-INFO", ".egg-info", "/METADATA", ".egg", ".whl"}
 		}},
-		{archive.New, func(p *plugin) {
-			p.extract = boundedArchive(p.extract, maxOpened)
-			p.required = func(path string, _ fs.FileInfo) bool { return archive.IsArchive(path) }
-		}},
-		{gemspec.New, func(p *plugin) { p.lenient, p.maxSize, p.required = true, maxParsed, isInstalledGem }},
+		{gemspec.New, func(p *plugin) { p.maxSize, p.required = maxParsed, isInstalledGem; p.checked(checkLines) }},
 		{depsjson.New, func(p *plugin) {
 			p.lenient, p.maxSize, p.extract, p.ends = true, maxParsed, withoutProjects(p.extract), []string{".deps.json"}
 		}},
-		{yarnlock.New, lockfile("yarn.lock")},
+		{yarnlock.New, func(p *plugin) { lockfile("yarn.lock")(p); p.checked(checkLines) }},
 		{pnpmlock.New, lockfile("pnpm-lock.yaml")},
-		{gemfilelock.New, lockfile("Gemfile.lock", "gems.locked")},
-		{cargolock.New, lockfile("Cargo.lock")},
-		{poetrylock.New, lockfile("poetry.lock")},
-		{pipfilelock.New, lockfile("Pipfile.lock")},
-		{uvlock.New, lockfile("uv.lock")},
-		{requirements.New, lockfile(".txt")},
+		{gemfilelock.New, func(p *plugin) { lockfile("Gemfile.lock", "gems.locked")(p); p.checked(checkLines) }},
+		{cargolock.New, func(p *plugin) { lockfile("Cargo.lock")(p); p.checked(checkTOML) }},
+		{poetrylock.New, func(p *plugin) { lockfile("poetry.lock")(p); p.checked(checkTOML) }},
+		{uvlock.New, func(p *plugin) { lockfile("uv.lock")(p); p.checked(checkTOML) }},
+		{requirements.New, func(p *plugin) { lockfile(".txt")(p); p.checked(checkLines) }},
 		{packageslockjson.New, lockfile("packages.lock.json")},
 		{gomod.New, func(p *plugin) { lockfile("go.mod")(p); p.extract = withoutStdlib(p.extract) }},
 	} {
 		// The limit on the size of a file is enforced before, with a problem in the
 		// report; within scalibr it would make the file vanish silently.
-		e, err := c.make(&config_go_proto.PluginConfig{PluginSpecific: cfg.GetPluginSpecific(), MaxFileSizeBytes: math.MaxInt64})
+		e, err := c.make(&config_go_proto.PluginConfig{MaxFileSizeBytes: math.MaxInt64})
 		if err != nil {
 			return nil, fmt.Errorf("make extractor: %w", err)
 		}
@@ -162,7 +141,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		out.list = append(out.list, secretsPlugin())
 	}
 	out.list = append(out.list, dpkgPlugin(l.MaxPackages), rpmPlugin(out, l.MaxPackages), rpmManifestPlugin(l.MaxPackages), chiselPlugin(l.MaxPackages), bitnamiPlugin(),
-		releasePlugin(), composerInstalled(), composerLock(), packageLock())
+		releasePlugin(), javaArchive(), packageJSON(), composerInstalled(), composerLock(), packageLock(), pipfileLock())
 	out.byName = map[string]*plugin{}
 	for _, p := range out.list {
 		out.byName[p.name] = p
@@ -324,6 +303,11 @@ func (p *plugin) guarded(ctx context.Context, path string, info fs.FileInfo, con
 			err = fmt.Errorf("extractor %s panicked: %v", p.name, r)
 		}
 	}()
+	if p.maxSize > 0 {
+		if content, err = content.withoutBOM(); err != nil {
+			return err
+		}
+	}
 	if p.look != nil {
 		return p.look(ctx, path, content, out)
 	}

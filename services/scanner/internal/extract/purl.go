@@ -48,11 +48,27 @@ func (f *found) pkg(d distro, location string) core.Package {
 		p.PURL = packageurl.NewPackageURL(packageurl.TypePyPi, "", core.NormalizePyPI(f.name), f.version, nil, "").ToString()
 	case purl.TypeMaven:
 		group, artifact, _ := strings.Cut(f.name, ":")
-		p.PURL = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, f.version, nil, "").ToString()
+		p.PURL = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, f.version, f.jar.qualifiers(), "").ToString()
 	default:
 		p.PURL = packageurl.NewPackageURL(packageurl.TypeGeneric, "", f.name, f.version, nil, "").ToString()
 	}
 	return p
+}
+
+func (c *jarClues) qualifiers() packageurl.Qualifiers {
+	if c == nil {
+		return nil
+	}
+	var q packageurl.Qualifiers
+	for _, v := range []struct {
+		key  string
+		list []string
+	}{{core.QualifierArtifacts, c.artifacts}, {core.QualifierClaims, c.claims}, {core.QualifierPackages, c.packages}} {
+		if len(v.list) > 0 {
+			q = append(q, packageurl.Qualifier{Key: v.key, Value: strings.Join(v.list, ",")})
+		}
+	}
+	return q
 }
 
 // osPURL follows the purl specification for deb, apk and rpm; `upstream` is what syft

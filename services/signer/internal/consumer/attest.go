@@ -57,7 +57,7 @@ type Attest struct {
 
 // Handle handles one event. Errors that no retry cures are Permanent.
 func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *eventbus.Delivery) error {
-	return h.Slots.Hold(ctx, func(ctx context.Context) error { return h.handle(ctx, e) })
+	return h.Slots.Hold(ctx, e.GetImage().GetRegistry()+"/"+e.GetImage().GetRepository(), func(ctx context.Context) error { return h.handle(ctx, e) })
 }
 
 func (h *Attest) handle(ctx context.Context, e *eventv1.ImageScannedEvent) error {

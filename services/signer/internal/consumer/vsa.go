@@ -36,7 +36,7 @@ type VSA struct {
 // Handle handles one event. A verdict that is neither PASS nor FAIL gives nothing
 // to sign, and one that has been replaced is left to its own event.
 func (h *VSA) Handle(ctx context.Context, e *eventv1.VerdictReachedEvent, _ *eventbus.Delivery) error {
-	return h.Slots.Hold(ctx, func(ctx context.Context) error { return h.handle(ctx, e) })
+	return h.Slots.Hold(ctx, e.GetImage().GetRegistry()+"/"+e.GetImage().GetRepository(), func(ctx context.Context) error { return h.handle(ctx, e) })
 }
 
 func (h *VSA) handle(ctx context.Context, e *eventv1.VerdictReachedEvent) error {

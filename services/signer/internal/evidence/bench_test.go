@@ -56,7 +56,7 @@ func benchmarkAttach(b *testing.B, f *fixture, concurrency int) {
 		}
 		b.StartTimer()
 		ours += f.together(b, slots.UnderWay(concurrency), images, func(i int) error {
-			return workers.Hold(b.Context(), func(ctx context.Context) error {
+			return workers.Hold(b.Context(), "", func(ctx context.Context) error {
 				_, err := w.Attach(ctx, refs[i], claims("first"))
 				return err
 			})

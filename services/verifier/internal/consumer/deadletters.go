@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -25,8 +26,8 @@ import (
 const believeAfter = 4
 
 // DeadLetters ends the way of images that a step gave up on: an image without a
-// verdict is UNKNOWN, and says why. One with a verdict is too if the message was about a
-// scan report that says something else than what was judged.
+// verdict is UNKNOWN, and says why. One with a verdict is too, unless the scanner says that
+// the report behind the message is no news to what was judged.
 type DeadLetters struct {
 	Recorder *Recorder
 	Scans    *Scans
@@ -86,19 +87,14 @@ func (l *DeadLetters) fail(ctx context.Context, ev *eventv1.DeadLetterEvent, ima
 func (l *DeadLetters) giveUp(ctx context.Context, ev *eventv1.DeadLetterEvent, image imageref.Ref, problem string, attempt int) error {
 	if ev.GetSubject() != events.SubjectImagePushed {
 		scan, err := l.scan(ctx, ev, image, attempt)
-		switch {
-		case errors.Is(err, errNoScan):
-			l.Recorder.log.WarnContext(ctx, "dead letter is about a scan that says nothing of the image; its verdict stays",
-				"image", image.String(), "service", ev.GetService(), "reason", ev.GetReason(), "error", err)
-		case err != nil:
+		if err != nil {
 			return err
-		default:
-			if err := l.Scans.record(ctx, scan); err != nil {
-				return err
-			}
-			if _, err := l.Recorder.Store.GiveUp(ctx, scan.Image, scan.Time, problem, l.Now()); err != nil {
-				return err
-			}
+		}
+		if err := l.Scans.record(ctx, scan); err != nil {
+			return err
+		}
+		if _, err := l.Recorder.Store.GiveUp(ctx, scan.Image, scan.Time, problem, l.Now()); err != nil {
+			return err
 		}
 	}
 	err := l.Recorder.Store.Settle(ctx, image)
@@ -106,39 +102,35 @@ func (l *DeadLetters) giveUp(ctx context.Context, ev *eventv1.DeadLetterEvent, i
 	return err
 }
 
-// scan is what the scan said that a dead letter is about. The scanner is asked; without
-// one, or if it does not answer for a while, the message inside is believed, which can
-// make the image UNKNOWN and nothing else.
+// scan is what the scan said that a dead letter is about. Only the scanner can say that it
+// was judged already. If it does not know the scan, because its database was lost or the
+// dead letter is forged, or does not answer for a while, the dead letter is believed: that
+// can make the image UNKNOWN and nothing else.
 func (l *DeadLetters) scan(ctx context.Context, ev *eventv1.DeadLetterEvent, image imageref.Ref, attempt int) (store.Scan, error) {
-	scanned, attested := &eventv1.ImageScannedEvent{}, &eventv1.ImageAttestedEvent{}
-	// A payload that cannot be read leaves the scan open: the newest one is asked for.
-	if ev.GetSubject() == events.SubjectImageScanned {
-		_ = proto.Unmarshal(ev.GetPayload(), scanned)
-	} else if proto.Unmarshal(ev.GetPayload(), attested) == nil {
-		scanned.ScanId, scanned.ScanTime = attested.GetScanId(), attested.GetScanTime()
-		for _, p := range attested.GetPlatforms() {
-			scanned.Platforms = append(scanned.Platforms, &eventv1.ImageScannedEvent_PlatformScan{Digest: p.GetDigest()})
-		}
+	var about interface {
+		proto.Message
+		GetScanId() string
+		GetScanTime() *timestamppb.Timestamp
+	} = &eventv1.ImageScannedEvent{}
+	if ev.GetSubject() == events.SubjectImageAttested {
+		about = &eventv1.ImageAttestedEvent{}
 	}
-	if l.Scans.Scanner != nil {
-		scan, err := l.Scans.ask(ctx, image, scanned.GetScanId())
-		if err == nil || errors.Is(err, errNoScan) || attempt < believeAfter {
-			return scan, err
-		}
-		l.Recorder.log.WarnContext(ctx, "the scanner cannot be asked; the dead letter is believed", "image", image.String(), "error", err)
+	if err := proto.Unmarshal(ev.GetPayload(), about); err != nil {
+		proto.Reset(about) // which scan is not known: the newest one is asked for
 	}
-	scan := store.Scan{Image: byDigest(image), Time: scanned.GetScanTime().AsTime(), Contents: map[string]string{}}
-	if scanned.GetScanTime() == nil {
-		scan.Time = ev.GetMeta().GetEventTime().AsTime()
+	id := about.GetScanId()
+	scan, err := l.Scans.ask(ctx, image, id)
+	if err == nil {
+		return scan, nil
 	}
-	if now := l.Now(); scan.Time.After(now) {
-		scan.Time = now // or nothing that is judged later would ever be newer
+	if !errors.Is(err, errNoScan) && attempt < believeAfter {
+		return store.Scan{}, err
 	}
-	for _, p := range scanned.GetPlatforms() {
-		scan.Contents[p.GetDigest()] = cmp.Or(p.GetContentDigest(), store.UnknownContent)
-	}
-	if len(scan.Contents) == 0 {
-		scan.Contents[store.EveryPlatform] = store.UnknownContent
+	l.Recorder.log.WarnContext(ctx, "the scanner does not confirm the scan of a dead letter; the dead letter is believed",
+		"image", image.String(), "scan_id", id, "service", ev.GetService(), "reason", ev.GetReason(), "error", err)
+	scan = store.Scan{Image: byDigest(image), Time: l.Now(), Contents: map[string]string{store.EveryPlatform: store.UnknownContent}}
+	if at := cmp.Or(about.GetScanTime(), ev.GetMeta().GetEventTime()); at != nil && at.AsTime().Before(scan.Time) {
+		scan.Time = at.AsTime()
 	}
 	return scan, nil
 }

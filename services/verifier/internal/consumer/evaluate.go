@@ -9,6 +9,7 @@ import (
 	"time"
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -70,7 +71,7 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 		return err
 	}
 	start := e.Now()
-	found, err := e.Evidence.Collect(ctx, image)
+	found, err := e.Evidence.CollectOwed(ctx, image, e.owed(ctx, ev, latest))
 	if err != nil {
 		return permanent(err)
 	}
@@ -104,12 +105,53 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 		return err
 	}
 	judged, err := replay.Judge(ctx, image, found.Platforms, rules, now)
+	if errors.Is(err, replay.ErrRulesUnreadable) {
+		// The event is tried again, and a PASS from before does not stay until that succeeds.
+		cause := store.Cause{Kind: core.CauseEvidence, Detail: "new evidence, while a rule cannot be read"}
+		return errors.Join(err, e.notJudged(ctx, image, cause, err))
+	}
 	if err != nil {
 		return err
 	}
 	return e.Recorder.save(ctx, change{
 		Judged: judged, before: latest, reports: reportTimes(found), evidence: reportsJudged(found), revision: rules.Revision, read: start,
 	})
+}
+
+// owed are the attestations that the event names and those that the last verdict rests on.
+func (e *Evaluator) owed(ctx context.Context, ev *eventv1.ImageAttestedEvent, latest *store.Record) evidence.Owed {
+	out := evidence.Owed{}
+	for _, p := range ev.GetPlatforms() {
+		for _, a := range p.GetAttestations() {
+			out[p.GetDigest()] = append(out[p.GetDigest()], a.GetManifestDigest())
+		}
+	}
+	if latest == nil {
+		return out
+	}
+	v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
+	if err != nil {
+		e.Recorder.log.WarnContext(ctx, "recorded verdict cannot be read; what it rests on is not looked for first", "image", latest.Image.String(), "error", err)
+		return out
+	}
+	owedBy(v, out)
+	return out
+}
+
+// owedOf are the attestations that a verdict rests on.
+func owedOf(v *verifierv1.Verdict) evidence.Owed {
+	out := evidence.Owed{}
+	owedBy(v, out)
+	return out
+}
+
+// owedBy adds the attestations that a verdict rests on.
+func owedBy(v *verifierv1.Verdict, out evidence.Owed) {
+	for _, p := range v.GetPlatforms() {
+		for _, a := range p.GetInputs().GetAttestations() {
+			out[p.GetDigest()] = append(out[p.GetDigest()], a.GetManifestDigest())
+		}
+	}
 }
 
 // reportsJudged is what the reports say that a verdict is made from. A platform without

@@ -122,29 +122,44 @@ func (r *Reevaluator) unreadable(ctx context.Context, retry store.Retry, why err
 	if err := recorder.Store.ScheduleRetry(ctx, retry); err != nil {
 		return err
 	}
+	return r.Evaluator.notJudged(ctx, retry.Image, retry.Cause, why)
+}
+
+// notJudged makes an image UNKNOWN that could not be judged by the rules in force.
+func (e *Evaluator) notJudged(ctx context.Context, image imageref.Ref, cause store.Cause, why error) error {
+	code, message := core.CodeEvidenceUnreadable, "the evidence could not be read to judge the image by the rules in force; this is tried again: "+why.Error()
+	if errors.Is(why, replay.ErrRulesUnreadable) {
+		code, message = core.CodeRulesUnreadable, why.Error()
+	}
+	backlog, err := e.Recorder.Store.Backlog(ctx, e.Now(), e.Recorder.Patience.Overtaken)
+	if err != nil {
+		return err
+	}
 	for range maxConflicts {
-		latest, err := recorder.latest(ctx, retry.Image)
-		if err != nil || latest == nil {
+		latest, err := e.Recorder.latest(ctx, image)
+		if err != nil {
 			return err
 		}
-		image := retry.Image
-		if v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID); err == nil {
-			if codeOf(v) == core.CodeEvidenceUnreadable {
-				return nil
+		named := image
+		if latest != nil {
+			if v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID); err == nil {
+				if codeOf(v) == code {
+					return nil
+				}
+				named = verdictpb.Ref(v.GetImage())
 			}
-			image = verdictpb.Ref(v.GetImage())
 		}
-		message := "the evidence could not be read to judge the image by the rules in force; this is tried again: " + why.Error()
-		err = recorder.save(ctx, change{
-			Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceUnreadable, message, r.Evaluator.Now())},
-			before: latest, cause: retry.Cause, revision: store.AnyRevision, keepPending: true,
+		err = e.Recorder.save(ctx, change{
+			Judged: replay.Judged{Verdict: core.Unjudged(named, code, message, e.Now())},
+			before: latest, cause: cause, revision: store.AnyRevision, keepPending: code == core.CodeEvidenceUnreadable,
+			quiet: backlog.Unreadable > MaxTold,
 		})
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
 	// Whatever is stored for it all the time is made by the rules in force.
-	recorder.log.WarnContext(ctx, "the verdict of the image changes all the time; it is tried again", "image", retry.Image.String())
+	e.Recorder.log.WarnContext(ctx, "the verdict of the image changes all the time; it is tried again", "image", image.String())
 	return nil
 }
 

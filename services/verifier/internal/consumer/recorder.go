@@ -26,7 +26,9 @@ import (
 // the same image was stored meanwhile.
 const maxConflicts = 10
 
-// MaxTold is how many images an hour subscribers are told of whose evidence is overdue.
+// MaxTold bounds the images of which subscribers are told that they are UNKNOWN: of how
+// many an hour whose evidence is overdue, and of how many at a time that cannot be judged
+// by the rules in force. More is one condition for operators.
 const MaxTold = 20
 
 // Patience is how long a verdict may rest on evidence while a newer scan report says
@@ -90,7 +92,7 @@ func (r *Recorder) restsOn(ctx context.Context, latest *store.Record) (*verifier
 			if err != nil {
 				return nil, nil //nolint:nilerr // what it said must not be guessed from an older one
 			}
-			if code := codeOf(v); code != core.CodeEvidenceOverdue && code != core.CodeEvidenceUnreadable {
+			if !codeOf(v).NotJudged() {
 				return v, nil
 			}
 		}
@@ -155,7 +157,7 @@ func (r *Recorder) overdue(ctx context.Context, w store.Waiting, image imageref.
 	message := fmt.Sprintf("a scan report of %s says something else and was not judged by %s",
 		w.FirstScan.UTC().Format(time.RFC3339), w.OverdueTime.UTC().Format(time.RFC3339))
 	if w.Problem != "" {
-		message = fmt.Sprintf("a scan report of %s says something else and was not judged: %s", w.FirstScan.UTC().Format(time.RFC3339), w.Problem)
+		message = fmt.Sprintf("a step gave up on a scan report of %s, which was not judged: %s", w.FirstScan.UTC().Format(time.RFC3339), w.Problem)
 	}
 	return r.store(ctx, change{
 		Judged: replay.Judged{Verdict: core.Unjudged(image, core.CodeEvidenceOverdue, message, now)},

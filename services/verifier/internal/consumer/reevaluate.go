@@ -160,7 +160,9 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 	matches, err := policy.Matching(w.Repositories)
 	if err != nil {
-		return fmt.Errorf("re-evaluation %d: %w", w.Revision, err)
+		r.Evaluator.Recorder.log.WarnContext(ctx, "the images that a change of the rules is for are not known; all are judged again",
+			"cause", w.Cause.Detail, "error", err)
+		matches = func(string) bool { return true }
 	}
 	for {
 		images, err := r.Evaluator.Recorder.Store.JudgedAfter(ctx, w.After, reevaluateBatch)
@@ -330,7 +332,10 @@ func (r *Reevaluator) ready(ctx context.Context, images []*store.Image) ([]subje
 			continue
 		}
 		out[i].newest, out[i].recorded = v, v
-		if code := codeOf(v); code == core.CodeEvidenceOverdue || code == core.CodeEvidenceUnreadable {
+		switch code := codeOf(v); {
+		case code == core.CodeRulesUnreadable:
+			out[i].recorded = nil // newer evidence may have come that was not judged
+		case code.NotJudged():
 			if out[i].recorded, err = r.Evaluator.Recorder.restsOn(ctx, l); err != nil {
 				return nil, err
 			}
@@ -387,6 +392,9 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	image := latest.Image
 	if recorded != nil {
 		image = verdictpb.Ref(recorded.GetImage())
+	}
+	if err := s.rules.CheckReadable(image); err != nil {
+		return err
 	}
 	found, fresh, err := r.evidence(ctx, image, s, from, cause.Kind == core.CauseTrust)
 	if errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrNotAnImage) {
@@ -445,7 +453,10 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 	if from == recordedOnly {
 		return evidence.Evidence{}, false, errRegistryNeeded
 	}
-	if found, err = r.Evaluator.Evidence.Collect(ctx, image); err != nil {
+	owed := evidence.Owed{}
+	owedBy(s.recorded, owed)
+	owedBy(s.newest, owed)
+	if found, err = r.Evaluator.Evidence.CollectOwed(ctx, image, owed); err != nil {
 		return evidence.Evidence{}, false, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {

@@ -35,7 +35,7 @@ var benchNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // scanned is the evidence of an image as it is recorded: its report is a real one, see
 // testdata/reports.
-func scanned(b *testing.B, name string) core.PlatformEvidence {
+func scanned(b testing.TB, name string) core.PlatformEvidence {
 	b.Helper()
 	f, err := os.Open(filepath.Join("testdata", "reports", name+".json.gz"))
 	if err != nil {
@@ -99,7 +99,7 @@ func grown(b *testing.B, findings int) core.PlatformEvidence {
 
 // judged is a store with images that the baseline judged; the evidence is that of the
 // given ones in turn.
-func judged(b *testing.B, images int, of []core.PlatformEvidence) (*Reevaluator, replay.Rules) {
+func judged(b testing.TB, images int, of []core.PlatformEvidence) (*Reevaluator, replay.Rules) {
 	b.Helper()
 	db, err := sqldb.Open(b.Context(), sqldbtest.SQLite(b), "verifier")
 	if err != nil {

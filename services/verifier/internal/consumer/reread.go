@@ -51,7 +51,7 @@ func (e *Evaluator) reread(ctx context.Context, image imageref.Ref, certain bool
 	// The tag that the image was called by is part of what rules see.
 	image = verdictpb.Ref(recorded.GetImage())
 	start := e.Now()
-	found, err := e.Evidence.Collect(ctx, image)
+	found, err := e.Evidence.CollectOwed(ctx, image, owedOf(recorded))
 	if err != nil {
 		return false, err
 	}

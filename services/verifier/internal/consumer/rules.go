@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -42,7 +43,7 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 		}
 		// Rules that change while they are read are seen by the revision, above.
 		rules := replay.Rules{Revision: revision}
-		if rules.Policies, err = b.policies(ctx); err != nil {
+		if err := b.policies(ctx, &rules); err != nil {
 			return replay.Rules{}, err
 		}
 		stored, err := b.Store.Exceptions(ctx, "", exception.MaxExceptions)
@@ -52,52 +53,61 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 		for _, s := range stored {
 			e, err := replay.NewException(s.Body)
 			if err != nil {
-				return replay.Rules{}, fmt.Errorf("stored exception %s: %w", s.Name, err)
+				rules.Unreadable = append(rules.Unreadable, replay.Unreadable{Rule: "exception " + s.Name, Err: err})
+				continue
 			}
 			rules.Exceptions = append(rules.Exceptions, e)
 		}
 		if rules.Trust, err = b.Store.Trust(ctx); err != nil {
 			return replay.Rules{}, err
 		}
-		documents, err := b.vex(ctx)
-		if err != nil {
+		if err := b.vex(ctx, &rules); err != nil {
 			return replay.Rules{}, err
 		}
-		rules.SetVex(documents)
+		for _, u := range rules.Unreadable {
+			b.Log.ErrorContext(ctx, "stored rule cannot be read by this release; the images that it may be for are UNKNOWN: "+
+				"upgrade this replica, or delete the rule and create it again", "rule", u.Rule, "error", u.Err)
+		}
 		b.last = &rules
 	}
 	return replay.Rules{}, fmt.Errorf("read rules: %w", store.ErrConflict)
 }
 
-// vex verifies and reads the documents that are stored: a row is no proof of who
-// wrote it.
-func (b *RuleBook) vex(ctx context.Context) ([]replay.Vex, error) {
+// vex verifies and reads the documents that are stored: a row is no proof of who wrote it.
+// One that was signed by nobody who is trusted, or can match nothing, has no effect. Of one
+// that cannot be read it is not known what it takes back.
+func (b *RuleBook) vex(ctx context.Context, rules *replay.Rules) error {
 	stored, err := b.Store.VexDocuments(ctx, "", vex.MaxDocuments)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var out []replay.Vex
 	for _, s := range stored {
 		d, err := b.Authors.Import(s.Document, s.Bundle, b.Now())
+		if errors.Is(err, vex.ErrMalformed) && !errors.Is(err, vex.ErrUnmatchable) {
+			rules.Unreadable = append(rules.Unreadable, replay.Unreadable{Rule: "VEX document " + s.Digest, Err: err})
+			continue
+		}
 		if err != nil {
 			b.Log.WarnContext(ctx, "VEX document has no effect", "document", s.Digest, "error", err)
 			continue
 		}
 		core, body, err := d.Record()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		out = append(out, replay.Vex{VexDocument: core, Document: body})
 	}
-	return out, nil
+	rules.SetVex(out)
+	return nil
 }
 
 // policies compiles what is stored, and takes what has not changed from the last
 // rules.
-func (b *RuleBook) policies(ctx context.Context) ([]policy.Policy, error) {
+func (b *RuleBook) policies(ctx context.Context, rules *replay.Rules) error {
 	stored, err := b.Store.Policies(ctx, "", policy.MaxPolicies)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	compiled := map[string]policy.Policy{}
 	if b.last != nil {
@@ -105,18 +115,22 @@ func (b *RuleBook) policies(ctx context.Context) ([]policy.Policy, error) {
 			compiled[p.Digest] = p
 		}
 	}
-	out := make([]policy.Policy, 0, len(stored))
+	rules.Policies = make([]policy.Policy, 0, len(stored))
 	for i := range stored {
 		s := &stored[i]
 		p, ok := compiled[s.Digest]
 		if !ok {
 			var faults []error
 			if p, faults = b.Loader.ParseOne(s.Document); len(faults) > 0 {
-				// Written by a release that knows more than this one.
-				return nil, fmt.Errorf("stored %s is not accepted by this release: %w", s, faults[0])
+				u := replay.Unreadable{Rule: s.String(), Err: faults[0]}
+				if matches, err := policy.Matching(s.Repositories); err == nil {
+					u.Matches = matches
+				}
+				rules.Unreadable = append(rules.Unreadable, u)
+				continue
 			}
 		}
-		out = append(out, p)
+		rules.Policies = append(rules.Policies, p)
 	}
-	return out, nil
+	return nil
 }

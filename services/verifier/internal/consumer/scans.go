@@ -27,7 +27,7 @@ var errNoScan = errors.New("the scanner has no such scan")
 // only says that it is time to ask the scanner.
 type Scans struct {
 	Recorder *Recorder
-	// Scanner is asked what a scan said; nil believes the events.
+	// Scanner is asked what a scan said.
 	Scanner scannerv1.ScannerServiceClient
 	Now     func() time.Time
 }
@@ -37,7 +37,7 @@ func (s *Scans) Handle(ctx context.Context, ev *eventv1.ImageScannedEvent, _ *ev
 	if err := checkImage(verdictpb.Ref(ev.GetImage()), true); err != nil {
 		return eventbus.Permanent(reasonMalformedEvent, err)
 	}
-	scan, err := s.scan(ctx, ev)
+	scan, err := s.ask(ctx, verdictpb.Ref(ev.GetImage()), ev.GetScanId())
 	if errors.Is(err, errNoScan) {
 		s.Recorder.log.WarnContext(ctx, "event names a scan that says nothing of the image; it is ignored",
 			"image", ev.GetImage().GetDigest(), "scan_id", ev.GetScanId(), "error", err)
@@ -51,21 +51,6 @@ func (s *Scans) Handle(ctx context.Context, ev *eventv1.ImageScannedEvent, _ *ev
 
 func (s *Scans) record(ctx context.Context, scan store.Scan) error {
 	return s.Recorder.Store.RecordScan(ctx, scan, s.Now(), s.Recorder.Patience.Longest)
-}
-
-// scan is what the scan of an event said.
-func (s *Scans) scan(ctx context.Context, ev *eventv1.ImageScannedEvent) (store.Scan, error) {
-	if s.Scanner != nil {
-		return s.ask(ctx, verdictpb.Ref(ev.GetImage()), ev.GetScanId())
-	}
-	scan := store.Scan{Image: byDigest(verdictpb.Ref(ev.GetImage())), Time: ev.GetScanTime().AsTime(), Contents: map[string]string{}}
-	for _, p := range ev.GetPlatforms() {
-		scan.Contents[p.GetDigest()] = p.GetContentDigest()
-	}
-	if ev.GetScanTime() == nil {
-		return store.Scan{}, fmt.Errorf("%w: the event does not tell when it ended", errNoScan)
-	}
-	return scan, checkContents(scan)
 }
 
 // ask asks the scanner what a scan of an image said; an empty id asks for the newest.

@@ -111,6 +111,8 @@ const (
 	CodeScanIncomplete  Code = "SCAN_INCOMPLETE"
 	CodeNoPolicy        Code = "NO_POLICY"
 	CodeExpired         Code = "EXPIRED"
+	// CodeInvalidReference: one image of a batch is not named by a valid reference.
+	CodeInvalidReference Code = "INVALID_REFERENCE"
 	// CodeImageGone: the registry no longer has the image.
 	CodeImageGone Code = "IMAGE_GONE"
 	// CodeEvidenceOverdue: a newer scan report says something else and was not judged in
@@ -118,7 +120,15 @@ const (
 	CodeEvidenceOverdue Code = "EVIDENCE_OVERDUE"
 	// CodeEvidenceUnreadable: the image could not be judged by rules that have changed.
 	CodeEvidenceUnreadable Code = "EVIDENCE_UNREADABLE"
+	// CodeRulesUnreadable: this release cannot read a stored rule that may be for the image.
+	CodeRulesUnreadable Code = "RULES_UNREADABLE"
 )
+
+// NotJudged tells whether a verdict with this first reason only says that the image could
+// not be judged: what it rests on is told by an earlier one.
+func (c Code) NotJudged() bool {
+	return c == CodeEvidenceOverdue || c == CodeEvidenceUnreadable || c == CodeRulesUnreadable
+}
 
 // importance orders reasons: what refuses the image comes first, what makes the
 // verdict unsound next, warnings last.

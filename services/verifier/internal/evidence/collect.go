@@ -111,6 +111,17 @@ type finding struct {
 // from looking: ErrNotFound, ErrNotAnImage and ErrRefused last, others are worth
 // another try.
 func (c *Collector) Collect(ctx context.Context, image imageref.Ref) (Evidence, error) {
+	return c.CollectOwed(ctx, image, nil)
+}
+
+// Owed names, by the digest of a manifest, the attestations that are known to be
+// attached to it: by an event or by an earlier verdict. They are read first, and they are
+// read however many others are attached. To name one proves nothing: it counts if the
+// registry lists it and it verifies.
+type Owed map[string][]string
+
+// CollectOwed is Collect for an image of which some attestations are known.
+func (c *Collector) CollectOwed(ctx context.Context, image imageref.Ref, owed Owed) (Evidence, error) {
 	d, raw, err := c.client.Manifest(ctx, image)
 	if err != nil {
 		return Evidence{}, lasting(err)
@@ -122,17 +133,17 @@ func (c *Collector) Collect(ctx context.Context, image imageref.Ref) (Evidence, 
 	if all, err = c.images(ctx, image, all); err != nil {
 		return Evidence{}, err
 	}
-	out, unknown, err := c.platforms(ctx, image, all)
+	out, unknown, err := c.platforms(ctx, image, all, owed)
 	if err == nil && unknown && c.roots.Refresh(ctx) {
 		// The signer has a key that we had not heard of.
-		out, _, err = c.platforms(ctx, image, all)
+		out, _, err = c.platforms(ctx, image, all, owed)
 	}
 	return out, err
 }
 
 // platforms collects the evidence of each manifest. It also tells whether one
 // without a report, or the index, has attestations by keys that are not known.
-func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []target) (out Evidence, unknown bool, err error) {
+func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []target, owed Owed) (out Evidence, unknown bool, err error) {
 	roots, version, err := c.roots.Roots()
 	if err != nil {
 		return Evidence{}, false, fmt.Errorf("trust roots: %w", err)
@@ -140,13 +151,14 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	roots.At = c.now()
 	out.Present = map[string]bool{}
 	out.Trust = roots.Fingerprint()
-	index, err := c.index(ctx, image, all, roots, version, out.Present)
+	left := c.perImage()
+	index, err := c.index(ctx, image, all, reading{owed[image.Digest], &left}, roots, version, out.Present)
 	if err != nil {
 		return Evidence{}, false, err
 	}
 	unknown = index.foreign
 	for _, t := range all {
-		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, roots, version, out.Present)
+		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, reading{owed[t.digest], &left}, roots, version, out.Present)
 		if err != nil {
 			return Evidence{}, false, err
 		}
@@ -172,9 +184,9 @@ func lasting(err error) error {
 	}
 }
 
-func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, index ofIndex, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
+func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, index ofIndex, read reading, roots attest.TrustRoots, version uint64, present map[string]bool) (e core.PlatformEvidence, foreign bool, err error) {
 	e = core.PlatformEvidence{Digest: t.digest, Platform: t.platform}
-	referred, done, err := c.fetch(ctx, ref)
+	referred, done, err := c.fetch(ctx, ref, read)
 	defer done()
 	switch {
 	case err == nil:

@@ -438,6 +438,49 @@ func TestBuildersStateNoScan(t *testing.T) {
 	}
 }
 
+// TestPolicyNeverWidensARoot: a policy that asks for a statement by a signer gets none that
+// the signer's root may not make, although the signer made it.
+func TestPolicyNeverWidensARoot(t *testing.T) {
+	t.Parallel()
+	signer, builder := evidencetest.NewKey(t), evidencetest.NewKey(t)
+	reg := evidencetest.NewRegistry(t)
+	image := reg.PushImage("team/app", "v1")
+	reg.Attest(signer, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now.Add(-time.Hour))
+	reg.Attest(builder, image, image.Digest, evidencetest.Report(image.Digest), evidencetest.Now)
+	provenance := attest.PredicateSLSAProvenance
+	for _, k := range []*evidencetest.Key{signer, builder} {
+		reg.Attach(image, image.Digest, provenance, k.Sign(image.Digest, provenance, map[string]any{"buildDefinition": map[string]any{}}))
+	}
+	r := trusting(signer, builder)
+	r.keys[0].States, r.keys[1].States = attest.SignerStates(), attest.BuilderStates()
+	found, err := collector(reg, r, Limits{}).Collect(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		predicateType, signer string
+		want                  core.State
+	}{
+		{provenance, "builder", core.StatePass},
+		{provenance, "signer", core.StateUnknown},
+		{attest.PredicateCosignVuln, "signer", core.StatePass},
+		{attest.PredicateCosignVuln, "builder", core.StateUnknown},
+	} {
+		v, err := core.Judge(t.Context(), core.Input{
+			Image: image, Platforms: found.Platforms, Now: evidencetest.Now,
+			Policies: []core.Policy{{
+				Name: "p", Matches: func(string) bool { return true }, Trust: &core.Trust{Signers: []core.Signer{
+					{Name: "signer", KeyIDs: []string{signer.Trusted().ID}}, {Name: "builder", KeyIDs: []string{builder.Trusted().ID}},
+				}},
+				Require: []core.Requirement{{PredicateType: tc.predicateType, Signer: tc.signer}},
+			}},
+		})
+		if err != nil || v.State != tc.want {
+			t.Errorf("%s by the %s: %s, %v, %+v", tc.predicateType, tc.signer, v.State, err, v.Reasons)
+		}
+	}
+}
+
 // TestKeyPastItsTime: what a key signed in its time stays evidence after it, what
 // says that it was found later is none.
 func TestKeyPastItsTime(t *testing.T) {

@@ -17,9 +17,17 @@ const usualTotal = 32 << 20
 // than what is usual, and several manifests are read at a time: one that needs more
 // than usual waits until no other one does, so that the limit holds for all together.
 // The caller calls done when it no longer needs what was read.
-func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, predicateTypes ...string) (referred []attest.Referred, done func(), err error) {
+func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, read reading, predicateTypes ...string) (referred []attest.Referred, done func(), err error) {
+	most := c.perManifest()
+	if read.left != nil {
+		// At least one, because zero stands for the default.
+		most = max(1, min(most, *read.left))
+		defer func() { *read.left -= len(referred) }()
+	}
 	full := attest.Limits{
-		MaxReferrers: c.limits.MaxAttestations, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal, PredicateTypes: predicateTypes,
+		// Summaries of verdicts are what comes out of here; images have many.
+		First: read.first, WithoutTypes: []string{attest.PredicateVSA},
+		MaxReferrers: most, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal, PredicateTypes: predicateTypes,
 		Partial: true,
 	}
 	usual := full
@@ -38,6 +46,28 @@ func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, predicateTypes 
 	referred, err = attest.Fetch(ctx, c.client, ref, full)
 	return referred, done, err
 }
+
+// manifestsPerImage times the limit of one manifest is how many attestations are read of
+// one image. An index of many platforms, each with as many as one may have, would keep a
+// replica busy for longer than any event may take.
+const manifestsPerImage = 4
+
+// reading says how to read the attestations of one manifest.
+type reading struct {
+	// first are those that are read however many there are.
+	first []string
+	// left is how many may be read of the other manifests of the image; nil for no limit.
+	left *int
+}
+
+func (c *Collector) perManifest() int {
+	if c.limits.MaxAttestations == 0 {
+		return attest.DefaultMaxReferrers
+	}
+	return c.limits.MaxAttestations
+}
+
+func (c *Collector) perImage() int { return manifestsPerImage * c.perManifest() }
 
 // least takes a limit of zero for that of package attest.
 func least(limit, usual int64) int64 {

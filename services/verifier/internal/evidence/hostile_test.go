@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
 )
 
@@ -31,7 +33,11 @@ type hostile struct {
 	image     imageref.Ref
 	client    *registry.Client
 	manifests map[string][]byte
+	// contents are blobs that are there, by digest.
+	contents  map[string][]byte
 	referrers []registry.Descriptor
+	// bySubject has each manifest list its own referrers only.
+	bySubject bool
 	// blob is the size of every blob, and sent what was read of them.
 	blob atomic.Int64
 	sent atomic.Int64
@@ -41,7 +47,7 @@ type hostile struct {
 
 func newHostile(t *testing.T) *hostile {
 	t.Helper()
-	h := &hostile{manifests: map[string][]byte{}}
+	h := &hostile{manifests: map[string][]byte{}, contents: map[string][]byte{}}
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	host := strings.TrimPrefix(srv.URL, "http://")
@@ -67,15 +73,28 @@ func (h *hostile) add(manifest map[string]any) string {
 
 // attach attaches a bundle of a size that nobody has to keep to.
 func (h *hostile) attach(n int, size int64) {
+	h.attachBlob(fmt.Sprintf("sha256:%064x", n), size)
+}
+
+// attachBundle attaches a bundle that can be read, and returns the digest of its manifest.
+func (h *hostile) attachBundle(bundle []byte) string {
+	sum := sha256.Sum256(bundle)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	h.contents[digest] = bundle
+	return h.attachBlob(digest, int64(len(bundle)))
+}
+
+func (h *hostile) attachBlob(blob string, size int64) string {
 	manifest := map[string]any{
 		"schemaVersion": 2, "mediaType": registry.MediaTypeOCIManifest, "artifactType": attest.BundleMediaType,
 		"subject": map[string]any{"mediaType": registry.MediaTypeOCIManifest, "digest": h.image.Digest, "size": len(h.manifests[h.image.Digest])},
-		"layers":  []any{map[string]any{"mediaType": attest.BundleMediaType, "digest": fmt.Sprintf("sha256:%064x", n), "size": size}},
+		"layers":  []any{map[string]any{"mediaType": attest.BundleMediaType, "digest": blob, "size": size}},
 	}
 	digest := h.add(manifest)
 	h.referrers = append(h.referrers, registry.Descriptor{
 		MediaType: registry.MediaTypeOCIManifest, Digest: digest, Size: int64(len(h.manifests[digest])), ArtifactType: attest.BundleMediaType,
 	})
+	return digest
 }
 
 func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +104,7 @@ func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/v2/":
 	case kind == "referrers":
 		w.Header().Set("Content-Type", registry.MediaTypeOCIIndex)
-		_ = json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": h.referrers})
+		_ = json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": h.listed(digest)})
 	case kind == "manifests" && h.manifests[digest] != nil:
 		h.asked.Add(1)
 		var m struct{ MediaType string }
@@ -93,6 +112,8 @@ func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", m.MediaType)
 		w.Header().Set("Docker-Content-Digest", digest)
 		_, _ = io.Copy(w, bytes.NewReader(h.manifests[digest]))
+	case kind == "blobs" && h.contents[digest] != nil:
+		_, _ = io.Copy(w, bytes.NewReader(h.contents[digest]))
 	case kind == "blobs":
 		chunk := bytes.Repeat([]byte(" "), 64<<10)
 		for left := h.blob.Load(); left > 0; left -= int64(len(chunk)) {
@@ -105,6 +126,16 @@ func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
+}
+
+// listed are the referrers of a manifest.
+func (h *hostile) listed(digest string) []registry.Descriptor {
+	if !h.bySubject {
+		return h.referrers
+	}
+	return slices.DeleteFunc(slices.Clone(h.referrers), func(d registry.Descriptor) bool {
+		return !bytes.Contains(h.manifests[d.Digest], []byte(digest))
+	})
 }
 
 func (h *hostile) collect(t *testing.T, limits Limits) Evidence {
@@ -134,6 +165,96 @@ func TestTenThousandReferrers(t *testing.T) {
 	}
 	if h.asked.Load() > 1 || h.sent.Load() > 0 {
 		t.Errorf("%d manifests asked for, %d bytes of blobs sent in %s", h.asked.Load(), h.sent.Load(), time.Since(start))
+	}
+}
+
+// TestForeignReferrersHideNothing floods an image with more referrers than are read: what
+// an event or an earlier verdict names is read all the same. Without that the list is
+// incomplete, and evidence that is owed is invalid, not absent.
+func TestForeignReferrersHideNothing(t *testing.T) {
+	h := newHostile(t)
+	key := evidencetest.NewKey(t)
+	for n := range 1001 {
+		h.attach(n, 100)
+	}
+	ours := h.attachBundle(key.Sign(h.image.Digest, attest.PredicateCosignVuln, evidencetest.Predicate(t, evidencetest.Report(h.image.Digest), evidencetest.Now)))
+	h.referrers = append(h.referrers, registry.Descriptor{MediaType: registry.MediaTypeOCIManifest, Digest: "sha256:" + strings.Repeat("c", 64)})
+	c := NewCollector(h.client, trusting(key), nil, Limits{MaxAttestations: registry.DefaultMaxReferrers}, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
+	always := core.Policy{Name: "p", Matches: func(string) bool { return true }}
+	for name, tc := range map[string]struct {
+		owed Owed
+		want core.State
+	}{
+		"named":                     {Owed{h.image.Digest: {ours}}, core.StatePass},
+		"named among others":        {Owed{h.image.Digest: {"sha256:" + strings.Repeat("e", 64), ours}}, core.StatePass},
+		"not named":                 {nil, core.StateUnknown},
+		"named of another image":    {Owed{"sha256:" + strings.Repeat("d", 64): {ours}}, core.StateUnknown},
+		"named and not in the list": {Owed{h.image.Digest: {"sha256:" + strings.Repeat("e", 64)}}, core.StateUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.asked.Store(0)
+			found, err := c.CollectOwed(t.Context(), h.image, tc.owed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if asked := h.asked.Load(); asked > 3 {
+				t.Errorf("%d manifests were asked for", asked)
+			}
+			v, err := core.Judge(t.Context(), core.Input{Image: h.image, Platforms: found.Platforms, Policies: []core.Policy{always}, Now: evidencetest.Now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.State != tc.want {
+				t.Errorf("the verdict is %v: %v", v.State, v.Reasons)
+			}
+			if v.State == core.StateUnknown && v.Reasons[0].Code != core.CodeEvidenceInvalid {
+				t.Errorf("reasons %v", v.Reasons)
+			}
+		})
+	}
+}
+
+// TestManyPlatformsWithGarbage: what is read of one image is bounded, however many
+// platforms its index has, and evidence that is known is read of each.
+func TestManyPlatformsWithGarbage(t *testing.T) {
+	h := newHostile(t)
+	key := evidencetest.NewKey(t)
+	const garbage, platforms, most = 90, 16, 100
+	owed := Owed{}
+	var index []any
+	for i := range platforms {
+		h.image.Digest = h.add(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIManifest, "annotations": map[string]string{"n": fmt.Sprint(i)}})
+		index = append(index, map[string]any{
+			"mediaType": registry.MediaTypeOCIManifest, "digest": h.image.Digest, "size": len(h.manifests[h.image.Digest]),
+			"platform": map[string]string{"os": "linux", "architecture": fmt.Sprintf("a%d", i)},
+		})
+		for n := range garbage {
+			h.attach(i*garbage+n, 0)
+		}
+		owed[h.image.Digest] = []string{h.attachBundle(key.Sign(h.image.Digest, attest.PredicateCosignVuln,
+			evidencetest.Predicate(t, evidencetest.Report(h.image.Digest), evidencetest.Now)))}
+	}
+	h.image.Digest = h.add(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": index})
+	h.bySubject = true
+	c := NewCollector(h.client, trusting(key), nil, Limits{MaxAttestations: most}, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
+	found, err := c.CollectOwed(t.Context(), h.image, owed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked := h.asked.Load(); asked > most*manifestsPerImage+platforms+1 {
+		t.Errorf("%d manifests were asked for", asked)
+	}
+	cut := 0
+	for _, p := range found.Platforms {
+		if p.Report == nil {
+			t.Errorf("%s has no report: %+v", p.Platform, p.Rejected)
+		}
+		if last := p.Rejected[len(p.Rejected)-1]; strings.Contains(fmt.Sprint(p.Rejected), attest.ErrIncomplete.Error()) && last.Why != "" {
+			cut++
+		}
+	}
+	if want := platforms - most*manifestsPerImage/(garbage+1); cut != want {
+		t.Errorf("%d platforms are incomplete, want %d", cut, want)
 	}
 }
 

@@ -30,11 +30,11 @@ type ofIndex struct {
 }
 
 // index reads what is attached to an index. It is empty for a single image.
-func (c *Collector) index(ctx context.Context, image imageref.Ref, all []target, roots attest.TrustRoots, version uint64, present map[string]bool) (out ofIndex, err error) {
+func (c *Collector) index(ctx context.Context, image imageref.Ref, all []target, read reading, roots attest.TrustRoots, version uint64, present map[string]bool) (out ofIndex, err error) {
 	if len(all) == 0 || len(all) == 1 && all[0].digest == image.Digest {
 		return out, nil
 	}
-	referred, done, err := c.fetch(ctx, image, countsForPlatforms...)
+	referred, done, err := c.fetch(ctx, image, read, countsForPlatforms...)
 	defer done()
 	switch {
 	case err == nil:

@@ -6,6 +6,7 @@
 package exception
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -168,6 +169,18 @@ func (e *Exception) Encode() (body []byte, digest string, err error) {
 func Decode(body []byte) (Exception, error) {
 	var e Exception
 	if err := json.Unmarshal(body, &e); err != nil {
+		return Exception{}, fmt.Errorf("decode exception: %w", err)
+	}
+	return e, nil
+}
+
+// DecodeStrict reads the canonical form for judging. What this release does not know could
+// narrow the exception, so an unknown field is an error.
+func DecodeStrict(body []byte) (Exception, error) {
+	var e Exception
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&e); err != nil {
 		return Exception{}, fmt.Errorf("decode exception: %w", err)
 	}
 	return e, nil

@@ -124,7 +124,7 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 func judged(v *verifierv1.Verdict) bool {
 	for _, reason := range v.GetReasons() {
 		switch core.Code(reason.GetCode()) {
-		case core.CodePipelineFailed, core.CodeEvidenceOverdue, core.CodeEvidenceUnreadable:
+		case core.CodePipelineFailed, core.CodeEvidenceOverdue, core.CodeEvidenceUnreadable, core.CodeRulesUnreadable:
 			return false
 		}
 	}

@@ -4,6 +4,8 @@ package replay
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -28,6 +30,32 @@ type Rules struct {
 	Trust string
 	// Revision of the store's rules that these are.
 	Revision int64
+	// Unreadable are stored rules that are missing in these.
+	Unreadable []Unreadable
+}
+
+// ErrRulesUnreadable says that an image cannot be judged because a rule that may be for
+// it cannot be read.
+var ErrRulesUnreadable = errors.New("this release cannot read a rule that may be for the image")
+
+// Unreadable is a stored rule that this release cannot read: one that a newer release
+// wrote, or one that is damaged.
+type Unreadable struct {
+	// Rule names it, for people.
+	Rule string
+	Err  error
+	// Matches tells for which repositories, as registry/repository, it may be; nil is all.
+	Matches func(repository string) bool
+}
+
+// CheckReadable returns ErrRulesUnreadable if a rule that may be for the image is missing.
+func (r *Rules) CheckReadable(image imageref.Ref) error {
+	for i := range r.Unreadable {
+		if u := &r.Unreadable[i]; u.Matches == nil || u.Matches(image.Name()) {
+			return fmt.Errorf("%w: %s: %w", ErrRulesUnreadable, u.Rule, u.Err)
+		}
+	}
+	return nil
 }
 
 // Exception is an exception with the document that it is recorded as.
@@ -53,7 +81,7 @@ func (r *Rules) SetVex(all []Vex) {
 
 // NewException makes an exception out of its recorded form.
 func NewException(document []byte) (Exception, error) {
-	e, err := exception.Decode(document)
+	e, err := exception.DecodeStrict(document)
 	if err != nil {
 		return Exception{}, err
 	}
@@ -75,6 +103,9 @@ func (r *Rules) Seen() core.Parts { return core.Seen(policy.Core(r.Policies)) }
 
 // Verdict makes the verdict of an image and records nothing.
 func Verdict(ctx context.Context, image imageref.Ref, platforms []core.PlatformEvidence, rules Rules, now time.Time) (core.Verdict, error) {
+	if err := rules.CheckReadable(image); err != nil {
+		return core.Verdict{}, err
+	}
 	in := core.Input{Image: image, Platforms: platforms, Policies: policy.Core(rules.Policies), VEX: rules.vex, Now: now, OnVexMismatch: rules.onVexMismatch}
 	for _, e := range rules.Exceptions {
 		in.Exceptions = append(in.Exceptions, e.Exception)

@@ -92,14 +92,22 @@ func checkQuestion(req asking, unspecified verifierv1.VerdictView, refs ...image
 		if !policy.IsName(environment) {
 			return question{}, apierr.InvalidField("environment", "must be 1 to 63 lower-case letters, digits and dashes")
 		}
-		// Of several repositories the worst answer is chosen by all policies.
 		for _, ref := range refs {
-			if ref.Repository == "" {
-				return question{}, apierr.InvalidField("environment", "with an environment every image needs registry and repository")
+			if err := checkEnvironment(environment, ref); err != nil {
+				return question{}, apierr.InvalidField("environment", err.Error())
 			}
 		}
 	}
 	return question{view: view, minSequence: minSequence, environment: environment}, nil
+}
+
+// checkEnvironment checks an image that an environment asks about. Of several
+// repositories the worst answer is chosen by all policies, not by those of one environment.
+func checkEnvironment(environment string, ref imageref.Ref) error {
+	if environment != "" && ref.Repository == "" {
+		return errors.New("with an environment every image needs registry and repository")
+	}
+	return nil
 }
 
 // viewOf is the view that the answer to a question about an image has.
@@ -114,6 +122,9 @@ func (q question) viewOf(ref imageref.Ref) verifierv1.VerdictView {
 // answers gives the encoded answer to each image, in the order asked: from memory
 // where it is kept ready, the rest in one query.
 func (s *Verdicts) answers(ctx context.Context, refs []imageref.Ref, q question) ([][]byte, error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
 	out := make([][]byte, len(refs))
 	scratch := s.keysFor(len(refs))
 	defer s.keys.Put(scratch)

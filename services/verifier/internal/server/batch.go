@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/protofields"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 )
 
 // Numbers of the fields that batchRequest reads; a test compares them with the
@@ -65,20 +66,46 @@ func (s *Verdicts) batch(ctx context.Context, req *batchRequest) (batchResponse,
 	if req.count > MaxBatch {
 		return nil, apierr.InvalidField("images", fmt.Sprintf("%d images, at most %d are answered at once", req.count, MaxBatch))
 	}
+	q, err := checkQuestion(req, verifierv1.VerdictView_VERDICT_VIEW_DECISION)
+	if err != nil {
+		return nil, err
+	}
+	// One reference that is wrong must not cost the caller the other answers.
+	var faults map[int]error
+	sound := req.refs
 	for i, ref := range req.refs {
-		if err := checkRef(ref); err != nil {
-			return nil, invalidRef(fmt.Sprintf("images[%d]", i), err)
+		err := checkRef(ref)
+		if err == nil {
+			err = checkEnvironment(q.environment, ref)
+		}
+		if err != nil && faults == nil {
+			faults, sound = map[int]error{}, slices.Clone(req.refs[:i])
+		}
+		if err != nil {
+			faults[i] = err
+		} else if faults != nil {
+			sound = append(sound, ref)
 		}
 	}
-	q, err := checkQuestion(req, verifierv1.VerdictView_VERDICT_VIEW_DECISION, req.refs...)
-	if err != nil {
-		return nil, err
+	all, err := s.answers(ctx, sound, q)
+	if err != nil || faults == nil {
+		return all, err
 	}
-	all, err := s.answers(ctx, req.refs, q)
-	if err != nil {
-		return nil, err
+	out := make([][]byte, len(req.refs))
+	for i := range out {
+		fault := faults[i]
+		if fault == nil {
+			out[i], all = all[0], all[1:]
+			continue
+		}
+		// What is no reference is not repeated as one.
+		v := s.unjudged(imageref.Ref{}, core.CodeInvalidReference, fmt.Sprintf("images[%d]: %v", i, fault))
+		v.Image = nil
+		if out[i], err = encode(v, verifierv1.VerdictView_VERDICT_VIEW_BASIC); err != nil {
+			return nil, err
+		}
 	}
-	return all, nil
+	return out, nil
 }
 
 // batchResponse is a BatchGetVerdictsResponse: encoded answers, each with its field.

@@ -24,6 +24,12 @@ const (
 	MaxBatch = 500
 	// answerMargin of the deadline is left for the way back.
 	answerMargin = 100 * time.Millisecond
+	// MaxWait is the longest that a call waits, whatever its deadline: a caller without one
+	// would be kept for ever. It gets the answer as it is then, pending.
+	MaxWait = 5 * time.Minute
+	// maxListBytes of verdicts end a page of ListVerdicts before it is full, far below the
+	// largest message. A page has one verdict at least.
+	maxListBytes = 4 << 20
 	// pollEvery finds what another replica stored.
 	pollEvery = 500 * time.Millisecond
 )
@@ -99,14 +105,19 @@ func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictReq
 	return out, nil
 }
 
-// wait looks until the image has settled, or until shortly before the deadline.
-func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref, environment string) (*verifierv1.Verdict, error) {
-	waiting := ctx
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		waiting, cancel = context.WithDeadline(ctx, deadline.Add(-answerMargin))
-		defer cancel()
+// waitUntil ends shortly before the deadline of ctx, or after MaxWait.
+func waitUntil(ctx context.Context) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(MaxWait)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Add(-answerMargin).Before(end) {
+		end = deadline.Add(-answerMargin)
 	}
+	return context.WithDeadline(ctx, end)
+}
+
+// wait looks until the image has settled, or until waitUntil ends.
+func (s *Verdicts) wait(ctx context.Context, ref imageref.Ref, environment string) (*verifierv1.Verdict, error) {
+	waiting, cancel := waitUntil(ctx)
+	defer cancel()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	for {
@@ -152,8 +163,8 @@ func (s *Verdicts) ListVerdicts(ctx context.Context, req *verifierv1.ListVerdict
 		return nil, err
 	}
 	out := &verifierv1.ListVerdictsResponse{}
-	if len(records) > size {
-		records = records[:size]
+	if fits := pageSize(records, size); fits < len(records) {
+		records, size = records[:fits], fits
 		out.NextPageToken = page.Encode(query, strconv.FormatInt(records[size-1].Sequence, 10))
 	}
 	for i := range records {
@@ -164,4 +175,17 @@ func (s *Verdicts) ListVerdicts(ctx context.Context, req *verifierv1.ListVerdict
 		out.Verdicts = append(out.Verdicts, v)
 	}
 	return out, nil
+}
+
+// pageSize is how many records make a page: at most limit, and one or more of at most
+// maxListBytes together.
+func pageSize(records []store.Record, limit int) int {
+	bytes := 0
+	for i := range records {
+		bytes += len(records[i].Body)
+		if i == limit || i > 0 && bytes > maxListBytes {
+			return i
+		}
+	}
+	return len(records)
 }

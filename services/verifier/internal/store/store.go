@@ -174,7 +174,8 @@ type Store interface {
 	Overtake(ctx context.Context, after time.Duration) ([]imageref.Ref, error)
 	// Overdue lists images whose evidence is overdue and whose verdict does not say so.
 	Overdue(ctx context.Context, now time.Time, limit int) ([]Waiting, error)
-	// Backlog counts the reports that wait; late is how long is too long.
+	// Backlog counts the reports that wait, late is how long is too long, and the images
+	// that could not be judged.
 	Backlog(ctx context.Context, now time.Time, late time.Duration) (Backlog, error)
 
 	// ScheduleRetry has an image judged again by itself, in the place of what was

@@ -69,6 +69,8 @@ type Backlog struct {
 	Overdue int64
 	// Recent are those of them that became so within the last hour.
 	Recent int64
+	// Unreadable images could not be judged by the rules in force and are tried again.
+	Unreadable int64
 }
 
 // judgedReport is the stored form of Judged.
@@ -296,10 +298,11 @@ func (s *SQL) Backlog(ctx context.Context, now time.Time, late time.Duration) (B
 		SELECT COALESCE(SUM(CASE WHEN w.since <= $1 THEN 1 ELSE 0 END), 0),
 			COALESCE(MIN(CASE WHEN w.since <= $1 THEN w.since END), 0),
 			COALESCE(SUM(CASE WHEN w.overdue_time <= $2 AND i.sequence > 0 THEN 1 ELSE 0 END), 0),
-			COALESCE(SUM(CASE WHEN w.overdue_time <= $2 AND w.overdue_time > $3 AND i.sequence > 0 THEN 1 ELSE 0 END), 0)
+			COALESCE(SUM(CASE WHEN w.overdue_time <= $2 AND w.overdue_time > $3 AND i.sequence > 0 THEN 1 ELSE 0 END), 0),
+			(SELECT COUNT(*) FROM retries WHERE attempts > 0)
 		FROM waiting_reports w
 		LEFT JOIN images i ON i.registry = w.registry AND i.repository = w.repository AND i.digest = w.digest`,
-		sqldb.Time(now.Add(-late)), sqldb.Time(now), sqldb.Time(now.Add(-time.Hour))).Scan(&b.Late, &oldest, &b.Overdue, &b.Recent)
+		sqldb.Time(now.Add(-late)), sqldb.Time(now), sqldb.Time(now.Add(-time.Hour))).Scan(&b.Late, &oldest, &b.Overdue, &b.Recent, &b.Unreadable)
 	if err != nil {
 		return Backlog{}, fmt.Errorf("count waiting reports: %w", err)
 	}

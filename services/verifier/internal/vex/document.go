@@ -41,6 +41,9 @@ const (
 // ErrMalformed says that a document is not OpenVEX, or not one that is taken.
 var ErrMalformed = errors.New("not an OpenVEX document that is accepted")
 
+// ErrUnmatchable says that a statement of a document can match nothing.
+var ErrUnmatchable = fmt.Errorf("%w: a product cannot be matched", ErrMalformed)
+
 // Document is what a document says.
 type Document struct {
 	// ID and Author as the document states them; nothing vouches for either.
@@ -306,7 +309,7 @@ func (d *Document) unmatchable() error {
 			return nil
 		}
 		if err := p.Unmatchable(); err != nil {
-			return fmt.Errorf("%w: statement %d: %.200q can match nothing: %w", ErrMalformed, statement, c.Purl, err)
+			return fmt.Errorf("%w: statement %d: %.200q can match nothing: %w", ErrUnmatchable, statement, c.Purl, err)
 		}
 		return nil
 	}

@@ -4,6 +4,7 @@ package whatif
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -157,6 +158,10 @@ func (c Change) apply(rules replay.Rules) (replay.Rules, func(repository string)
 func (t *Tester) image(ctx context.Context, ref imageref.Ref, platforms []core.PlatformEvidence, rules, changed replay.Rules, out *Result) error {
 	now := t.Now()
 	before, err := replay.Verdict(ctx, ref, platforms, rules, now)
+	if errors.Is(err, replay.ErrRulesUnreadable) {
+		out.Skipped++
+		return nil
+	}
 	if err != nil {
 		return err
 	}
