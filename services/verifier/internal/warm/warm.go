@@ -103,9 +103,12 @@ func (c *Cache) left(k Key) {
 func (c *Cache) Get(keys []Key, sequence int64, found func(i int, body []byte)) {
 	now := c.o.Now()
 	c.mu.RLock()
-	follows := c.follows(now) && c.cursor >= sequence
+	follows, behind := c.follows(now), c.cursor < sequence
 	c.mu.RUnlock()
-	if !follows {
+	if behind {
+		c.forgetKeys(keys)
+	}
+	if behind || !follows {
 		return
 	}
 	c.answers.GetAll(keys, func(i int, a Answer) {
@@ -113,6 +116,17 @@ func (c *Cache) Get(keys []Key, sequence int64, found func(i int, body []byte)) 
 			found(i, a.Body)
 		}
 	})
+}
+
+// forgetKeys drops all answers about the images of keys. Somebody knows of a change that
+// the cache has not seen: no other answer about the image may be older than the one that is
+// read for them.
+func (c *Cache) forgetKeys(keys []Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range keys {
+		c.forget([]string{k.Digest})
+	}
 }
 
 // follows needs c.mu.
