@@ -211,7 +211,7 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, in
 		if err != nil {
 			return e, false, err
 		}
-		if referred[i].Digest != "" {
+		if referred[i].Digest != "" && !errors.Is(referred[i].Err, registry.ErrNotFound) { // listed, but gone
 			present[referred[i].Digest] = true
 		}
 		if d := c.vexOf(&referred[i], t.digest); d != nil {
@@ -241,7 +241,8 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 		return nil, fmt.Errorf("read attestation %s: %w", r.Digest, r.Err)
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: version}
-	if f, ok := c.cache.Get(key); ok && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.predicateType, f.stated)) {
+	// What was verified before and cannot be read now is no evidence any more.
+	if f, ok := c.cache.Get(key); ok && r.Err == nil && (f.rejected != "" || roots.Believes(f.attestation.KeyID, f.predicateType, f.stated)) {
 		return f, nil
 	}
 	v, err := r.Verify(subject, roots)
