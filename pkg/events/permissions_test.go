@@ -531,7 +531,9 @@ func TestPermissions_NothingOutsideOwnSubjects(t *testing.T) {
 						}
 					}
 					for subject, n := range before[stream] {
-						if subjects[subject] < n && !mayPublish(name, subject) && !mayConsume(name, stream) {
+						// A lock ends by itself after its lease.
+						isLock := slices.ContainsFunc(events.Topology.Locks, func(l eventbus.Locks) bool { return l.Name == stream })
+						if subjects[subject] < n && !mayPublish(name, subject) && !mayConsume(name, stream) && !isLock {
 							t.Errorf("stream %s: %d messages less of %s", stream, n-subjects[subject], subject)
 						}
 					}
