@@ -322,7 +322,7 @@ func TestEnsure_RefusesDrift(t *testing.T) {
 				t.Fatal(err)
 			}
 			producer := e.bus("producer")
-			short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			short, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := producer.Ensure(short); !errors.Is(err, eventbus.ErrDrift) {
 				t.Fatalf("ensure: %v, want ErrDrift", err)

@@ -71,7 +71,7 @@ func (b *Bus) apply(ctx context.Context) ([]Change, error) {
 	}
 	plain := t.streamConfigs(b.cfg.Replicas)[len(t.Streams):]
 	for _, c := range plain {
-		if _, err := p.config(ctx, c); err != nil {
+		if err := p.config(ctx, c); err != nil {
 			p.errs = append(p.errs, fmt.Errorf("stream %s: %w", c.Name, err))
 		}
 	}
@@ -127,7 +127,7 @@ func (p *provisioning) stream(ctx context.Context, s Stream) error {
 	if want.Retention != jetstream.LimitsPolicy {
 		first.Retention = have.Retention // of a missing stream: by limits
 	}
-	if _, err := p.config(ctx, first); err != nil {
+	if err := p.config(ctx, first); err != nil {
 		return err
 	}
 	for _, c := range s.Consumers {
@@ -148,7 +148,7 @@ func (p *provisioning) stream(ctx context.Context, s Stream) error {
 }
 
 // config makes one stream what it should be.
-func (p *provisioning) config(ctx context.Context, want jetstream.StreamConfig) (Change, error) {
+func (p *provisioning) config(ctx context.Context, want jetstream.StreamConfig) error {
 	have, err := p.bus.haveStream(ctx, want.Name)
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -158,19 +158,19 @@ func (p *provisioning) config(ctx context.Context, want jetstream.StreamConfig) 
 		change.Action = Created
 		_, err = p.bus.js.CreateStream(ctx, want)
 	case err != nil:
-		return change, err
+		return err
 	default:
 		if change.Fields = streamDrift(have, want); len(change.Fields) == 0 {
-			return change, nil
+			return nil
 		}
 		change.Action = Updated
 		_, err = p.bus.js.UpdateStream(ctx, want)
 	}
 	if err != nil {
-		return change, fmt.Errorf("%w %v", err, change.Fields)
+		return fmt.Errorf("%w %v", err, change.Fields)
 	}
 	p.note(ctx, change)
-	return change, nil
+	return nil
 }
 
 func (p *provisioning) consumer(ctx context.Context, stream string, want jetstream.ConsumerConfig) error {

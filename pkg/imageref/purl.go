@@ -14,7 +14,7 @@ import (
 // tag and arch are left out, because a tag moves and the digest says which platform it is.
 // The spelling is the canonical one of the package URL specification.
 func PURL(name, digest string) string {
-	_, last, registered := cutLast(name)
+	last, registered := lastComponent(name)
 	var b strings.Builder
 	b.WriteString("pkg:oci/")
 	b.WriteString(escapePURL(strings.ToLower(last)))
@@ -57,18 +57,18 @@ func SamePURL(purl, name, digest string) bool {
 			return false
 		}
 	}
-	_, last, _ := cutLast(name)
+	last, _ := lastComponent(name)
 	return strings.EqualFold(gotName, last) && strings.EqualFold(gotDigest, digest) &&
 		strings.EqualFold(qualifiers.Get("repository_url"), name)
 }
 
-// cutLast cuts the last component off a name.
-func cutLast(name string) (parent, last string, found bool) {
+// lastComponent returns what follows the last slash of a name, if there is one.
+func lastComponent(name string) (last string, found bool) {
 	i := strings.LastIndexByte(name, '/')
 	if i < 0 {
-		return "", name, false
+		return name, false
 	}
-	return name[:i], name[i+1:], true
+	return name[i+1:], true
 }
 
 // escapePURL escapes what the package URL specification wants escaped: everything but

@@ -92,12 +92,12 @@ func (c *Client) PutTaggedLayer(ctx context.Context, subject imageref.Ref, suffi
 
 // readLegacy gives the image below the tag, an empty one if there is none. What is
 // something else is told and counts as none.
-func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyManifest, *brokenTag, tagged, error) {
+func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyManifest, *brokenTagError, tagged, error) {
 	const op = "read legacy tag"
 	empty := legacyManifest{SchemaVersion: 2, MediaType: MediaTypeOCIManifest}
 	ref := imageref.Ref{Registry: t.ref.Registry, Repository: t.ref.Repository, Tag: tag}
 	doc, err := c.readTag(ctx, op, ref)
-	broken := new(brokenTag)
+	broken := new(brokenTagError)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return empty, nil, tagged{}, nil
@@ -112,7 +112,7 @@ func (c *Client) readLegacy(ctx context.Context, t target, tag string) (legacyMa
 		err = fmt.Errorf("it is no image with attestations but %q", clean(head.MediaType))
 	}
 	if err != nil {
-		return empty, &brokenTag{digest: doc.digest, why: err}, doc, nil
+		return empty, &brokenTagError{digest: doc.digest, why: err}, doc, nil
 	}
 	return m, nil, doc, nil
 }

@@ -207,7 +207,7 @@ func (c *Client) readPages(ctx context.Context, t target, l *lister, query url.V
 			return nil
 		case next.err != nil:
 			l.incomplete(next.err)
-			return nil
+			return nil //nolint:nilerr // what was read stands, and the list says that it is incomplete
 		case visited[next.url.String()]:
 			l.incomplete(errors.New("a page leads back to one before"))
 			return nil

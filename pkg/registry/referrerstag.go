@@ -31,7 +31,7 @@ func ReferrersTag(digest string) string { return strings.Replace(digest, ":", "-
 var acceptAny = acceptManifests + ", */*;q=0.1"
 
 // readReferrersTag reads the index of the referrers tag. It is ErrNotFound without a tag
-// and ErrReferrersTag, with the digest of it in a brokenTag, for something else.
+// and ErrReferrersTag, with the digest of it in a brokenTagError, for something else.
 func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (referrersIndex, error) {
 	const op = "read referrers tag"
 	ref := imageref.Ref{Registry: subject.Registry, Repository: subject.Repository, Tag: ReferrersTag(subject.Digest)}
@@ -49,9 +49,9 @@ func (c *Client) readReferrersTag(ctx context.Context, subject imageref.Ref) (re
 
 // readReferrersTagToWrite is readReferrersTag for those who write it: a tag that is not
 // there is empty, and so is a broken one, of which the second result tells.
-func (c *Client) readReferrersTagToWrite(ctx context.Context, subject imageref.Ref) (referrersIndex, *brokenTag, error) {
+func (c *Client) readReferrersTagToWrite(ctx context.Context, subject imageref.Ref) (referrersIndex, *brokenTagError, error) {
 	index, err := c.readReferrersTag(ctx, subject)
-	broken := new(brokenTag)
+	broken := new(brokenTagError)
 	switch {
 	case err == nil:
 		return index, nil, nil
@@ -64,24 +64,24 @@ func (c *Client) readReferrersTagToWrite(ctx context.Context, subject imageref.R
 	}
 }
 
-// brokenTag is something below a tag that is not what belongs there.
-type brokenTag struct {
+// brokenTagError is something below a tag that is not what belongs there.
+type brokenTagError struct {
 	// digest is empty if the registry did not say it of what was too large to read.
 	digest string
 	why    error
 }
 
-func (b *brokenTag) Error() string {
+func (b *brokenTagError) Error() string {
 	if b.digest == "" {
 		return fmt.Sprintf("%v: %v", ErrReferrersTag, b.why)
 	}
 	return fmt.Sprintf("%v: %s: %v", ErrReferrersTag, b.digest, b.why)
 }
 
-func (b *brokenTag) Unwrap() []error { return []error{ErrReferrersTag, b.why} }
+func (b *brokenTagError) Unwrap() []error { return []error{ErrReferrersTag, b.why} }
 
 func brokenAs(op string, ref imageref.Ref, digest string, kind, why error) error {
-	return &Error{Op: op, Where: ref.String(), kind: kind, cause: &brokenTag{digest: digest, why: why}}
+	return &Error{Op: op, Where: ref.String(), kind: kind, cause: &brokenTagError{digest: digest, why: why}}
 }
 
 // tagged is what lies below a tag.
@@ -92,7 +92,7 @@ type tagged struct {
 }
 
 // readTag reads what lies below a tag, whatever it is. Of what is too large only the
-// error tells: it is a brokenTag. An answer that does not come from the registry's store
+// error tells: it is a brokenTagError. An answer that does not come from the registry's store
 // is temporary: a proxy's page must not count as the content of the tag.
 func (c *Client) readTag(ctx context.Context, op string, ref imageref.Ref) (tagged, error) {
 	t, err := c.target(op, ref)
@@ -292,9 +292,9 @@ func (x *referrersIndex) with(ds []Descriptor, visible, maxEntries, maxBytes int
 	}
 	lost := len(others) - kept
 	if others = others[:kept]; len(ours)+len(others) > visible || lost > 0 || x.cut {
-		next.entries = append(ours, others...)
+		next.entries = slices.Concat(ours, others)
 	} else {
-		next.entries = append(others, ours...)
+		next.entries = slices.Concat(others, ours)
 	}
 	return next, lost, nil
 }

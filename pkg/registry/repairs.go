@@ -37,7 +37,7 @@ const (
 
 // note is called after a tag was written: before, it was broken, or index,
 // which was written back without its garbage and without lost entries.
-func (r *repairs) note(ctx context.Context, t target, tag string, before referrersIndex, broken *brokenTag, lost int) {
+func (r *repairs) note(ctx context.Context, t target, tag string, before referrersIndex, broken *brokenTagError, lost int) {
 	switch {
 	case broken != nil && errors.Is(broken.why, ErrTooLarge):
 		r.replaced(ctx, t, tag, damageTooLarge, broken.digest, slog.Any("error", broken.why))

@@ -61,7 +61,6 @@ func (db *DB) once(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// pause waits 5 ms, 10 ms, … up to 320 ms, each with jitter; false if ctx ended.
 // Lock waits until no other transaction of the schema has the lock of the name, and
 // keeps it until tx ends. Statements after it see what the holders before it
 // committed. It is for what no single row stands for. Those who wait get it in the
@@ -88,6 +87,7 @@ func (db *DB) lock(ctx context.Context, tx *sql.Tx, query, name string) error {
 	return nil
 }
 
+// pause waits 5 ms, 10 ms, … up to 320 ms, each with jitter; false if ctx ended.
 func pause(ctx context.Context, attempt int) bool {
 	d := 5 * time.Millisecond << min(attempt-1, 6)
 	t := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // jitter guards against stampedes, not against people

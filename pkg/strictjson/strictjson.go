@@ -146,6 +146,7 @@ func check(data []byte, root *shape) error {
 					return &Error{Pointer: clip(string(dec.StackPointer())), Problem: problem}
 				}
 			}
+		default: // values without members
 		}
 	}
 }

@@ -62,7 +62,7 @@ func TestE2E_NobodyFreezesAPass(t *testing.T) {
 		t.Logf("%s: %s %v", name, v.GetState(), v.GetReasons())
 	}
 	// Nor does any become PASS again.
-	time.Sleep(3 * time.Second) //nolint:forbidigo // an absence cannot be waited for
+	time.Sleep(3 * time.Second) // an absence cannot be waited for
 	for name, digest := range digests {
 		if v := a.Verdict(t, digest); v.GetState() == verifierv1.Verdict_STATE_PASS {
 			t.Errorf("%s is PASS again: %v", name, v)

@@ -137,7 +137,7 @@ func adoptStore(dir string) error {
 	if _, err := os.Stat(now); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return nil // what is wrong with the store is the server's to say
 	}
-	if _, err := os.Stat(before); err != nil {
+	if _, err := os.Stat(before); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return os.Rename(before, now)

@@ -469,7 +469,7 @@ func TestSigner_AttachesVerdicts(t *testing.T) {
 	if err := json.Unmarshal(f.registry.Attestations(image, f.roots())[0].Predicate, &vsa); err != nil {
 		t.Fatal(err)
 	}
-	if vsa.VerificationResult != "PASSED" || !strings.Contains(vsa.ResourceURI, "repository_url="+strings.ReplaceAll(image.Registry, ":", "%3A")) {
+	if vsa.VerificationResult != "PASSED" || vsa.ResourceURI != imageref.PURL(image.Name(), image.Digest) {
 		t.Errorf("summary = %+v", vsa)
 	}
 }

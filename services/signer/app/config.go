@@ -145,8 +145,8 @@ func (c *Config) Validate(p *config.Problems) {
 		p.Errorf("registry.cooldown", "must be between 0 and %v", maxCooldown)
 	}
 	c.validateIdentities(p)
-	// Also a signer without a key store keeps there what is revoked.
-	if c.Keystore.Dir == "" {
+	// Revocations of KMS keys are recorded there too. Keyless identities have no key to revoke.
+	if c.Keystore.Dir == "" && c.hasKeys() {
 		p.Errorf("keystore.dir", "must be given")
 	}
 	if c.usesKeystore() {

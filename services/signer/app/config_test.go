@@ -91,8 +91,11 @@ func TestConfig_Validate(t *testing.T) {
 			c.Identities = append(c.Identities, c.Identities[0])
 		}, "identities[1].name", ""},
 		{"key in a KMS", func(c *app.Config) {
-			c.Identities, c.Keystore = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS, Key: "awskms:///alias/signer"}}, app.KeystoreConfig{}
+			c.Identities, c.Keystore = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS, Key: "awskms:///alias/signer"}}, app.KeystoreConfig{Dir: "keys"}
 		}, "", ""},
+		{"nowhere to record revocations of a KMS key", func(c *app.Config) {
+			c.Identities, c.Keystore = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS, Key: "awskms:///alias/signer"}}, app.KeystoreConfig{}
+		}, "keystore.dir", ""},
 		{"no key in a KMS", func(c *app.Config) { c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS}} }, "identities[0].key", ""},
 		{"a program as KMS", func(c *app.Config) {
 			c.Identities = []app.IdentityConfig{{Name: "a", Type: app.TypeKMS, Key: "../x://key"}}

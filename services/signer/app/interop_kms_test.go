@@ -24,7 +24,7 @@ func TestInterop_KMSOfVault(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			f := newFleet(t)
 			f.cfg.Identities = []app.IdentityConfig{{Name: "hardware", Type: app.TypeKMS, Key: vault.NewKey(t, kind, kind)}}
-			f.cfg.Keystore = app.KeystoreConfig{}
+			f.cfg.Keystore = app.KeystoreConfig{Dir: t.TempDir()}
 			f.cfg.MaxSBOM = attest.MaxDocument
 			logged := f.listen()
 			f.start()
@@ -90,7 +90,7 @@ func TestInterop_KMSOfVaultRefuses(t *testing.T) {
 	vault := vaulttest.Start(t)
 	f := newFleet(t)
 	f.cfg.Identities = []app.IdentityConfig{{Name: "hardware", Type: app.TypeKMS, Key: vault.NewKey(t, "signer", "ecdsa-p256")}}
-	f.cfg.Keystore = app.KeystoreConfig{}
+	f.cfg.Keystore = app.KeystoreConfig{Dir: t.TempDir()}
 	f.cfg.KMS.Attempts = 1
 	f.start()
 	vault.Deny(t)

@@ -207,7 +207,7 @@ func TestSigner_StartNeedsItsFiles(t *testing.T) {
 		"wrong key password":     {func(c *app.Config) { c.Keystore.Password = config.Secret{Value: "wrong"} }, []string{"cosign.key", "keystore.password"}},
 		"key store not given":    {func(c *app.Config) { c.Keystore.Dir = filepath.Join(dir, "keys") }, []string{"keys/cosign.key", "keystore.generate"}},
 		"key store not writable": {func(c *app.Config) { c.Keystore.Dir, c.Keystore.Generate = "/proc/seaworthy", true }, []string{"/proc/seaworthy/cosign.key", "writable", "disk is not full"}},
-		"key store is a file":    {func(c *app.Config) { c.Keystore.Dir = bad }, []string{"bad.json/cosign.key"}},
+		"key store is a file":    {func(c *app.Config) { c.Keystore.Dir = bad }, []string{bad, "not a directory"}},
 		"password file missing":  {func(c *app.Config) { c.Keystore.Password = config.Secret{File: filepath.Join(dir, "pw")} }, []string{"keystore.password", "pw"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -32,7 +32,7 @@ var writes = []struct {
 
 // TestSigner_RegistryRefusesAWrite answers each kind of write with each status. What no
 // retry cures is a dead letter at once, with what to do, and the rest is one when the
-// attempts run out. Nobody sees half of anything, nothing is called signed, and the
+// attempts run out. So is a refusal by a registry that took writes before. Nobody sees half of anything, nothing is called signed, and the
 // letter's replay attaches everything once.
 func TestSigner_RegistryRefusesAWrite(t *testing.T) {
 	f := newFleet(t)
@@ -71,6 +71,9 @@ func TestSigner_RegistryRefusesAWrite(t *testing.T) {
 				reason := tt.reason
 				if reason == "" {
 					attempts, reason = 3, letter.GetReason()
+				}
+				if reason == "REGISTRY_DENIED" && letters > 1 {
+					attempts = 3 // the registry let the signer write before
 				}
 				if letter.GetReason() != reason || letter.GetAttempts() != attempts || !strings.Contains(letter.GetMessage(), tt.says) {
 					t.Errorf("dead letter = %s after %d attempts: %s", letter.GetReason(), letter.GetAttempts(), letter.GetMessage())

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
@@ -44,6 +45,11 @@ func (c *Config) usesKeystore() bool {
 		}
 	}
 	return false
+}
+
+// hasKeys says whether an identity signs with a key that can be revoked.
+func (c *Config) hasKeys() bool {
+	return slices.ContainsFunc(c.identities(), func(i IdentityConfig) bool { return i.Type != TypeKeyless })
 }
 
 func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.Deps) (*signers, error) {

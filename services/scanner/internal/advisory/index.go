@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -30,7 +31,7 @@ func Index(packages []core.Package) []core.IndexedPackage {
 			}
 		}
 	}
-	return append(out, guessed...)
+	return slices.Concat(out, guessed)
 }
 
 // judge returns the findings of a package version, without a place.

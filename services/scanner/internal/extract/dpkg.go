@@ -69,7 +69,7 @@ func readDpkg(ctx context.Context, r io.Reader, kind string, limit int, out *fil
 		switch {
 		case len(text) == 0 || errors.Is(err, io.EOF):
 			if len(text) > 0 {
-				failed = errors.Join(failed, dpkgField(fields, line, n))
+				failed = first(failed, dpkgField(fields, line, n))
 			}
 			f, ok, ferr := dpkgPackage(fields, kind)
 			failed = first(failed, ferr)
@@ -153,5 +153,8 @@ func dpkgPackage(fields map[string]string, kind string) (f found, ok bool, err e
 		}
 		f.sourceVersion = strings.TrimSpace(version)
 	}
-	return f, true, f.tidy()
+	if err := f.tidy(); err != nil {
+		return found{}, false, err
+	}
+	return f, true, nil
 }

@@ -68,8 +68,7 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 	case *jarClues:
 		f.jar = m
 	}
-	switch p.PURLType {
-	case purl.TypeGolang:
+	if p.PURLType == purl.TypeGolang {
 		// scalibr calls the standard library `go`.
 		if f.name == "go" {
 			f.name, f.version = goStdlib, goVersion(f.version)

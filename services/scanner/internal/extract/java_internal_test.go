@@ -14,32 +14,32 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func zipOf(t testing.TB, files ...string) []byte {
-	t.Helper()
+func zipOf(tb testing.TB, files ...string) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	zw := zip.NewWriter(&buf)
 	for i := 0; i < len(files); i += 2 {
 		w, err := zw.Create(files[i])
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, err := io.WriteString(w, files[i+1]); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := zw.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
 
 // jarPackages are the packages of an archive, as `name version`, and its clues.
-func jarPackages(t testing.TB, name string, content []byte) []string {
-	t.Helper()
+func jarPackages(tb testing.TB, name string, content []byte) []string {
+	tb.Helper()
 	b := archiveBudget{bytes: maxOpened, entries: maxArchiveEntries}
 	pkgs, err := b.jar(context.Background(), name, bytes.NewReader(content), int64(len(content)), 1)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var out []string
 	for _, p := range pkgs {

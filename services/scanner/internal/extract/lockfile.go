@@ -167,7 +167,7 @@ func pipfileLock() *plugin {
 				} `json:"default"`
 			}
 			if err := json.Unmarshal(text, &lock); err != nil {
-				return nil, fmt.Errorf("Pipfile.lock: %w", err)
+				return nil, fmt.Errorf("read Pipfile.lock: %w", err)
 			}
 			var out []*extractor.Package
 			for name, p := range lock.Default {

@@ -288,7 +288,7 @@ func (p *plugin) measured(ctx context.Context, limit time.Duration, path string,
 	defer runtime.UnlockOSThread()
 	content.work = beginWork(limit)
 	defer func() { content.work = nil }()
-	err := p.guarded(workContext{Context: ctx, work: content.work}, path, info, content, out)
+	err := p.guarded(workContext{Context: ctx, work: content.work}, path, info, content, out) //nolint:contextcheck // workContext wraps ctx
 	if content.work.err != nil && core.AsFault(err) == nil && ctx.Err() == nil {
 		return content.work.err // whatever the extractor made of it
 	}

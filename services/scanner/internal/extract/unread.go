@@ -46,11 +46,11 @@ var osManagers = []string{"apt", "dpkg", "apk", "rpm", "dnf", "microdnf", "yum",
 // unread tells why the OS packages of the image are not known, or not for certain.
 func (m *merger) unread(inv *core.Inventory, d distro) []string {
 	have := map[string]bool{}
-	any := false
+	listed := false
 	for i := range inv.Packages {
 		kind, _, _ := strings.Cut(strings.TrimPrefix(inv.Packages[i].PURL, "pkg:"), "/")
 		have[kind] = true
-		any = any || slices.Contains(osKinds, kind)
+		listed = listed || slices.Contains(osKinds, kind)
 	}
 	var out []string
 	for kind, place := range m.had {
@@ -58,7 +58,7 @@ func (m *merger) unread(inv *core.Inventory, d distro) []string {
 			out = append(out, fmt.Sprintf("a layer has the package database %s (%s), and a later one deleted it or all packages of it", valid(place), kind))
 		}
 	}
-	if sign := m.sign(inv, d); !any && sign != "" && len(out) == 0 {
+	if sign := m.sign(inv, d); !listed && sign != "" && len(out) == 0 {
 		out = append(out, sign+", but no package database could be read")
 	}
 	if d.unreleased && have[purl.TypeDebian] {

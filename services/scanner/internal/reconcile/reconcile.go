@@ -325,7 +325,7 @@ func (c *comparison) repository(ctx context.Context, repository imageref.Ref) er
 		return c.failed(ctx, repository.Repository, err)
 	}
 	// In another order each time: what a run does not come to another one does.
-	rand.Shuffle(len(tags), func(i, j int) { tags[i], tags[j] = tags[j], tags[i] })
+	rand.Shuffle(len(tags), func(i, j int) { tags[i], tags[j] = tags[j], tags[i] }) //nolint:gosec // fairness, not secrecy
 	for batch := range slices.Chunk(tags, digestBatch) {
 		scans, err := c.Store.TagScans(ctx, repository, batch)
 		if err != nil {
@@ -463,7 +463,7 @@ func (c *comparison) lookForAbsent(ctx context.Context, repositories []string) e
 	var absent []imageref.Ref
 	budget := c.MaxChecks
 	// In another order each time, so that a large repository leaves something to others.
-	rand.Shuffle(len(repositories), func(i, j int) { repositories[i], repositories[j] = repositories[j], repositories[i] })
+	rand.Shuffle(len(repositories), func(i, j int) { repositories[i], repositories[j] = repositories[j], repositories[i] }) //nolint:gosec // fairness, not secrecy
 	for _, name := range repositories {
 		repository := imageref.Ref{Registry: c.f.source.Host, Repository: name}
 		for budget > 0 {
@@ -554,6 +554,7 @@ func (c *comparison) decide(ctx context.Context, image imageref.Ref) error {
 		}
 		c.counts.Deleted++
 		return c.Store.SetAbsence(ctx, image, store.Absence{First: before.First, Told: now})
+	case ignore:
 	}
 	return nil
 }

@@ -81,13 +81,13 @@ func start(t *testing.T, db *sqldb.DB, source reconcile.Source) *fixture {
 	}
 	f := &fixture{t: t, store: s, runs: make(chan outcome, 100)}
 	f.now.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano())
-	real := ggcr.New(ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))
+	backing := ggcr.New(ggcr.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.requests.Add(1)
 		if i := f.intercept.Load(); i != nil && (*i)(w, r) {
 			return
 		}
-		real.ServeHTTP(w, r)
+		backing.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	f.host = strings.TrimPrefix(server.URL, "http://")
@@ -183,6 +183,7 @@ func each(t *testing.T, test func(t *testing.T, db *sqldb.DB)) {
 
 func TestReconcile_submitsWhatIsMissing(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		f := start(t, db, reconcile.Source{Catalogue: true})
 		known := f.push("team/app", "known", "known")
 		f.scanned("team/app", "known", known, store.Succeeded)
@@ -221,6 +222,7 @@ func TestReconcile_submitsWhatIsMissing(t *testing.T) {
 
 func TestReconcile_deletedImages(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		f := start(t, db, reconcile.Source{Repositories: []string{"team/app"}})
 		stays, goes := f.push("team/app", "stays", "stays"), f.push("team/app", "goes", "goes")
 		untagged := f.push("team/app", "untagged", "untagged")
@@ -264,28 +266,34 @@ func TestReconcile_outageIsNoDeletion(t *testing.T) {
 		return false
 	}
 	for name, answer := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
-		"server errors": func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(500); return true },
-		"unavailable":   func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true },
-		"unauthorized":  func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(401); return true },
+		"server errors": func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusInternalServerError)
+			return true
+		},
+		"unavailable": func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		},
+		"unauthorized": func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusUnauthorized); return true },
 		"forbidden": func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/v2/" {
 				return false
 			}
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 			return true
 		},
 		"another server": func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/v2/" {
 				return false
 			}
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 			return true
 		},
 		"restored empty": func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Path == "/v2/" || empty(w, r) {
 				return r.URL.Path != "/v2/"
 			}
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 			return true
 		},
 		"lists empty, nothing there": func(w http.ResponseWriter, r *http.Request) bool {
@@ -295,7 +303,7 @@ func TestReconcile_outageIsNoDeletion(t *testing.T) {
 			case strings.HasSuffix(r.URL.Path, "/tags/list"):
 				io.WriteString(w, `{"tags":[]}`)
 			default:
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 			}
 			return true
 		},
@@ -304,15 +312,16 @@ func TestReconcile_outageIsNoDeletion(t *testing.T) {
 			case !strings.Contains(r.URL.Path, "/manifests/"):
 				return false
 			case strings.HasSuffix(r.URL.Path, "/t3"):
-				w.WriteHeader(500)
+				w.WriteHeader(http.StatusInternalServerError)
 			default:
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 			}
 			return true
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sqldbtest.Run(t, "scanner", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
+				t.Helper()
 				f := start(t, db, reconcile.Source{Catalogue: name == "restored empty", Repositories: map[bool][]string{false: {"team/app"}}[name == "restored empty"]})
 				for i := range 12 {
 					tag := fmt.Sprintf("t%d", i)
@@ -337,6 +346,7 @@ func TestReconcile_outageIsNoDeletion(t *testing.T) {
 // TestReconcile_hostileRegistry: lists without end cost a bounded number of requests.
 func TestReconcile_hostileRegistry(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		f := start(t, db, reconcile.Source{Catalogue: true})
 		n := 0
 		answer := func(w http.ResponseWriter, r *http.Request) bool {
@@ -349,7 +359,7 @@ func TestReconcile_hostileRegistry(t *testing.T) {
 				w.Header().Set("Link", fmt.Sprintf(`<%s?last=%d>; rel="next"`, r.URL.Path, n))
 				fmt.Fprintf(w, `{"tags":["a%d","b%d","c%d"]}`, n, n, n)
 			case strings.Contains(r.URL.Path, "/manifests/"):
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 			default:
 				return false
 			}
@@ -371,11 +381,12 @@ func TestReconcile_hostileRegistry(t *testing.T) {
 // no other.
 func TestReconcile_oneFailsOthersGoOn(t *testing.T) {
 	each(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		f := start(t, db, reconcile.Source{Repositories: []string{"bad", "good"}})
 		good := f.push("good", "v1", "good")
 		answer := func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.HasPrefix(r.URL.Path, "/v2/bad/") {
-				w.WriteHeader(500)
+				w.WriteHeader(http.StatusInternalServerError)
 				return true
 			}
 			return false

@@ -162,16 +162,21 @@ func (k *Keeper) use(ctx context.Context, s *advisory.Snapshot) {
 }
 
 // Follow refreshes at once and at every interval until ctx ends, and sees to it that
-// the other replicas can get the snapshot in use.
+// the other replicas can get the snapshot in use. Only the second failure in a row to
+// share it is a warning: at the first start the streams may still be being made.
 func (k *Keeper) Follow(ctx context.Context, interval time.Duration) error {
 	t := time.NewTicker(interval)
 	defer t.Stop()
+	failure := slog.LevelInfo
 	for {
 		if err := k.Refresh(ctx); err != nil && ctx.Err() == nil {
 			k.log.ErrorContext(ctx, "refresh advisories failed", "error", err)
 		}
-		if err := k.give(ctx); err != nil && ctx.Err() == nil {
-			k.log.WarnContext(ctx, "advisories cannot be given to other replicas", "error", err)
+		if err := k.give(ctx); err == nil {
+			failure = slog.LevelInfo
+		} else if ctx.Err() == nil {
+			k.log.Log(ctx, failure, "advisories cannot be shared with other replicas", "error", err)
+			failure = slog.LevelWarn
 		}
 		select {
 		case <-ctx.Done():

@@ -351,6 +351,38 @@ func TestShared(t *testing.T) {
 	}
 }
 
+// TestFollow_warnsOfTheSecondFailure: that nothing can be shared is no warning at once, as
+// the streams of a new installation may still be being made.
+func TestFollow_warnsOfTheSecondFailure(t *testing.T) {
+	s := open(t)
+	s.SetErr(errors.New("down"))
+	got := make(sharingFailures, 2)
+	k := snapshots.New(s, files(t, t.TempDir()), s.Memory, slog.New(got), time.Now, 1000)
+	if err := k.Seed(t.Context(), []string{"../../../../deploy/advisories"}); err != nil {
+		t.Fatal(err)
+	}
+	follow(t, k)
+	if first, second := <-got, <-got; first != slog.LevelInfo || second != slog.LevelWarn {
+		t.Errorf("logged at %v, then at %v", first, second)
+	}
+}
+
+// sharingFailures are the levels at which the first failures to share are logged.
+type sharingFailures chan slog.Level
+
+func (sharingFailures) Enabled(context.Context, slog.Level) bool { return true }
+func (f sharingFailures) WithAttrs([]slog.Attr) slog.Handler     { return f }
+func (f sharingFailures) WithGroup(string) slog.Handler          { return f }
+func (f sharingFailures) Handle(_ context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "advisories cannot be shared") {
+		select {
+		case f <- r.Level:
+		default:
+		}
+	}
+	return nil
+}
+
 // TestScoresAreKept: a list of scores that is older or cut does not clear what is known
 // of exploitation, however it comes.
 func TestScoresAreKept(t *testing.T) {

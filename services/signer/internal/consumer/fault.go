@@ -50,12 +50,26 @@ type permanent struct {
 func (e *permanent) Error() string { return e.err.Error() }
 func (e *permanent) Unwrap() error { return e.err }
 
+// refusal is of a registry that let the signer in before. It is tried again, because
+// credentials may be in the middle of a change. The dead letter after the last attempt
+// says that the registry refused.
+type refusal struct{ err error }
+
+func (e *refusal) Error() string  { return e.err.Error() }
+func (e *refusal) Unwrap() error  { return e.err }
+func (e *refusal) Reason() string { return ReasonRegistryDenied }
+
+const adviceDenied = "give the signer credentials that may push to the repository, then replay this message"
+
 // fault marks the errors that no retry cures and says what an operator can do.
 func fault(err error) error {
 	if p := new(permanent); errors.As(err, &p) {
 		return eventbus.Permanent(p.reason, err)
 	}
 	if registry.Temporary(err) {
+		if errors.Is(err, registry.ErrUnauthorized) {
+			return &refusal{err: fmt.Errorf("%w: %s", err, adviceDenied)}
+		}
 		return err
 	}
 	switch {
@@ -64,7 +78,7 @@ func fault(err error) error {
 			fmt.Errorf("%w: add the registry to registry.registries of the signer, then replay this message", err))
 	case errors.Is(err, registry.ErrUnauthorized):
 		return eventbus.Permanent(ReasonRegistryDenied,
-			fmt.Errorf("%w: give the signer credentials that may push to the repository, then replay this message", err))
+			fmt.Errorf("%w: %s", err, adviceDenied))
 	case errors.Is(err, evidence.ErrNoSubject):
 		return eventbus.Permanent(ReasonImageNotFound, err)
 	case errors.Is(err, registry.ErrInvalidReference):

@@ -178,7 +178,7 @@ func (d *Dir) writeOnce(name string, content any) error {
 func (d *Dir) Lock() (unlock func(), err error) {
 	f, err := os.Open(d.Path)
 	if err != nil {
-		return nil, fmt.Errorf("lock key store: %w", err)
+		return nil, fmt.Errorf("lock key store: %w: %w", err, ErrNotWritten)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock key store %s: %w", d.Path, err), f.Close())

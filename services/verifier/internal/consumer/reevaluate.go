@@ -446,7 +446,7 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 		if err != nil {
 			return evidence.Evidence{}, false, err
 		}
-		if len(missing) == 0 && len(platforms) > 0 && r.trusted(platforms) && !(otherTrust && distrusted(platforms)) {
+		if len(missing) == 0 && len(platforms) > 0 && r.trusted(platforms) && (!otherTrust || !distrusted(platforms)) {
 			return evidence.Evidence{Platforms: platforms}, false, nil
 		}
 	}

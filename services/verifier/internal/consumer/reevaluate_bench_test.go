@@ -35,20 +35,20 @@ var benchNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // scanned is the evidence of an image as it is recorded: its report is a real one, see
 // testdata/reports.
-func scanned(b testing.TB, name string) core.PlatformEvidence {
-	b.Helper()
+func scanned(tb testing.TB, name string) core.PlatformEvidence {
+	tb.Helper()
 	f, err := os.Open(filepath.Join("testdata", "reports", name+".json.gz"))
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	predicate, err := io.ReadAll(z)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	var about struct {
 		Scanner struct {
@@ -58,11 +58,11 @@ func scanned(b testing.TB, name string) core.PlatformEvidence {
 		} `json:"scanner"`
 	}
 	if err := json.Unmarshal(predicate, &about); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	report, err := evidence.DecodeReport(predicate, about.Scanner.Result.ImageDigest)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	source := core.Attestation{PredicateType: core.PredicateReport, ManifestDigest: report.AdvisoryDigest, KeyID: "key", SignTime: benchNow.Add(-time.Hour)}
 	report.Source = source
@@ -99,55 +99,55 @@ func grown(b *testing.B, findings int) core.PlatformEvidence {
 
 // judged is a store with images that the baseline judged; the evidence is that of the
 // given ones in turn.
-func judged(b testing.TB, images int, of []core.PlatformEvidence) (*Reevaluator, replay.Rules) {
-	b.Helper()
-	db, err := sqldb.Open(b.Context(), sqldbtest.SQLite(b), "verifier")
+func judged(tb testing.TB, images int, of []core.PlatformEvidence) (*Reevaluator, replay.Rules) {
+	tb.Helper()
+	db, err := sqldb.Open(tb.Context(), sqldbtest.SQLite(tb), "verifier")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() { db.Close() })
-	if err := db.Migrate(b.Context(), store.Migrations()); err != nil {
-		b.Fatal(err)
+	tb.Cleanup(func() { db.Close() })
+	if err := db.Migrate(tb.Context(), store.Migrations()); err != nil {
+		tb.Fatal(err)
 	}
 	kept := store.New(db)
 	loader, err := policy.NewLoader()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	document, err := policy.Pack("baseline")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	set, err := loader.Parse("baseline", document)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	if _, err := kept.CreatePolicy(b.Context(), store.Policy{
+	if _, err := kept.CreatePolicy(tb.Context(), store.Policy{
 		Name: "baseline", Digest: set[0].Digest, Document: set[0].Document, Repositories: set[0].Repositories,
 	}, 9, store.Audit{ID: "one", Headers: "{}"}); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	recorder, err := NewRecorder(kept, &wake.Hub{}, Patience{Overtaken: time.Hour, Longest: 6 * time.Hour}, obs.Discard("verifier"))
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	book := &RuleBook{Store: kept, Loader: loader}
 	now := func() time.Time { return benchNow }
-	rules, err := book.Current(b.Context())
+	rules, err := book.Current(tb.Context())
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i := range images {
 		sum := sha256.Sum256(fmt.Appendf(nil, "image %d", i))
 		image := imageref.Ref{Registry: "r.example", Repository: fmt.Sprintf("team/app%d", i), Tag: "v1", Digest: "sha256:" + hex.EncodeToString(sum[:])}
 		e := of[i%len(of)]
 		e.Digest = image.Digest
-		made, err := replay.Judge(b.Context(), image, []core.PlatformEvidence{e}, rules, benchNow)
+		made, err := replay.Judge(tb.Context(), image, []core.PlatformEvidence{e}, rules, benchNow)
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
-		if err := recorder.save(b.Context(), change{Judged: made, revision: rules.Revision}); err != nil {
-			b.Fatal(err)
+		if err := recorder.save(tb.Context(), change{Judged: made, revision: rules.Revision}); err != nil {
+			tb.Fatal(err)
 		}
 	}
 	return &Reevaluator{

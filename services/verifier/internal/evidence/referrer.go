@@ -34,7 +34,7 @@ func (c *Collector) Referrer(ctx context.Context, ref imageref.Ref) (Referrer, e
 		return Referrer{}, fmt.Errorf("%w: %w", ErrNotAnImage, err)
 	}
 	if m.Subject == nil || imageref.CheckDigest(m.Subject.Digest) != nil {
-		return Referrer{}, nil
+		return Referrer{}, nil //nolint:nilerr // it refers to nothing
 	}
 	return Referrer{Subject: m.Subject.Digest, Ours: m.Annotations[attest.AnnotationPredicateType] == attest.PredicateVSA}, nil
 }

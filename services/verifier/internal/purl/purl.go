@@ -33,7 +33,7 @@ func Parse(s string) (Purl, error) {
 		return Purl{}, fmt.Errorf("the package URL has %d bytes, the limit is %d", len(s), MaxLength)
 	}
 	if len(s) < 4 || !strings.EqualFold(s[:4], "pkg:") {
-		return Purl{}, errors.New("a package URL begins with pkg:")
+		return Purl{}, errors.New("a package URL begins with `pkg:`")
 	}
 	// Slashes after the scheme mean nothing, but net/url would decode what follows them
 	// once more.
@@ -131,17 +131,17 @@ func (p *Purl) MayBe(have *Purl) bool {
 // MayBeImage tells whether an image can be one that p names, if what cannot be compared is
 // left out: tags, ranges of versions, paths and unknown qualifiers.
 func (p *Purl) MayBeImage(i Image) bool {
-	comparable := *p
-	comparable.Subpath, comparable.Qualifiers = "", map[string]string{}
+	known := *p
+	known.Subpath, known.Qualifiers = "", map[string]string{}
 	for _, key := range []string{"repository_url", "arch"} {
 		if value := p.Qualifiers[key]; value != "" {
-			comparable.Qualifiers[key] = value
+			known.Qualifiers[key] = value
 		}
 	}
 	if !strings.HasPrefix(p.Version, "sha256:") {
-		comparable.Version = ""
+		known.Version = ""
 	}
-	return p.IsImage() && comparable.MissesImage(i, true) == ""
+	return p.IsImage() && known.MissesImage(i, true) == ""
 }
 
 // Equal tells whether two package URLs say the same.

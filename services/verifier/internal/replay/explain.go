@@ -126,6 +126,7 @@ func judged(v *verifierv1.Verdict) bool {
 		switch core.Code(reason.GetCode()) {
 		case core.CodePipelineFailed, core.CodeEvidenceOverdue, core.CodeEvidenceUnreadable, core.CodeRulesUnreadable:
 			return false
+		default:
 		}
 	}
 	return true

@@ -29,9 +29,9 @@ const unsoundFor = time.Second
 const keptFor = time.Minute
 
 // checkRequest reads the image of a request.
-func checkRequest(field string, m *typev1.ImageRef) (imageref.Ref, error) {
+func checkRequest(m *typev1.ImageRef) (imageref.Ref, error) {
 	ref := verdictpb.Ref(m)
-	return ref, invalidRef(field, checkRef(ref))
+	return ref, invalidRef("image", checkRef(ref))
 }
 
 // checkRef checks the image of a request. A digest alone is enough; a tag needs
@@ -357,7 +357,7 @@ func served(r *store.Record, environment string, now time.Time) (*verifierv1.Ver
 	case overdue && !says(v, core.CodeEvidenceOverdue):
 		unsound(v, core.Reason{Code: core.CodeEvidenceOverdue, Message: fmt.Sprintf(
 			"the verdict was %s, but a newer scan report says something else and should have been judged by %s",
-			core.State(r.State), r.OverdueTime.UTC().Format(time.RFC3339))})
+			r.State, r.OverdueTime.UTC().Format(time.RFC3339))})
 	case !overdue && !r.OverdueTime.IsZero():
 		v.OverdueTime = timestamppb.New(r.OverdueTime)
 	}

@@ -66,7 +66,7 @@ func (s *Verdicts) ExplainVerdict(ctx context.Context, req *verifierv1.ExplainVe
 
 // GetVerdictHistory implements VerdictService.
 func (s *Verdicts) GetVerdictHistory(ctx context.Context, req *verifierv1.GetVerdictHistoryRequest) (*verifierv1.GetVerdictHistoryResponse, error) {
-	ref, err := checkRequest("image", req.GetImage())
+	ref, err := checkRequest(req.GetImage())
 	if err != nil {
 		return nil, err
 	}

@@ -121,7 +121,7 @@ func flipMessage(f *whatif.Flip) *verifierv1.VerdictFlip {
 // ExportEvidence implements PolicyService.
 func (s *Policies) ExportEvidence(req *verifierv1.ExportEvidenceRequest, stream grpc.ServerStreamingServer[verifierv1.ExportEvidenceResponse]) error {
 	ctx := stream.Context()
-	ref, err := checkRequest("image", req.GetImage())
+	ref, err := checkRequest(req.GetImage())
 	if err != nil {
 		return err
 	}

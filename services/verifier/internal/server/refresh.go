@@ -113,7 +113,7 @@ func (r *Refresher) forget(image imageref.Ref) {
 
 // RefreshVerdict implements VerdictService.
 func (s *Verdicts) RefreshVerdict(ctx context.Context, req *verifierv1.RefreshVerdictRequest) (*verifierv1.RefreshVerdictResponse, error) {
-	ref, err := checkRequest("image", req.GetImage())
+	ref, err := checkRequest(req.GetImage())
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func NewVerdicts(d Deps) *Verdicts {
 // was encoded once: the reader cannot tell, and a verdict is not encoded anew for
 // everybody who asks.
 func (s *Verdicts) GetVerdict(ctx context.Context, req *verifierv1.GetVerdictRequest) (*verifierv1.GetVerdictResponse, error) {
-	ref, err := checkRequest("image", req.GetImage())
+	ref, err := checkRequest(req.GetImage())
 	if err != nil {
 		return nil, err
 	}

@@ -306,7 +306,7 @@ func (d *Document) unmatchable() error {
 		}
 		p, err := purl.Parse(c.Purl)
 		if err != nil || !p.IsImage() {
-			return nil
+			return nil //nolint:nilerr // it matches nothing, and explanations say so
 		}
 		if err := p.Unmatchable(); err != nil {
 			return fmt.Errorf("%w: statement %d: %.200q can match nothing: %w", ErrUnmatchable, statement, c.Purl, err)

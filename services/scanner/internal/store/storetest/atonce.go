@@ -235,7 +235,7 @@ func snapshotAmongPushes(t *testing.T, s store.Store) {
 	const switches = 5
 	differs := 0
 	for i := range switches {
-		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // there must be pushes before and between
+		time.Sleep(100 * time.Millisecond) // there must be pushes before and between
 		differs = 0
 		check(t, s.SetSnapshot(ctx, store.StoredSnapshot{
 			Digest: "s" + strconv.Itoa(i+1), Base: "s" + strconv.Itoa(i), Changed: []core.PackageKey{{Ecosystem: "npm", Name: "p"}},

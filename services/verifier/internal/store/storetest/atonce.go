@@ -26,11 +26,14 @@ func atOnce(n int, f func(i int)) {
 	all.Wait()
 }
 
+// together is how many change the same thing at the same time.
+const together = 4
+
 // oneOf counts who succeeds; the others must fail with want.
-func oneOf(t *testing.T, what string, n int, want error, f func(i int) error) {
+func oneOf(t *testing.T, what string, want error, f func(i int) error) {
 	t.Helper()
 	var succeeded atomic.Int64
-	atOnce(n, func(i int) {
+	atOnce(together, func(i int) {
 		switch err := f(i); {
 		case err == nil:
 			succeeded.Add(1)
@@ -39,17 +42,16 @@ func oneOf(t *testing.T, what string, n int, want error, f func(i int) error) {
 		}
 	})
 	if got := succeeded.Load(); got != 1 {
-		t.Errorf("%s: %d of %d succeeded at the same time", what, got, n)
+		t.Errorf("%s: %d of %d succeeded at the same time", what, got, together)
 	}
 }
 
 // testAtOnce: of several changes that each read the same state, one is made.
 func testAtOnce(t *testing.T, s store.Store) {
 	t.Helper()
-	const n = 4
 	ctx := t.Context()
 	for round := range int64(5) {
-		oneOf(t, "verdicts of one image", n, store.ErrConflict, func(i int) error {
+		oneOf(t, "verdicts of one image", store.ErrConflict, func(i int) error {
 			_, err := s.Save(ctx, verdict(image, core.StatePass, fmt.Sprintf("key%d-%d", round, i), round))
 			return err
 		})
@@ -58,11 +60,11 @@ func testAtOnce(t *testing.T, s store.Store) {
 		t.Errorf("last sequence %d, %v; want 5", last, err)
 	}
 
-	oneOf(t, "the last place for an exception", n, store.ErrTooMany, func(i int) error {
+	oneOf(t, "the last place for an exception", store.ErrTooMany, func(i int) error {
 		_, err := s.CreateException(ctx, store.Exception{Name: strconv.Itoa(i), CreateTime: start, Body: []byte("body")}, 1, because, auditOf("x"+strconv.Itoa(i)))
 		return err
 	})
-	oneOf(t, "policies of one name", n, store.ErrExists, func(i int) error {
+	oneOf(t, "policies of one name", store.ErrExists, func(i int) error {
 		_, err := s.CreatePolicy(ctx, policyOf("p", strconv.Itoa(i), "create"+strconv.Itoa(i)), 10, auditOf("c"+strconv.Itoa(i)))
 		return err
 	})
@@ -70,11 +72,11 @@ func testAtOnce(t *testing.T, s store.Store) {
 	if err != nil || len(all) != 1 {
 		t.Fatalf("%d policies, %v", len(all), err)
 	}
-	oneOf(t, "updates with one etag", n, store.ErrEtag, func(i int) error {
+	oneOf(t, "updates with one etag", store.ErrEtag, func(i int) error {
 		_, err := s.UpdatePolicy(ctx, policyOf("p", "next"+strconv.Itoa(i), "update"+strconv.Itoa(i)), all[0].Etag(), auditOf("u"+strconv.Itoa(i)))
 		return err
 	})
-	oneOf(t, "requests to delete", n, store.ErrNotFound, func(i int) error {
+	oneOf(t, "requests to delete", store.ErrNotFound, func(i int) error {
 		return s.DeletePolicy(ctx, policyOf("p", "", ""), "", auditOf("d"+strconv.Itoa(i)))
 	})
 }

@@ -39,8 +39,8 @@ func passed(i imageref.Ref, at time.Time, content, key string, after int64) stor
 }
 
 // unknown is the verdict that says that evidence is overdue.
-func unknown(i imageref.Ref, key string, after int64, now time.Time) store.NewVerdict {
-	v := verdict(i, core.StateUnknown, key, after)
+func unknown(i imageref.Ref, after int64, now time.Time) store.NewVerdict {
+	v := verdict(i, core.StateUnknown, "overdue", after)
 	v.Overdue, v.CreateTime, v.KeepPending = true, now, true
 	return v
 }
@@ -104,11 +104,11 @@ func testWaiting(t *testing.T, s store.Store) {
 			t.Errorf("%s: %+v", key, late)
 		}
 	}
-	early := unknown(image, "overdue", saved.Sequence, end.Add(-1))
+	early := unknown(image, saved.Sequence, end.Add(-1))
 	if _, err := s.Save(t.Context(), early); !errors.Is(err, store.ErrConflict) {
 		t.Errorf("UNKNOWN before it is overdue: %v", err)
 	}
-	saved = save(t, s, unknown(image, "overdue", saved.Sequence, end))
+	saved = save(t, s, unknown(image, saved.Sequence, end))
 	if got := overdue(t, s, end); len(got) != 0 {
 		t.Errorf("once recorded: %+v", got)
 	}
@@ -192,7 +192,7 @@ func testGiveUp(t *testing.T, s store.Store) {
 		t.Errorf("given up: %+v", got)
 	}
 	// Of what is not known no platform is judged, until a newer report is.
-	save(t, s, unknown(image, "overdue", saved.Sequence, start.Add(time.Hour)))
+	save(t, s, unknown(image, saved.Sequence, start.Add(time.Hour)))
 	lost := store.Scan{Image: image, Time: start.Add(3 * time.Minute), Contents: map[string]string{store.EveryPlatform: store.UnknownContent}}
 	recordScan(t, s, lost, start)
 	v := passed(image, start.Add(2*time.Minute), "critical", "fail", saved.Sequence+1)
@@ -331,7 +331,7 @@ func testRetries(t *testing.T, s store.Store) {
 	// What was taken back is judged again although nothing else would.
 	save(t, s, passed(image, start, "clean", "pass", 0))
 	recordScan(t, s, scan(image, start.Add(time.Minute), "critical"), start)
-	save(t, s, unknown(image, "overdue", lookup(t, s, image).Latest.Sequence, start.Add(patience)))
+	save(t, s, unknown(image, lookup(t, s, image).Latest.Sequence, start.Add(patience)))
 	recordScan(t, s, scan(image, start.Add(2*time.Minute), "clean"), start.Add(patience))
 	if got := retries(start.Add(patience), 10); len(got) != 1 || got[0].Image != image {
 		t.Errorf("taken back: %+v", got)
@@ -481,7 +481,7 @@ func stormVerdict(ctx context.Context, s store.Store, i imageref.Ref, key string
 		v.CreateTime = now
 		_, err = s.Save(ctx, v)
 		if _, late := errors.AsType[*store.OverdueError](err); late {
-			_, err = s.Save(ctx, unknown(i, "overdue", found[0].Latest.Sequence, now))
+			_, err = s.Save(ctx, unknown(i, found[0].Latest.Sequence, now))
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return err
