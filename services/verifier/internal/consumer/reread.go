@@ -78,6 +78,10 @@ func (e *Evaluator) reread(ctx context.Context, image imageref.Ref, certain bool
 		return false, err
 	}
 	judged, err := replay.Judge(ctx, image, found.Platforms, rules, now)
+	if errors.Is(err, replay.ErrRulesUnreadable) {
+		cause := store.Cause{Kind: core.CauseEvidence, Detail: "evidence read again, while a rule cannot be read"}
+		return false, errors.Join(err, e.notJudged(ctx, image, cause, err))
+	}
 	if err != nil {
 		return false, err
 	}

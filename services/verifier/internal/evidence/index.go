@@ -56,7 +56,9 @@ func (c *Collector) index(ctx context.Context, image imageref.Ref, all []target,
 		if err != nil {
 			return ofIndex{}, err
 		}
-		present[r.Digest] = true
+		if r.Digest != "" && !errors.Is(r.Err, registry.ErrNotFound) { // listed, but gone
+			present[r.Digest] = true
+		}
 		if d := c.vexOf(r, image.Digest); d != nil && (d.vex != nil || f.rejected != "") {
 			if d.vex != nil {
 				out.vex = append(out.vex, *d.vex)
