@@ -18,7 +18,7 @@ func TestOpenDataDir(t *testing.T) {
 		why string
 	}{
 		"as it is made":           {func(string) error { return nil }, ""},
-		"not there":               {func(dir string) error { return os.RemoveAll(dir) }, ""},
+		"not there":               {os.RemoveAll, ""},
 		"readable, files are not": {func(dir string) error { return os.Chmod(dir, 0o755) }, ""},
 		"anybody writes":          {func(dir string) error { return os.Chmod(dir, 0o777) }, "is open to other users (mode 0777)"},
 		"the group writes":        {func(dir string) error { return os.Chmod(dir, 0o770) }, "is open to other users (mode 0770)"},
