@@ -80,7 +80,7 @@ type Bus struct {
 }
 
 // Connect starts to connect and returns at once, also while NATS is down; the
-// connection is tried again for ever. ctx ends only this call. The error is of
+// connection is tried again forever. ctx ends only this call. The error is of
 // configuration: a contradictory topology, no certificate, a bad URL.
 func Connect(ctx context.Context, cfg Config, o Options) (*Bus, error) {
 	if o.TLS == nil || o.Telemetry == nil || o.Service == "" {

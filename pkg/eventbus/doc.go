@@ -12,6 +12,6 @@
 //     it is taken off its stream only after the dead letter was stored.
 //   - The W3C trace context travels in the headers; a handler runs in a child
 //     span of the sender's.
-//   - The connection is mutual TLS and is re-established for ever; streams that
+//   - The connection is mutual TLS and is re-established forever; streams that
 //     vanished are created again by their owner.
 package eventbus

@@ -30,7 +30,7 @@ type deadLetters struct {
 }
 
 // message makes the dead letter of d. Whatever d contains, it succeeds as long
-// as the memory lasts: a message that cannot be buried would come back for ever.
+// as the memory lasts: a message that cannot be buried would come back forever.
 func (l deadLetters) message(d *eventbus.Delivery, info eventbus.DeadLetterInfo) (eventbus.Message, error) {
 	e := &eventv1.DeadLetterEvent{
 		Meta: &eventv1.EventMeta{

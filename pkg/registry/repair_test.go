@@ -179,7 +179,7 @@ func TestBrokenReferrersTag_Entries(t *testing.T) {
 	if n := repairsCounted(t, telemetry)[damageGarbage]; n != 1 || !strings.Contains(logs.String(), `"kept":1`) {
 		t.Errorf("counted %v, logged %s", n, logs)
 	}
-	// Garbage alone is no reason to write: a stranger must not have us write for ever.
+	// Garbage alone is no reason to write: a stranger must not have us write forever.
 	plant(`{"schemaVersion":2,"manifests":[7,` + mustJSON(t, ours) + `]}`)
 	before := f.count("PUT /v2/team/app/manifests/sha256-")
 	if _, err := c.PutReferrer(t.Context(), f.repo(), subject, artifact(1)); err != nil {
@@ -246,7 +246,7 @@ func TestBrokenReferrersTag_Flood(t *testing.T) {
 }
 
 // TestBrokenReferrersTag_Fight: somebody who breaks the tag each time does not keep a
-// writer for ever.
+// writer forever.
 func TestBrokenReferrersTag_Fight(t *testing.T) {
 	f := newFixture(t, false)
 	c := f.client(t)

@@ -79,11 +79,11 @@ func TestTagsOfHostileRegistries(t *testing.T) {
 		"names that no reference has": {func(w http.ResponseWriter, _ string, _ int) {
 			io.WriteString(w, `{"tags":["ok","../x","","a b","`+strings.Repeat("x", 200)+`","\u001b[31m"]}`)
 		}, []string{"ok"}, nil},
-		"same page for ever": {func(w http.ResponseWriter, _ string, _ int) {
+		"same page forever": {func(w http.ResponseWriter, _ string, _ int) {
 			w.Header().Set("Link", `<`+self+`?last=a>; rel="next"`)
 			io.WriteString(w, `{"tags":["a"]}`)
 		}, []string{"a"}, ErrTooLarge},
-		"new tags for ever": {func(w http.ResponseWriter, _ string, n int) {
+		"new tags forever": {func(w http.ResponseWriter, _ string, n int) {
 			w.Header().Set("Link", fmt.Sprintf(`<%s?last=%d>; rel="next"`, self, n))
 			fmt.Fprintf(w, `{"tags":["t%d"]}`, n)
 		}, nil, ErrTooLarge},

@@ -81,7 +81,7 @@ func TestParse_refused(t *testing.T) {
 }
 
 // What clients of a registry can make as long as they like must not be refused: the
-// registry would repeat it for ever and never send what comes after.
+// registry would repeat it forever and never send what comes after.
 func TestParse_clientsCannotBlockARegistry(t *testing.T) {
 	long := strings.Repeat("a", 100_000)
 	layers := strings.TrimSuffix(strings.Repeat(`{"mediaType":"`+long[:100]+`"},`, 5000), ",")

@@ -97,7 +97,7 @@ func (s *Server) HTTPServer() *http.Server {
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: s.cfg.HeaderTimeout,
 		// Also bounds what is read after an answer: without it whoever announces a
-		// body and never sends it would keep a connection for ever, secret or none.
+		// body and never sends it would keep a connection forever, secret or none.
 		ReadTimeout:    s.cfg.HeaderTimeout + s.cfg.BodyTimeout,
 		IdleTimeout:    time.Minute,
 		WriteTimeout:   s.cfg.HeaderTimeout + s.cfg.BodyTimeout + s.cfg.PublishTimeout + 5*time.Second,

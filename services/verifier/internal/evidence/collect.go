@@ -291,7 +291,7 @@ func (c *Collector) verify(ctx context.Context, r *attest.Referred, subject stri
 // gather keeps the newest attestation of each type and key. Verdict summaries and
 // published exceptions are left out: they are what comes out of here, and taking
 // them in would make every verdict differ from the one before, and exceptions last
-// for ever.
+// forever.
 func gather(e *core.PlatformEvidence, found []*finding) {
 	slices.SortFunc(found, func(a, b *finding) int {
 		if c := strings.Compare(a.predicateType, b.predicateType); c != 0 {

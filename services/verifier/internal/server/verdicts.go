@@ -25,7 +25,7 @@ const (
 	// answerMargin of the deadline is left for the way back.
 	answerMargin = 100 * time.Millisecond
 	// MaxWait is the longest that a call waits, whatever its deadline: a caller without one
-	// would be kept for ever. It gets the answer as it is then, pending.
+	// would be kept forever. It gets the answer as it is then, pending.
 	MaxWait = 5 * time.Minute
 	// maxListBytes of verdicts end a page of ListVerdicts before it is full, far below the
 	// largest message. A page has one verdict at least.
