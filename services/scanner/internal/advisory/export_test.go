@@ -42,3 +42,10 @@ func Resum(content []byte) []byte {
 	le.PutUint32(out[24:], headerChecksum(out[:24], table))
 	return out
 }
+
+// IsVersion and Canonical take an ecosystem with or without release.
+func IsVersion(ecosystem, version string) bool { return isVersion(baseEcosystem(ecosystem), version) }
+
+func Canonical(ecosystem, version string) string {
+	return canonical(baseEcosystem(ecosystem), version)
+}

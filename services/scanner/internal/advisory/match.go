@@ -141,9 +141,7 @@ func (s *Snapshot) hitsOf(p *subject, ecosystem string, b []byte, seen map[int]b
 	var failed error
 	at := place{}
 	ordered := false
-	if !table.unordered && !isVersion(baseEcosystem(ecosystem), p.version) {
-		failed = fmt.Errorf("%w: it is no version of %s", errUnordered, ecosystem)
-	} else if !table.unordered {
+	if !table.unordered {
 		v, err := newOrder(ecosystem, p.version)
 		if err == nil {
 			at, err = table.find(v)
@@ -151,6 +149,10 @@ func (s *Snapshot) hitsOf(p *subject, ecosystem string, b []byte, seen map[int]b
 		ordered = err == nil
 		if err != nil && !errors.Is(err, semantic.ErrUnsupportedEcosystem) {
 			failed = fmt.Errorf("%w: %w", errUnordered, err)
+		}
+		if !isVersion(baseEcosystem(ecosystem), p.version) {
+			// Advisories may still list it; it is in no range.
+			ordered, failed = false, fmt.Errorf("%w: it is no version of %s", errUnordered, ecosystem)
 		}
 	}
 	loose := table.loosely(p.version)
