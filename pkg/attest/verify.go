@@ -104,7 +104,7 @@ func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err
 	if err := o.times.check(v.SignTime, roots.At); err != nil {
 		return nil, err
 	}
-	v.StatedTime, v.Time = o.times.stated, o.times.order(v.SignTime)
+	v.StatedTime, v.Time, v.LatestTime = o.times.stated, o.times.order(v.SignTime), o.times.latest
 	v.Statement = o.st
 	return v, nil
 }
