@@ -314,7 +314,7 @@ func TestNotifier_privateAddressIsNotReached(t *testing.T) {
 	})
 	publish(t, verifier)
 	waitFor(t, fleet, run, func(d *notifierv1.Delivery) bool {
-		return d.GetAttempts() == 1 && strings.Contains(d.GetLastError(), "not one that notifications may reach")
+		return d.GetAttempts() == 1 && strings.Contains(d.GetLastError(), "address not allowed")
 	})
 	sub.none(t, 0)
 }

@@ -184,6 +184,10 @@ func (j *platformJudge) policy(ctx context.Context, p *Policy, facts *Facts) Pol
 	if !j.advisories(p) {
 		r.State = Worse(r.State, StateUnknown)
 	}
+	if j.evidence.Unread != "" && len(p.Rules) > 0 && p.Unseen&PartPredicates == 0 {
+		j.because(CodeEvidenceInvalid, p.Name, "", "a rule looks at attestations, and there may be some that were not read: "+j.evidence.Unread)
+		r.State = Worse(r.State, StateUnknown)
+	}
 	for i := range p.Rules {
 		res := j.rule(ctx, p.Name, &p.Rules[i], facts)
 		switch res.Outcome {
