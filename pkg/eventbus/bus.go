@@ -75,6 +75,7 @@ type Bus struct {
 	lastErr   error // why the connection was lost
 	wanted    bool  // Ensure was called
 	ensureErr error
+	compared  map[string]bool // streams that were as they should be, on this connection
 
 	told sync.Map // what the Provisioner has reported already
 }
@@ -177,6 +178,7 @@ func (b *Bus) setUp(up bool, err error) {
 		close(b.up)
 	} else {
 		b.up = make(chan struct{})
+		b.compared = nil // the next server may have others
 	}
 }
 

@@ -180,7 +180,7 @@ func (c *consumption) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.bus.drifted(); err != nil {
+	if err := c.bus.sound(ctx, c.stream); err != nil {
 		return err
 	}
 	// The provisioner's configuration may differ from ours; the server's counts.

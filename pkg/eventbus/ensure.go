@@ -100,21 +100,54 @@ func (b *Bus) check(ctx context.Context) error {
 }
 
 func (b *Bus) checkStream(ctx context.Context, want jetstream.StreamConfig) error {
+	b.mu.Lock()
+	connection := b.up
+	b.mu.Unlock()
 	have, err := b.haveStream(ctx, want.Name)
+	if err == nil {
+		err = b.opts.Topology.checkStream(have, want)
+	}
 	if err != nil {
+		b.forget(want.Name)
 		return err
 	}
-	return b.opts.Topology.checkStream(have, want)
-}
-
-// drifted is the last check's problem if a stream or consumer was not as it should be.
-func (b *Bus) drifted() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if errors.Is(b.ensureErr, ErrDrift) {
-		return b.ensureErr
+	if b.isUp && b.up == connection {
+		if b.compared == nil {
+			b.compared = map[string]bool{}
+		}
+		b.compared[want.Name] = true
 	}
 	return nil
+}
+
+// forget has a stream compared again before its next use.
+func (b *Bus) forget(stream string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.compared, stream)
+}
+
+// sound returns nil if a stream may be used: it was compared with the topology since
+// the connection was made, and nothing that the service uses has drifted. A stream
+// that was not compared yet is compared now.
+func (b *Bus) sound(ctx context.Context, stream string) error {
+	b.mu.Lock()
+	compared, err := b.compared[stream], b.ensureErr
+	b.mu.Unlock()
+	if errors.Is(err, ErrDrift) {
+		return err
+	}
+	if compared {
+		return nil
+	}
+	for _, want := range b.opts.Topology.streamConfigs(b.cfg.Replicas) {
+		if want.Name == stream {
+			return b.checkStream(ctx, want)
+		}
+	}
+	return fmt.Errorf("stream %s: %w", stream, ErrNotAllowed)
 }
 
 // streamConfig is the stream as the server should have it.

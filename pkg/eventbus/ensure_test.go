@@ -93,9 +93,14 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	if err := provisioner.Ensure(stuck); err == nil {
 		t.Fatal("the consumer was created without the permission")
 	}
-	e.publish(producer, "a")
+	if _, err := e.root().Publish(e.ctx(), subjectJobs, nil); err != nil { // a release that compares nothing
+		t.Fatal(err)
+	}
 	if n := e.stored(e.root(), "JOBS"); n != 1 {
 		t.Fatalf("%d messages stored after the ack, want 1", n)
+	}
+	if err := producer.Publish(e.ctx(), job("b")); !errors.Is(err, eventbus.ErrDrift) {
+		t.Errorf("publish into a stream that is half made: %v", err)
 	}
 
 	e.restartWith(all)
@@ -104,7 +109,7 @@ func TestEnsure_LosesNothingDuringCreation(t *testing.T) {
 	}
 	var seen recorder
 	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
-	eventually(t, "the message is handled", func() bool { return cmp.Diff([]string{"a"}, seen.ids()) == "" })
+	eventually(t, "the message is handled", func() bool { return len(seen.ids()) == 1 })
 	root := e.root()
 	eventually(t, "and leaves the stream, whose retention is by interest now", func() bool { return e.stored(root, "JOBS") == 0 })
 }
@@ -345,6 +350,81 @@ func TestEnsure_RefusesDrift(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A stream is compared before its first use on a connection, also by who never called
+// Ensure: otherwise the server would copy what is published in the moment before.
+func TestUse_ComparesFirst(t *testing.T) {
+	e := newEnv(t)
+	e.cfg.PublishTimeout = 300 * time.Millisecond
+	good := e.users
+	if err := e.provision().Close(e.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	root := e.root()
+	change := func(name string, change func(*jetstream.StreamConfig)) {
+		t.Helper()
+		s, err := root.Stream(e.ctx(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.CachedInfo().Config
+		change(&c)
+		if _, err := root.UpdateStream(e.ctx(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copied := func(c *jetstream.StreamConfig) {
+		c.RePublish = &jetstream.RePublish{Source: ">", Destination: "test.copy.>"}
+	}
+	restored := func(c *jetstream.StreamConfig) { c.RePublish = nil }
+	refused := func(who *eventbus.Bus) {
+		t.Helper()
+		if err := who.Publish(e.ctx(), job("refused")); !errors.Is(err, eventbus.ErrUnavailable) || !errors.Is(err, eventbus.ErrDrift) {
+			t.Errorf("publish: %v", err)
+		}
+		if n := e.stored(root, "JOBS"); n != 0 {
+			t.Errorf("%d messages are stored", n)
+		}
+	}
+
+	// The worker, whose locks and objects these are, never calls Ensure; neither do
+	// the producers.
+	for _, name := range []string{"JOBS", "TURNS", "THINGS"} {
+		change(name, copied)
+	}
+	refused(e.bus("producer"))
+	worker := e.bus("worker")
+	if _, err := worker.Lock(e.ctx(), "TURNS", "k"); !errors.Is(err, eventbus.ErrDrift) {
+		t.Errorf("lock: %v", err)
+	}
+	if err := worker.PutObject(e.ctx(), "THINGS", "o", strings.NewReader("x")); !errors.Is(err, eventbus.ErrDrift) {
+		t.Errorf("object: %v", err)
+	}
+	var seen recorder
+	e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error { seen.add(d); return nil })
+	if _, err := root.Publish(e.ctx(), subjectJobs, nil, jetstream.WithMsgID("of root")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // an absence cannot be waited for
+	if got := seen.ids(); len(got) != 0 {
+		t.Errorf("consumed %v from a stream that is copied", got)
+	}
+	change("JOBS", restored)
+	eventually(t, "consumed once the stream is right", func() bool { return len(seen.ids()) == 1 })
+
+	// What was compared counts for one connection only.
+	producer := e.bus("producer")
+	e.publish(producer, "a")
+	e.restartWith(slices.DeleteFunc(slices.Clone(good), func(u eventbus.User) bool { return u.Account == "PRODUCER" }))
+	root = e.root()
+	change("JOBS", copied)
+	eventually(t, "the producer is away", func() bool { return producer.Ready() != nil })
+	e.restartWith(good)
+	root = e.root()
+	eventually(t, "the producer is back", func() bool { return producer.Ready() == nil })
+	eventually(t, "a was consumed", func() bool { return e.stored(root, "JOBS") == 0 })
+	refused(producer)
 }
 
 // A consumer that somebody changed, for example to deliver to a subject of his choice.

@@ -63,6 +63,9 @@ func (b *Bus) Lock(ctx context.Context, locks, key string) (unlock func(), err e
 	if !ok || l.Owner != b.opts.Service {
 		return nil, fmt.Errorf("lock in %s: %w", locks, ErrNotAllowed)
 	}
+	if err := b.sound(ctx, l.Name); err != nil {
+		return nil, fmt.Errorf("lock in %s: %w: %w", locks, ErrUnavailable, err)
+	}
 	sum := sha256.Sum256([]byte(key))
 	subject := l.Prefix + "." + hex.EncodeToString(sum[:])
 	for wait := lockFirstWait; ; wait = min(2*wait, lockLastWait) {

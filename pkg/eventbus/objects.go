@@ -81,7 +81,7 @@ func (b *Bus) objects(ctx context.Context, name string) (Objects, error) {
 		if err := b.waitUp(ctx); err != nil {
 			return o, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
-		if err := b.drifted(); err != nil {
+		if err := b.sound(ctx, name); err != nil {
 			return o, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		return o, nil

@@ -69,7 +69,8 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg, stream string) error {
 		if err := b.waitUp(ctx); err != nil {
 			return err
 		}
-		if err := b.drifted(); err != nil {
+		if err := b.sound(ctx, stream); err != nil {
+			b.kick()
 			if !sleep(ctx, publishRetryWait) {
 				return err
 			}
@@ -80,6 +81,7 @@ func (b *Bus) store(ctx context.Context, msg *nats.Msg, stream string) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
+			b.forget(stream)
 			b.kick() // the stream is gone; the provisioner makes it again
 		case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionReconnecting):
 		default:

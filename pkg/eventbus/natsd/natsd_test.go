@@ -9,8 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
@@ -101,6 +104,137 @@ func TestStart_TwoInOneProcess(t *testing.T) {
 	if len(urls) != 2 {
 		t.Errorf("servers share an address: %v", urls)
 	}
+}
+
+// Streams of a release that had no accounts are found again in the account that holds
+// them now, with what waits in them; nothing that is there already is touched.
+func TestStart_AdoptsAnEarlierStore(t *testing.T) {
+	root := natsd.User{ID: tlsx.OperatorID("seaworthy.local", "root"), Account: eventbus.Account, Pub: []string{">"}, Sub: []string{">"}}
+	messages := func(t *testing.T, cfg natsd.Config, use func(jetstream.JetStream)) {
+		t.Helper()
+		s, err := natsd.Start(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Shutdown()
+		dir := t.TempDir()
+		ca, err := tlsx.LoadOrCreateCA(filepath.Dir(cfg.StoreDir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		issued, err := ca.Issue(dir, "root", root.ID, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := tlsx.NewSource(issued)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan struct{})
+		nc, err := nats.Connect(s.URL(), nats.Secure(src.Client(tlsx.ServiceID("seaworthy.local", "nats"))), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { nc.Close(); <-closed }()
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		use(js)
+	}
+	prepare := func(t *testing.T) (cfg natsd.Config, before, now string) {
+		t.Helper()
+		dir := t.TempDir()
+		ca, err := tlsx.LoadOrCreateCA(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		issued, err := ca.Issue(dir, "nats", tlsx.ServiceID("seaworthy.local", "nats"), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		src, err := tlsx.NewSource(issued)
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := filepath.Join(dir, "store")
+		return natsd.Config{StoreDir: store, TLS: src, Users: []natsd.User{root}},
+			filepath.Join(store, "jetstream", "$G"), filepath.Join(store, "jetstream", eventbus.Account)
+	}
+	publish := func(t *testing.T, text string) func(jetstream.JetStream) {
+		return func(js jetstream.JetStream) {
+			t.Helper()
+			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "PUSHED", Subjects: []string{"pushed"}}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.Publish(t.Context(), "pushed", []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	holds := func(t *testing.T, text string) func(jetstream.JetStream) {
+		return func(js jetstream.JetStream) {
+			t.Helper()
+			s, err := js.Stream(t.Context(), "PUSHED")
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := s.GetMsg(t.Context(), 1)
+			if err != nil || string(m.Data) != text {
+				t.Errorf("the stream holds %v, %v, want %q", m, err, text)
+			}
+		}
+	}
+	exists := func(path string) bool { _, err := os.Stat(path); return err == nil }
+
+	t.Run("earlier", func(t *testing.T) {
+		cfg, before, now := prepare(t)
+		messages(t, cfg, publish(t, "waits"))
+		if err := os.Rename(now, before); err != nil { // as the earlier release left it
+			t.Fatal(err)
+		}
+		messages(t, cfg, holds(t, "waits"))
+		if exists(before) {
+			t.Error("the directory of the earlier release is still there")
+		}
+		messages(t, cfg, holds(t, "waits"))
+	})
+	t.Run("both", func(t *testing.T) {
+		cfg, before, _ := prepare(t)
+		messages(t, cfg, publish(t, "now"))
+		kept := filepath.Join(before, "streams", "OTHER", "kept")
+		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(kept, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		messages(t, cfg, holds(t, "now"))
+		if !exists(kept) {
+			t.Error("what the earlier release left was removed")
+		}
+	})
+	t.Run("neither", func(t *testing.T) {
+		cfg, before, _ := prepare(t)
+		messages(t, cfg, publish(t, "new"))
+		messages(t, cfg, holds(t, "new"))
+		if exists(before) {
+			t.Error("a directory was made for an account without streams")
+		}
+	})
+	t.Run("cannot be moved", func(t *testing.T) {
+		cfg, before, now := prepare(t)
+		if err := os.MkdirAll(before, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("nowhere", now); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := natsd.Start(cfg); err == nil {
+			s.Shutdown()
+			t.Error("started on an empty store beside one that it could not move")
+		}
+	})
 }
 
 func ExampleStart() {

@@ -26,7 +26,8 @@ type Subscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name, unique.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Address that notifications are posted to.
+	// Origin of the address that notifications are posted to: scheme and host. Path and query
+	// are often secret and never shown.
 	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	// Globs of `registry/repository`; empty means all.
 	Repositories []string `protobuf:"bytes,3,rep,name=repositories,proto3" json:"repositories,omitempty"`

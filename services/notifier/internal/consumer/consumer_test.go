@@ -2,7 +2,7 @@ package consumer_test
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +29,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -110,7 +111,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{store: store.New(db), history: &history{changes: []*verifierv1.VerdictChange{change(6), change(5)}}}
-	f.Consumer = consumer.New(f.store, []consumer.Subscription{
+	f.Consumer = consumer.New(f.store, []core.Subscription{
 		{Name: "all"},
 		{Name: "passes", Filter: core.Filter{States: []string{core.StatePass}}},
 		{Name: "team", Filter: core.Filter{Repositories: []string{"registry.example:5000/team/*"}}},
@@ -147,16 +148,9 @@ func TestHandle(t *testing.T) {
 		if strings.Contains(d.ID, ".") || !strings.Contains(d.Traceparent, trace.SpanContextFromContext(ctx).SpanID().String()) {
 			t.Errorf("id %s, traceparent %s", d.ID, d.Traceparent)
 		}
-		var body struct {
-			ID, Subject, Traceparent string
-			Data                     map[string]any
-		}
-		if err := json.Unmarshal(d.Body, &body); err != nil {
-			t.Fatal(err)
-		}
-		if body.ID != d.ID || body.Subject != "registry.example:5000/team/app@"+digest || body.Traceparent != d.Traceparent ||
-			body.Data["state"] != "FAIL" || body.Data["previous_state"] != "PASS" || body.Data["trace_id"] != d.TraceID {
-			t.Errorf("body %s", d.Body)
+		n, err := wire.Decode(d.Event)
+		if err != nil || n.Image != "registry.example:5000/team/app" || n.Digest != digest || n.State != "FAIL" || n.PreviousState != "PASS" || n.TraceID != d.TraceID {
+			t.Errorf("%+v, %v", n, err)
 		}
 	}
 	if list[0].ID == list[1].ID {
@@ -243,14 +237,18 @@ func TestHandle_tellsWhatTheVerifierSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range f.list(t) {
-		body := string(d.Body)
+		n, err := wire.Decode(d.Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := fmt.Sprintf("%+v", n)
 		for _, forged := range []string{"all is well", "latest", "forged", "13:00"} {
-			if strings.Contains(body, forged) {
-				t.Errorf("told %q: %s", forged, body)
+			if strings.Contains(told, forged) {
+				t.Errorf("told %q: %s", forged, told)
 			}
 		}
-		if !strings.Contains(body, "RULE_FAILED: because") {
-			t.Errorf("told %s", body)
+		if !strings.Contains(told, "RULE_FAILED: because") {
+			t.Errorf("told %s", told)
 		}
 	}
 }
@@ -285,7 +283,7 @@ func TestDeadLetters_Publish(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := f.list(t)[0]
-	d.Attempts, d.GiveUpReason, d.LastError = 3, core.ReasonExhausted, "answered 500"
+	d.Attempts, d.GiveUpReason, d.LastError = 3, core.ReasonExhausted, "status 500"
 	b := &bus{}
 	l := consumer.NewDeadLetters(b, obs.Discard("notifier").Propagator, func() time.Time { return t0 })
 	for range 2 {
@@ -301,7 +299,7 @@ func TestDeadLetters_Publish(t *testing.T) {
 		t.Fatal(err)
 	}
 	if letter.GetReason() != core.ReasonExhausted || letter.GetAttempts() != 3 || letter.GetStreamSequence() != 7 ||
-		!strings.Contains(letter.GetMessage(), "answered 500") || letter.GetMeta().GetTraceId() == "" {
+		!strings.Contains(letter.GetMessage(), "status 500") || letter.GetMeta().GetTraceId() == "" {
 		t.Errorf("%v", letter)
 	}
 	// What is inside must be good for a replay.

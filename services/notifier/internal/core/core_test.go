@@ -1,7 +1,9 @@
 package core_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -72,27 +74,38 @@ func TestSchedule_Decide(t *testing.T) {
 		step   int
 		result core.Result
 		jitter float64
-		want   core.Outcome
+		want   core.Decision
 	}{
-		"200":                   {0, core.Result{Status: 200}, 0, core.Outcome{Delivered: true}},
-		"204":                   {2, core.Result{Status: 204}, 0, core.Outcome{Delivered: true}},
-		"redirect":              {0, core.Result{Status: 302}, 0, core.Outcome{Wait: 10 * time.Second, Error: "answered 302; redirects are not followed"}},
-		"400":                   {0, core.Result{Status: 400}, 0, core.Outcome{Wait: 10 * time.Second, Error: "answered 400"}},
-		"no answer":             {1, core.Result{Err: errors.New("refused")}, 0, core.Outcome{Wait: 100 * time.Second, Error: "refused"}},
-		"jitter":                {1, core.Result{Status: 500}, 0.5, core.Outcome{Wait: 105 * time.Second, Error: "answered 500"}},
-		"gone":                  {0, core.Result{Status: 410}, 0, core.Outcome{GiveUp: core.ReasonGone, Gone: true, Error: "answered 410"}},
-		"last":                  {2, core.Result{Status: 500}, 0, core.Outcome{GiveUp: core.ReasonExhausted, Error: "answered 500"}},
-		"behind the last":       {9, core.Result{Status: 500}, 0, core.Outcome{GiveUp: core.ReasonExhausted, Error: "answered 500"}},
-		"retry after":           {0, core.Result{Status: 429, RetryAfter: time.Minute}, 0, core.Outcome{Wait: time.Minute, Throttle: time.Minute, Error: "answered 429"}},
-		"retry after is less":   {1, core.Result{Status: 503, RetryAfter: time.Second}, 0, core.Outcome{Wait: 100 * time.Second, Throttle: time.Second, Error: "answered 503"}},
-		"retry after is absurd": {0, core.Result{Status: 503, RetryAfter: 9999 * time.Hour}, 0, core.Outcome{Wait: 24 * time.Hour, Throttle: 24 * time.Hour, Error: "answered 503"}},
-		"retry after elsewhere": {0, core.Result{Status: 500, RetryAfter: time.Minute}, 0, core.Outcome{Wait: 10 * time.Second, Error: "answered 500"}},
+		"delivered":              {0, core.Result{Outcome: core.Delivered}, 0, core.Decision{Delivered: true}},
+		"delivered at last":      {2, core.Result{Outcome: core.Delivered}, 0, core.Decision{Delivered: true}},
+		"failed":                 {0, core.Result{}, 0, core.Decision{Wait: 10 * time.Second}},
+		"failed again":           {1, core.Result{}, 0, core.Decision{Wait: 100 * time.Second}},
+		"jitter":                 {1, core.Result{}, 0.5, core.Decision{Wait: 105 * time.Second}},
+		"gone":                   {0, core.Result{Outcome: core.Gone}, 0, core.Decision{GiveUp: core.ReasonGone}},
+		"permanent":              {0, core.Result{Outcome: core.Permanent}, 0, core.Decision{GiveUp: core.ReasonPermanent}},
+		"last":                   {2, core.Result{}, 0, core.Decision{GiveUp: core.ReasonExhausted}},
+		"after the last":         {9, core.Result{}, 0, core.Decision{GiveUp: core.ReasonExhausted}},
+		"retry after":            {0, core.Result{RetryAfter: time.Minute}, 0, core.Decision{Wait: time.Minute, Throttle: time.Minute}},
+		"retry after is shorter": {1, core.Result{RetryAfter: time.Second}, 0, core.Decision{Wait: 100 * time.Second, Throttle: time.Second}},
+		"retry after is absurd":  {0, core.Result{RetryAfter: 9999 * time.Hour}, 0, core.Decision{Wait: 24 * time.Hour, Throttle: 24 * time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := s.Decide(tt.step, tt.result, tt.jitter); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestFailed(t *testing.T) {
+	if r := core.Failed(errors.New(strings.Repeat("é", 300))); r.Outcome != core.Retry || len(r.Detail) != 500 {
+		t.Errorf("%+v", r)
+	}
+	if r := core.Failed(fmt.Errorf("post: %w", context.Canceled)); r.Outcome != core.Canceled {
+		t.Errorf("%+v", r)
+	}
+	if r := core.Failed(context.DeadlineExceeded); r.Outcome != core.Retry {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -103,20 +116,5 @@ func TestDefaultSchedule(t *testing.T) {
 	}
 	if len(s) != 10 || s[0] != 0 || total < 70*time.Hour || total > 80*time.Hour {
 		t.Errorf("%d attempts over %v", len(s), total)
-	}
-}
-
-func TestParseRetryAfter(t *testing.T) {
-	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	for in, want := range map[string]time.Duration{
-		"": 0, "0": 0, "120": 2 * time.Minute, "-5": 0, "1.5": 0, "soon": 0,
-		"99999999999999999999": 0, "2000000000": core.MaxRetryAfter,
-		"Sun, 01 Mar 2026 12:00:30 GMT": 30 * time.Second,
-		"Sun, 01 Mar 2026 11:00:00 GMT": 0,
-		"Sun, 01 Mar 2099 11:00:00 GMT": core.MaxRetryAfter,
-	} {
-		if got := core.ParseRetryAfter(in, now); got != want {
-			t.Errorf("%q: %v, want %v", in, got, want)
-		}
 	}
 }

@@ -11,6 +11,18 @@ import (
 	"strings"
 )
 
+// Subscription says who is told about which verdicts.
+type Subscription struct {
+	// Name is unique.
+	Name string
+	// Address is where notifications go, without anything that may be secret.
+	Address string
+	// AddressHash identifies the whole address.
+	AddressHash string
+	Filter      Filter
+	Sink        Sink
+}
+
 // States of a verdict, as subscribers see them.
 const (
 	StatePass    = "PASS"

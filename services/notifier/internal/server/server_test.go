@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/server"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store/storetest"
@@ -122,10 +123,10 @@ func TestSubscriptions(t *testing.T) {
 	if err := s.MarkGone(t.Context(), "c", "hash of another address", now()); err != nil {
 		t.Fatal(err)
 	}
-	api := server.NewSubscriptions(s, []server.Subscription{
-		{Name: "c", URL: "https://c.example", URLHash: "hash-c"},
-		{Name: "a", URL: "https://a.example", URLHash: "hash-a", Repositories: []string{"x/**"}, States: []string{"FAIL"}},
-		{Name: "b", URL: "https://b.example", URLHash: "hash-b"},
+	api := server.NewSubscriptions(s, []core.Subscription{
+		{Name: "c", Address: "https://c.example", AddressHash: "hash-c"},
+		{Name: "a", Address: "https://a.example", AddressHash: "hash-a", Filter: core.Filter{Repositories: []string{"x/**"}, States: []string{"FAIL"}}},
+		{Name: "b", Address: "https://b.example", AddressHash: "hash-b"},
 	})
 	var got []*notifierv1.Subscription
 	req := &notifierv1.ListSubscriptionsRequest{PageSize: 2}

@@ -10,38 +10,28 @@ import (
 	notifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/notifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/page"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store"
 )
-
-// Subscription is a subscription of the configuration.
-type Subscription struct {
-	Name string
-	// URL is the address as it may be shown.
-	URL string
-	// URLHash identifies the whole address.
-	URLHash      string
-	Repositories []string
-	States       []string
-}
 
 // Subscriptions implements SubscriptionService.
 type Subscriptions struct {
 	notifierv1.UnimplementedSubscriptionServiceServer
 
 	store store.Store
-	list  []Subscription
+	list  []core.Subscription
 }
 
 // NewSubscriptions serves the subscriptions of the configuration.
-func NewSubscriptions(s store.Store, list []Subscription) *Subscriptions {
+func NewSubscriptions(s store.Store, list []core.Subscription) *Subscriptions {
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b Subscription) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b core.Subscription) int { return strings.Compare(a.Name, b.Name) })
 	return &Subscriptions{store: s, list: list}
 }
 
 // GetSubscription returns a subscription.
 func (s *Subscriptions) GetSubscription(ctx context.Context, req *notifierv1.GetSubscriptionRequest) (*notifierv1.GetSubscriptionResponse, error) {
-	i, ok := slices.BinarySearchFunc(s.list, req.GetName(), func(x Subscription, name string) int { return strings.Compare(x.Name, name) })
+	i, ok := slices.BinarySearchFunc(s.list, req.GetName(), func(x core.Subscription, name string) int { return strings.Compare(x.Name, name) })
 	if !ok {
 		return nil, apierr.New(codes.NotFound, "SUBSCRIPTION_NOT_FOUND", "there is no subscription of this name")
 	}
@@ -49,7 +39,7 @@ func (s *Subscriptions) GetSubscription(ctx context.Context, req *notifierv1.Get
 	if err != nil {
 		return nil, err
 	}
-	return &notifierv1.GetSubscriptionResponse{Subscription: s.list[i].message(gone)}, nil
+	return &notifierv1.GetSubscriptionResponse{Subscription: subscriptionMessage(s.list[i], gone)}, nil
 }
 
 // ListSubscriptions lists the subscriptions, ordered by name.
@@ -75,7 +65,7 @@ func (s *Subscriptions) ListSubscriptions(ctx context.Context, req *notifierv1.L
 			resp.NextPageToken = page.Encode("ListSubscriptions", resp.GetSubscriptions()[size-1].GetName())
 			break
 		}
-		resp.Subscriptions = append(resp.Subscriptions, x.message(gone))
+		resp.Subscriptions = append(resp.Subscriptions, subscriptionMessage(x, gone))
 	}
 	return resp, nil
 }
@@ -103,9 +93,9 @@ func (s *Subscriptions) TestSubscription(context.Context, *notifierv1.TestSubscr
 var errFromConfig = apierr.New(codes.Unimplemented, "NOT_IMPLEMENTED",
 	"in this release subscriptions come from the configuration")
 
-func (x Subscription) message(gone map[string]string) *notifierv1.Subscription {
+func subscriptionMessage(s core.Subscription, gone map[string]string) *notifierv1.Subscription {
 	return &notifierv1.Subscription{
-		Name: x.Name, Url: x.URL, Repositories: x.Repositories, States: x.States,
-		Disabled: gone[x.Name] == x.URLHash,
+		Name: s.Name, Url: s.Address, Repositories: s.Filter.Repositories, States: s.Filter.States,
+		Disabled: gone[s.Name] == s.AddressHash,
 	}
 }

@@ -20,7 +20,7 @@ func New(db *sqldb.DB) *SQL { return &SQL{db: db} }
 var _ Store = (*SQL)(nil)
 
 const columns = `delivery_id, event_id, subscription, image_digest, trace_id, traceparent,
-	body, event, event_stream, event_sequence, state, attempts, step, next_attempt_at,
+	event, event_stream, event_sequence, state, attempts, step, next_attempt_at,
 	lease_token, last_error, last_status, give_up_reason, created_at`
 
 func scan(rows *sql.Rows) ([]Delivery, error) {
@@ -30,7 +30,7 @@ func scan(rows *sql.Rows) ([]Delivery, error) {
 		var d Delivery
 		var sequence, next, created int64
 		if err := rows.Scan(&d.ID, &d.EventID, &d.Subscription, &d.ImageDigest, &d.TraceID, &d.Traceparent,
-			&d.Body, &d.Event, &d.EventStream, &sequence, &d.State, &d.Attempts, &d.Step, &next,
+			&d.Event, &d.EventStream, &sequence, &d.State, &d.Attempts, &d.Step, &next,
 			&d.LeaseToken, &d.LastError, &d.LastStatus, &d.GiveUpReason, &created); err != nil {
 			return nil, err
 		}
@@ -48,11 +48,11 @@ func (s *SQL) Add(ctx context.Context, deliveries []Delivery) (int, error) {
 		added = 0
 		for _, d := range deliveries {
 			result, err := tx.ExecContext(ctx, `INSERT INTO deliveries (delivery_id, event_id, subscription,
-				image_digest, trace_id, traceparent, body, event, event_stream, event_sequence, state, attempts, step,
+				image_digest, trace_id, traceparent, event, event_stream, event_sequence, state, attempts, step,
 				next_attempt_at, last_error, give_up_reason, created_at, updated_at)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14, $15, $15)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, $11, $12, $13, $14, $14)
 				ON CONFLICT DO NOTHING`,
-				d.ID, d.EventID, d.Subscription, d.ImageDigest, d.TraceID, d.Traceparent, d.Body, d.Event,
+				d.ID, d.EventID, d.Subscription, d.ImageDigest, d.TraceID, d.Traceparent, d.Event,
 				d.EventStream, int64(d.EventSequence), int64(d.State), sqldb.Time(d.NextAttempt),
 				d.LastError, d.GiveUpReason, sqldb.Time(d.CreateTime))
 			n, err := affected(result, err)

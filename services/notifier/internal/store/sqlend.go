@@ -89,15 +89,15 @@ func (s *SQL) GiveUp(ctx context.Context, subscription, reason string, dueBefore
 	return n, wrap("give up deliveries", err)
 }
 
-// OwedDeadLetters implements Store.
-func (s *SQL) OwedDeadLetters(ctx context.Context, limit int) ([]Delivery, error) {
+// PendingDeadLetters implements Store.
+func (s *SQL) PendingDeadLetters(ctx context.Context, limit int) ([]Delivery, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT `+columns+` FROM deliveries
 		WHERE state = 3 AND dead_lettered = 0 ORDER BY updated_at, delivery_id LIMIT $1`, limit)
 	if err != nil {
-		return nil, wrap("owed dead letters", err)
+		return nil, wrap("pending dead letters", err)
 	}
 	out, err := scan(rows)
-	return out, wrap("owed dead letters", err)
+	return out, wrap("pending dead letters", err)
 }
 
 // DeadLettered implements Store.

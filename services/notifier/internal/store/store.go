@@ -46,9 +46,8 @@ type Delivery struct {
 	// TraceID and Traceparent are the trace of the push and the context of the
 	// consumer that made the delivery.
 	TraceID, Traceparent string
-	// Body is what is sent.
-	Body []byte
-	// Event is the payload it was made from, with its place in the stream.
+	// Event is what is told, as the event that the verifier confirmed, with its place in
+	// the stream.
 	Event         []byte
 	EventStream   string
 	EventSequence uint64
@@ -139,9 +138,9 @@ type Store interface {
 	// and, unless dueBefore is zero, only those due before it.
 	GiveUp(ctx context.Context, subscription, reason string, dueBefore, now time.Time) (int, error)
 
-	// OwedDeadLetters returns up to limit failed deliveries whose dead letter is not
+	// PendingDeadLetters returns up to limit failed deliveries whose dead letter is not
 	// sent, oldest first.
-	OwedDeadLetters(ctx context.Context, limit int) ([]Delivery, error)
+	PendingDeadLetters(ctx context.Context, limit int) ([]Delivery, error)
 	// DeadLettered records that the dead letter of a failed delivery is sent.
 	DeadLettered(ctx context.Context, id string) error
 	// Purge deletes deliveries that ended before a time and owe no dead letter.

@@ -6,9 +6,6 @@ package worker
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -17,7 +14,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store"
-	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/webhook"
 )
 
 // Config bounds and times the work. Every field must be set.
@@ -40,11 +36,6 @@ type Config struct {
 	OrphanAge time.Duration
 }
 
-// Sender makes one attempt.
-type Sender interface {
-	Send(ctx context.Context, to webhook.Target, m webhook.Message) core.Result
-}
-
 // DeadLetters takes deliveries that are given up.
 type DeadLetters interface {
 	Publish(ctx context.Context, d store.Delivery) error
@@ -53,12 +44,11 @@ type DeadLetters interface {
 // Deps is what a worker works with.
 type Deps struct {
 	Store       store.Store
-	Sender      Sender
 	DeadLetters DeadLetters
-	// Targets holds the address of each subscription.
-	Targets   map[string]webhook.Target
-	Telemetry *obs.Telemetry
-	Now       func() time.Time
+	// Subscriptions are those of the configuration.
+	Subscriptions []core.Subscription
+	Telemetry     *obs.Telemetry
+	Now           func() time.Time
 	// Jitter returns a random number in [0, 1).
 	Jitter func() float64
 }
@@ -77,6 +67,8 @@ type Worker struct {
 	metrics *metrics
 	wake    chan struct{}
 
+	subscriptions map[string]*core.Subscription
+
 	mu       sync.Mutex
 	inFlight map[string]int
 	total    int
@@ -93,9 +85,13 @@ func New(cfg Config, d Deps) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
+	subscriptions := make(map[string]*core.Subscription, len(d.Subscriptions))
+	for i := range d.Subscriptions {
+		subscriptions[d.Subscriptions[i].Name] = &d.Subscriptions[i]
+	}
 	return &Worker{
 		cfg: cfg, deps: d, log: d.Telemetry.Logger, metrics: m,
-		wake:     make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), subscriptions: subscriptions,
 		inFlight: map[string]int{}, paused: map[string]time.Time{},
 	}, nil
 }
@@ -129,12 +125,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 }
 
-// round starts what is due and settles what is owed. A store that is down is logged
+// round starts what is due and publishes pending dead letters. A store that is down is logged
 // and asked again in the next round.
 func (w *Worker) round(ctx, sendCtx context.Context) {
 	for _, step := range []func() error{
 		func() error { return w.start(ctx, sendCtx) },
-		func() error { return w.settleDeadLetters(ctx) },
+		func() error { return w.publishDeadLetters(ctx) },
 		func() error { return w.purge(ctx) },
 	} {
 		if err := step(); err != nil && ctx.Err() == nil {
@@ -165,11 +161,11 @@ func (w *Worker) start(ctx, sendCtx context.Context) error {
 
 func (w *Worker) startOf(ctx, sendCtx context.Context, subscription string, gone map[string]string) error {
 	now := w.deps.Now()
-	target, known := w.deps.Targets[subscription]
+	to, known := w.subscriptions[subscription]
 	switch {
 	case !known:
 		return w.giveUp(ctx, subscription, core.ReasonRemoved, now.Add(-w.cfg.OrphanAge))
-	case gone[subscription] == HashURL(target.URL):
+	case gone[subscription] == to.AddressHash:
 		return w.giveUp(ctx, subscription, core.ReasonGone, time.Time{})
 	}
 	free := w.free(subscription, now)
@@ -184,7 +180,7 @@ func (w *Worker) startOf(ctx, sendCtx context.Context, subscription string, gone
 		w.begin(subscription)
 		w.attempts.Go(func() {
 			defer w.end(subscription)
-			w.attempt(sendCtx, target, d)
+			w.attempt(sendCtx, to, d)
 		})
 	}
 	return nil
@@ -247,14 +243,14 @@ func (w *Worker) purge(ctx context.Context) error {
 	return err
 }
 
-// settleDeadLetters publishes what is owed. The record comes after the publication:
+// publishDeadLetters publishes the dead letters that are pending. The record comes after the publication:
 // a crash between them publishes again under the same id.
-func (w *Worker) settleDeadLetters(ctx context.Context) error {
-	owed, err := w.deps.Store.OwedDeadLetters(ctx, deadLetterBatch)
+func (w *Worker) publishDeadLetters(ctx context.Context) error {
+	pending, err := w.deps.Store.PendingDeadLetters(ctx, deadLetterBatch)
 	if err != nil {
 		return err
 	}
-	for _, d := range owed {
+	for _, d := range pending {
 		if err := w.deps.DeadLetters.Publish(ctx, d); err != nil {
 			return fmt.Errorf("dead letter of %s: %w", d.ID, err)
 		}
@@ -262,16 +258,10 @@ func (w *Worker) settleDeadLetters(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(owed) == deadLetterBatch {
+	if len(pending) == deadLetterBatch {
 		w.Wake()
 	}
 	return nil
-}
-
-// HashURL identifies an address without showing it: it may hold a token.
-func HashURL(url string) string {
-	sum := sha256.Sum256([]byte(url))
-	return hex.EncodeToString(sum[:])
 }
 
 // record runs f even while the worker stops: an attempt that was made must be known.
@@ -279,9 +269,4 @@ func record(ctx context.Context, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	return f(ctx)
-}
-
-// interrupted reports whether an attempt ended because the worker stops.
-func interrupted(ctx context.Context, r core.Result) bool {
-	return ctx.Err() != nil && errors.Is(r.Err, context.Canceled)
 }

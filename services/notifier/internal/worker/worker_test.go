@@ -4,20 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
+	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/store/storetest"
-	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/webhook"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,9 +31,13 @@ type subscriber struct {
 	sent   []string
 	answer func(id string, n int) core.Result
 	hold   chan struct{}
+	// renderErr is the error of Render.
+	renderErr error
 }
 
-func (s *subscriber) Send(ctx context.Context, to webhook.Target, m webhook.Message) core.Result {
+func (s *subscriber) Render(core.Notification) ([]byte, error) { return []byte("message"), s.renderErr }
+
+func (s *subscriber) Deliver(ctx context.Context, m core.Notification, _ []byte) core.Result {
 	s.mu.Lock()
 	s.sent = append(s.sent, m.ID)
 	n, hold := len(s.sent), s.hold
@@ -39,11 +46,11 @@ func (s *subscriber) Send(ctx context.Context, to webhook.Target, m webhook.Mess
 		select {
 		case <-hold:
 		case <-ctx.Done():
-			return core.Result{Err: ctx.Err()}
+			return core.Failed(ctx.Err())
 		}
 	}
 	if s.answer == nil {
-		return core.Result{Status: 200}
+		return core.Result{Outcome: core.Delivered}
 	}
 	return s.answer(m.ID, n)
 }
@@ -96,13 +103,28 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
+// delivery is one of storetest with an event that can be told.
+func delivery(t *testing.T, event, subscription string) store.Delivery {
+	t.Helper()
+	d := storetest.Delivery(event, subscription)
+	var err error
+	d.Event, err = proto.Marshal(&eventv1.VerdictReachedEvent{
+		Image: &typev1.ImageRef{Registry: "registry.example", Repository: "team/app", Digest: "sha256:" + strings.Repeat("a", 64)},
+		State: eventv1.VerdictReachedEvent_STATE_FAIL,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // replica is another worker on the same store: another process, or the next one.
 func (f *fixture) replica(t *testing.T) *Worker {
 	t.Helper()
 	w, err := New(testConfig, Deps{
-		Store: f.store, Sender: f.subscriber, DeadLetters: f.letters, Telemetry: obs.Discard("notifier"),
-		Targets: map[string]webhook.Target{"a": {URL: "https://a.example"}, "b": {URL: "https://b.example"}},
-		Now:     func() time.Time { return f.now }, Jitter: func() float64 { return 0 },
+		Store: f.store, DeadLetters: f.letters, Telemetry: obs.Discard("notifier"),
+		Subscriptions: []core.Subscription{{Name: "a", AddressHash: "hash a", Sink: f.subscriber}, {Name: "b", AddressHash: "hash b", Sink: f.subscriber}},
+		Now:           func() time.Time { return f.now }, Jitter: func() float64 { return 0 },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -141,10 +163,10 @@ func (f *fixture) get(t *testing.T, id string) store.Delivery {
 
 func TestWorker_retriesUntilDelivered(t *testing.T) {
 	f := newFixture(t)
-	d := storetest.Delivery("e1", "a")
+	d := delivery(t, "e1", "a")
 	f.add(t, d)
 	f.answer = func(_ string, n int) core.Result {
-		return []core.Result{{Status: 500}, {Status: 302}, {Status: 200}}[n-1]
+		return []core.Result{{}, {}, {Outcome: core.Delivered}}[n-1]
 	}
 	f.round(t, f.worker)
 	f.round(t, f.worker) // not due yet
@@ -168,9 +190,9 @@ func TestWorker_retriesUntilDelivered(t *testing.T) {
 
 func TestWorker_endsInADeadLetter(t *testing.T) {
 	f := newFixture(t)
-	d := storetest.Delivery("e1", "a")
+	d := delivery(t, "e1", "a")
 	f.add(t, d)
-	f.answer = func(string, int) core.Result { return core.Result{Status: 500} }
+	f.answer = func(string, int) core.Result { return core.Result{Detail: "status 500"} }
 	f.letters.fail = true
 	for _, wait := range testConfig.Schedule {
 		f.now = f.now.Add(wait)
@@ -180,10 +202,10 @@ func TestWorker_endsInADeadLetter(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	f.round(t, f.worker)
-	f.letters.fail = false // the dead letter is owed until the bus takes it
+	f.letters.fail = false // the dead letter is pending until the bus takes it
 	f.round(t, f.worker)
 	f.round(t, f.worker)
-	if len(f.letters.sent) != 1 || f.letters.sent[0].ID != d.ID || f.letters.sent[0].LastError != "answered 500" {
+	if len(f.letters.sent) != 1 || f.letters.sent[0].ID != d.ID || f.letters.sent[0].LastError != "status 500" {
 		t.Errorf("dead letters %+v", f.letters.sent)
 	}
 	if f.count() != 3 {
@@ -191,9 +213,31 @@ func TestWorker_endsInADeadLetter(t *testing.T) {
 	}
 }
 
+// A delivery that no attempt can cure ends at once.
+func TestWorker_undeliverable(t *testing.T) {
+	for name, breakIt := range map[string]func(f *fixture, d *store.Delivery){
+		"event":   func(_ *fixture, d *store.Delivery) { d.Event = []byte{0xff} },
+		"message": func(f *fixture, _ *store.Delivery) { f.renderErr = errors.New("too large") },
+		"refused": func(f *fixture, _ *store.Delivery) {
+			f.answer = func(string, int) core.Result { return core.Result{Outcome: core.Permanent, Detail: "refused"} }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			d := delivery(t, "e1", "a")
+			breakIt(f, &d)
+			f.add(t, d)
+			f.round(t, f.worker)
+			if got := f.get(t, d.ID); got.State != store.StateFailed || got.GiveUpReason != core.ReasonPermanent || got.LastError == "" {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 func TestWorker_killedWorkersLeaseExpires(t *testing.T) {
 	f := newFixture(t)
-	d := storetest.Delivery("e1", "a")
+	d := delivery(t, "e1", "a")
 	f.add(t, d)
 	// A worker that claimed and was killed.
 	if _, err := f.store.Claim(t.Context(), "a", f.now, testConfig.Lease, "dead", 1); err != nil {
@@ -213,17 +257,17 @@ func TestWorker_killedWorkersLeaseExpires(t *testing.T) {
 
 func TestWorker_gone(t *testing.T) {
 	f := newFixture(t)
-	later := storetest.Delivery("e2", "a")
+	later := delivery(t, "e2", "a")
 	later.NextAttempt = f.now.Add(time.Hour)
-	f.add(t, storetest.Delivery("e1", "a"), later, storetest.Delivery("e1", "b"))
+	f.add(t, delivery(t, "e1", "a"), later, delivery(t, "e1", "b"))
 	f.answer = func(id string, _ int) core.Result {
 		if id == "dlv_e1_a" {
-			return core.Result{Status: 410}
+			return core.Result{Outcome: core.Gone}
 		}
-		return core.Result{Status: 200}
+		return core.Result{Outcome: core.Delivered}
 	}
 	f.round(t, f.worker)
-	f.add(t, storetest.Delivery("e3", "a")) // comes while the subscription is gone
+	f.add(t, delivery(t, "e3", "a")) // comes while the subscription is gone
 	f.round(t, f.worker)
 	f.round(t, f.worker)
 	for _, id := range []string{"dlv_e1_a", "dlv_e2_a", "dlv_e3_a"} {
@@ -235,8 +279,8 @@ func TestWorker_gone(t *testing.T) {
 		t.Errorf("%d attempts, %d dead letters", f.count(), len(f.letters.sent))
 	}
 	// With another address the subscription is another one.
-	f.worker.deps.Targets["a"] = webhook.Target{URL: "https://new.example"}
-	f.add(t, storetest.Delivery("e4", "a"))
+	f.worker.subscriptions["a"].AddressHash = "another"
+	f.add(t, delivery(t, "e4", "a"))
 	f.round(t, f.worker)
 	if got := f.get(t, "dlv_e4_a"); got.State != store.StateDelivered {
 		t.Errorf("%+v", got)
@@ -245,16 +289,16 @@ func TestWorker_gone(t *testing.T) {
 
 func TestWorker_retryAfterPausesTheSubscription(t *testing.T) {
 	f := newFixture(t)
-	f.add(t, storetest.Delivery("e1", "a"))
+	f.add(t, delivery(t, "e1", "a"))
 	f.answer = func(string, int) core.Result {
-		return core.Result{Status: 429, RetryAfter: 30 * time.Second}
+		return core.Result{RetryAfter: 30 * time.Second}
 	}
 	f.round(t, f.worker)
 	if got := f.get(t, "dlv_e1_a"); !got.NextAttempt.Equal(f.now.Add(30 * time.Second)) {
 		t.Errorf("next attempt in %v", got.NextAttempt.Sub(f.now))
 	}
 	f.answer = nil
-	f.add(t, storetest.Delivery("e2", "a"), storetest.Delivery("e2", "b"))
+	f.add(t, delivery(t, "e2", "a"), delivery(t, "e2", "b"))
 	f.now = f.now.Add(29 * time.Second)
 	f.round(t, f.worker)
 	if diff := cmp.Diff([]string{"dlv_e1_a", "dlv_e2_b"}, f.sent); diff != "" {
@@ -270,9 +314,9 @@ func TestWorker_retryAfterPausesTheSubscription(t *testing.T) {
 func TestWorker_slowSubscriberLeavesRoom(t *testing.T) {
 	f := newFixture(t)
 	for i := range 5 {
-		f.add(t, storetest.Delivery(fmt.Sprint("e", i), "a"))
+		f.add(t, delivery(t, fmt.Sprint("e", i), "a"))
 	}
-	f.add(t, storetest.Delivery("e1", "b"))
+	f.add(t, delivery(t, "e1", "b"))
 	f.hold = make(chan struct{})
 	f.worker.round(t.Context(), t.Context())
 	f.worker.round(t.Context(), t.Context())
@@ -288,7 +332,7 @@ func TestWorker_slowSubscriberLeavesRoom(t *testing.T) {
 
 func TestWorker_removedSubscription(t *testing.T) {
 	f := newFixture(t)
-	f.add(t, storetest.Delivery("e1", "nobody"))
+	f.add(t, delivery(t, "e1", "nobody"))
 	f.round(t, f.worker)
 	if got := f.get(t, "dlv_e1_nobody"); got.State != store.StatePending {
 		t.Fatalf("%+v", got)
@@ -303,7 +347,7 @@ func TestWorker_removedSubscription(t *testing.T) {
 
 func TestWorker_purges(t *testing.T) {
 	f := newFixture(t)
-	f.add(t, storetest.Delivery("e1", "a"))
+	f.add(t, delivery(t, "e1", "a"))
 	f.round(t, f.worker)
 	f.now = f.now.Add(testConfig.Retention + 2*purgeInterval)
 	f.round(t, f.worker)
@@ -315,7 +359,7 @@ func TestWorker_purges(t *testing.T) {
 func TestWorker_stopGivesBack(t *testing.T) {
 	f := newFixture(t)
 	f.hold = make(chan struct{})
-	f.add(t, storetest.Delivery("e1", "a"))
+	f.add(t, delivery(t, "e1", "a"))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- f.worker.Run(ctx) }()

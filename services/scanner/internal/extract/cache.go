@@ -23,7 +23,7 @@ type Cache interface {
 
 // setVersion changes with everything that changes what a layer's outcome is: the
 // extractors, their wrappers here, and the encoding below.
-const setVersion = "7"
+const setVersion = "8"
 
 // ExtractorSet is the version of the set of extractors under these limits and
 // options. Another release of the extractors may find something else in a layer.

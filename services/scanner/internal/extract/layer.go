@@ -69,7 +69,7 @@ type layerResult struct {
 	events []event
 	// size is the number of bytes of the layer, decompressed.
 	size int64
-	// diffID is the digest of the decompressed layer; empty if it was not asked for.
+	// diffID is the digest of the decompressed layer.
 	diffID string
 }
 
@@ -78,8 +78,6 @@ type layerReader struct {
 	plugins *plugins
 	budget  *budget
 	buffers *buffers
-	// hash asks for the digest of the decompressed layer.
-	hash bool
 	// aliases maps the target of a hard link to the names it is linked under whose
 	// extractors want it. Set for the second walk only.
 	aliases map[string][]string
@@ -167,9 +165,7 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		return nil, err
 	}
 	defer s.close()
-	if l.hash {
-		s.hash = sha256.New()
-	}
+	s.hash = sha256.New()
 	res := &layerResult{digest: digest}
 	tr := tar.NewReader(s)
 	for {
@@ -195,9 +191,7 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		return nil, s.classify(err)
 	}
 	res.size = s.n
-	if l.hash {
-		res.diffID = "sha256:" + hex.EncodeToString(s.hash.Sum(nil))
-	}
+	res.diffID = "sha256:" + hex.EncodeToString(s.hash.Sum(nil))
 	return res, nil
 }
 

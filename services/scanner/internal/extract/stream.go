@@ -86,7 +86,7 @@ type meter struct {
 	budget *budget
 	n      int64
 	err    error
-	// hash is set if the digest of the decompressed bytes is asked for.
+	// hash is of the decompressed bytes, and set before the first of them is read.
 	hash hash.Hash
 }
 
@@ -96,9 +96,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.r.Read(p)
 	m.n += int64(n)
-	if m.hash != nil {
-		m.hash.Write(p[:n])
-	}
+	m.hash.Write(p[:n])
 	if lerr := m.check(int64(n)); lerr != nil {
 		m.err = lerr
 		return 0, lerr

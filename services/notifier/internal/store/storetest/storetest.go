@@ -24,7 +24,7 @@ func Delivery(event, subscription string) store.Delivery {
 	return store.Delivery{
 		ID: "dlv_" + event + "_" + subscription, EventID: event, Subscription: subscription,
 		ImageDigest: "sha256:" + event, TraceID: "trace-" + event, Traceparent: "00-parent",
-		Body: []byte{0, 1, 0xff}, Event: []byte("event"), EventStream: "VERDICTS", EventSequence: 1 << 40,
+		Event: []byte{0, 1, 0xff}, EventStream: "VERDICTS", EventSequence: 1 << 40,
 		State: store.StatePending, NextAttempt: T0, CreateTime: T0,
 	}
 }
@@ -80,7 +80,7 @@ func (s suite) all(t *testing.T) map[string]store.Delivery {
 
 func (s suite) fail(t *testing.T, d store.Delivery, now time.Time) {
 	t.Helper()
-	a := store.Attempt{State: store.StateFailed, Error: "answered 500", Status: 500, GiveUpReason: "EXHAUSTED"}
+	a := store.Attempt{State: store.StateFailed, Error: "status 500", Status: 500, GiveUpReason: "EXHAUSTED"}
 	if err := s.Finish(t.Context(), d, now, a); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func addOnce(t *testing.T, s suite) {
 	d := Delivery("e1", "a")
 	s.add(t, d, Delivery("e1", "b"))
 	again := d
-	again.ID, again.Body = "dlv_other", []byte("other")
+	again.ID, again.Event = "dlv_other", []byte("other")
 	if n, err := s.Add(t.Context(), []store.Delivery{again, d, Delivery("e2", "a")}); err != nil || n != 1 {
 		t.Fatalf("added %d: %v", n, err)
 	}
@@ -204,14 +204,14 @@ func finish(t *testing.T, s suite) {
 	s.add(t, Delivery("e1", "a"))
 	d := s.claim(t, "a", T0, "t1")[0]
 	next := T0.Add(5 * time.Second)
-	if err := s.Finish(t.Context(), d, T0, store.Attempt{State: store.StatePending, NextAttempt: next, Error: "answered 500", Status: 500}); err != nil {
+	if err := s.Finish(t.Context(), d, T0, store.Attempt{State: store.StatePending, NextAttempt: next, Error: "status 500", Status: 500}); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.claim(t, "a", next.Add(-1), "t2"); len(got) > 0 {
 		t.Error("due too early")
 	}
 	d = s.claim(t, "a", next, "t2")[0]
-	if d.Attempts != 1 || d.Step != 1 || d.LastError != "answered 500" || d.LastStatus != 500 {
+	if d.Attempts != 1 || d.Step != 1 || d.LastError != "status 500" || d.LastStatus != 500 {
 		t.Errorf("%+v", d)
 	}
 	if err := s.Finish(t.Context(), d, next, store.Attempt{State: store.StateDelivered, Status: 200}); err != nil {
@@ -411,26 +411,26 @@ func deadLetters(t *testing.T, s suite) {
 	for i, d := range s.claim(t, "a", T0, "t") {
 		s.fail(t, d, T0.Add(time.Duration(i)))
 	}
-	owed, err := s.OwedDeadLetters(t.Context(), 10)
-	if err != nil || !cmp.Equal(ids(owed), []string{"dlv_e1_a", "dlv_e2_a"}) {
-		t.Fatalf("%v, %v", ids(owed), err)
+	pending, err := s.PendingDeadLetters(t.Context(), 10)
+	if err != nil || !cmp.Equal(ids(pending), []string{"dlv_e1_a", "dlv_e2_a"}) {
+		t.Fatalf("%v, %v", ids(pending), err)
 	}
-	if owed[0].GiveUpReason != "EXHAUSTED" || owed[0].LastError != "answered 500" || string(owed[0].Event) != "event" || owed[0].EventSequence != 1<<40 {
-		t.Errorf("%+v", owed[0])
+	if pending[0].GiveUpReason != "EXHAUSTED" || pending[0].LastError != "status 500" || string(pending[0].Event) != "\x00\x01\xff" || pending[0].EventSequence != 1<<40 {
+		t.Errorf("%+v", pending[0])
 	}
 	if err := s.DeadLettered(t.Context(), "dlv_e1_a"); err != nil {
 		t.Fatal(err)
 	}
-	if owed, err := s.OwedDeadLetters(t.Context(), 10); err != nil || !cmp.Equal(ids(owed), []string{"dlv_e2_a"}) {
-		t.Errorf("%v, %v", ids(owed), err)
+	if pending, err := s.PendingDeadLetters(t.Context(), 10); err != nil || !cmp.Equal(ids(pending), []string{"dlv_e2_a"}) {
+		t.Errorf("%v, %v", ids(pending), err)
 	}
 	// Failing again after a redelivery owes another one.
 	if _, err := s.Redeliver(t.Context(), []string{"dlv_e1_a"}, T0); err != nil {
 		t.Fatal(err)
 	}
 	s.fail(t, s.claim(t, "a", T0, "t2")[0], T0)
-	if owed, err := s.OwedDeadLetters(t.Context(), 10); err != nil || len(owed) != 2 {
-		t.Errorf("%v, %v", ids(owed), err)
+	if pending, err := s.PendingDeadLetters(t.Context(), 10); err != nil || len(pending) != 2 {
+		t.Errorf("%v, %v", ids(pending), err)
 	}
 }
 

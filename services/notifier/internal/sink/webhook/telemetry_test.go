@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/obs/obstest"
-	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/webhook"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
 )
 
-// TestClient_telemetry sends to subscribers whose URLs hold secrets and whose answers are
+// TestSink_telemetry sends to subscribers whose URLs hold secrets and whose answers are
 // hostile: no secret is recorded, and no answer becomes a label.
-func TestClient_telemetry(t *testing.T) {
+func TestSink_telemetry(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, err := strconv.Atoi(r.URL.Query().Get("status"))
 		if err != nil {
@@ -28,20 +28,15 @@ func TestClient_telemetry(t *testing.T) {
 	}))
 	defer srv.Close()
 	recording := obstest.Record("notifier")
-	c, err := webhook.NewClient(5*time.Second, recording.Telemetry, func() time.Time { return clock })
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	host := strings.TrimPrefix(srv.URL, "http://")
 	post := func(status string) {
 		url := fmt.Sprintf("http://user:PASS-SECRET@%s/services/PATH-SECRET?token=QUERY-SECRET&status=%s#FRAGMENT-SECRET", host, status)
-		result := c.Send(t.Context(), target(t, url), webhook.Message{ID: "dlv_1", Body: []byte(`"BODY-SECRET"`), Traceparent: traceparent})
-		if result.Err != nil && strings.Contains(result.Err.Error(), "SECRET") {
-			t.Errorf("error holds a secret: %v", result.Err)
+		result := sink(t, url, 5*time.Second, true, recording.Telemetry).Deliver(t.Context(), core.Notification{ID: "dlv_1"}, []byte(`"BODY-SECRET"`))
+		if strings.Contains(result.Detail, "SECRET") {
+			t.Errorf("detail holds a secret: %s", result.Detail)
 		}
-		if status != "" && strconv.Itoa(result.Status) != status {
-			t.Errorf("status %d (%v), want %s", result.Status, result.Err, status)
+		if status != "" && strconv.Itoa(result.Code) != status {
+			t.Errorf("status %d (%s), want %s", result.Code, result.Detail, status)
 		}
 	}
 	for _, status := range []string{"200", "500", "299", ""} {

@@ -13,11 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
 	"go.uber.org/goleak"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/webhook"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/egress"
+	"github.com/seaworthy-dev/seaworthy/services/notifier/internal/sink/webhook"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,7 +32,7 @@ var (
 
 const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-func target(t *testing.T, url string) webhook.Target {
+func signers(t *testing.T) []webhook.Signer {
 	t.Helper()
 	shared, err := webhook.ParseSecret("whsec_" + base64.StdEncoding.EncodeToString(hmacKey))
 	if err != nil {
@@ -40,20 +42,33 @@ func target(t *testing.T, url string) webhook.Target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return webhook.Target{URL: url, Signers: []webhook.Signer{shared, private}, AllowPrivateNetworks: true}
+	return []webhook.Signer{shared, private}
 }
 
-func send(t *testing.T, timeout time.Duration, to webhook.Target) core.Result {
+// sink posts to a URL, on private networks too if allowed.
+func sink(t *testing.T, url string, timeout time.Duration, allowPrivate bool, tel *obs.Telemetry) *webhook.Sink {
 	t.Helper()
-	c, err := webhook.NewClient(timeout, obs.Discard("notifier"), func() time.Time { return clock })
+	clients, err := egress.NewClients(timeout, tel)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	return c.Send(t.Context(), to, webhook.Message{ID: "dlv_1", Body: []byte(`{"a":1}`), Traceparent: traceparent})
+	t.Cleanup(clients.Close)
+	s, err := webhook.New(url, signers(t), clients.Client(allowPrivate), func() time.Time { return clock })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
-func TestClient_request(t *testing.T) {
+// send makes an attempt in the trace that the delivery was stored with.
+func send(t *testing.T, url string, timeout time.Duration, allowPrivate bool) core.Result {
+	t.Helper()
+	tel := obs.Discard("notifier")
+	ctx := tel.Propagator.Extract(t.Context(), propagation.MapCarrier{"traceparent": traceparent})
+	return sink(t, url, timeout, allowPrivate, tel).Deliver(ctx, core.Notification{ID: "dlv_1"}, []byte(`{"a":1}`))
+}
+
+func TestSink_request(t *testing.T) {
 	var got *http.Request
 	var body []byte
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -62,7 +77,7 @@ func TestClient_request(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer srv.Close()
-	if r := send(t, time.Minute, target(t, srv.URL+"/hook?token=x")); r.Err != nil || r.Status != 204 {
+	if r := send(t, srv.URL+"/hook?token=x", time.Minute, true); r.Outcome != core.Delivered || r.Code != 204 {
 		t.Fatalf("%+v", r)
 	}
 	if got.Method != http.MethodPost || got.Header.Get("Content-Type") != "application/cloudevents+json" ||
@@ -95,44 +110,41 @@ func TestClient_request(t *testing.T) {
 	}
 }
 
-func TestClient_redirectIsNotFollowed(t *testing.T) {
+func TestSink_redirectIsNotFollowed(t *testing.T) {
 	hits := 0
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hits++
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 	}))
 	defer srv.Close()
-	if r := send(t, time.Minute, target(t, srv.URL)); r.Status != 307 || r.Err != nil || hits != 1 {
+	if r := send(t, srv.URL, time.Minute, true); r.Code != 307 || r.Outcome != core.Retry || !strings.Contains(r.Detail, "redirects are not followed") || hits != 1 {
 		t.Errorf("%+v after %d requests", r, hits)
 	}
 }
 
-func TestClient_retryAfter(t *testing.T) {
+func TestSink_retryAfter(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "90")
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer srv.Close()
-	if r := send(t, time.Minute, target(t, srv.URL)); r.Status != 503 || r.RetryAfter != 90*time.Second {
+	if r := send(t, srv.URL, time.Minute, true); r.Code != 503 || r.Outcome != core.Retry || r.RetryAfter != 90*time.Second {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestClient_privateAddressIsRefused(t *testing.T) {
+func TestSink_privateAddressIsRefused(t *testing.T) {
 	hits := 0
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits++ }))
 	defer srv.Close()
-	to := target(t, srv.URL)
-	to.AllowPrivateNetworks = false
 	for _, url := range []string{
 		srv.URL,
 		strings.Replace(srv.URL, "127.0.0.1", "localhost", 1), // found out only after resolution
 		strings.Replace(srv.URL, "127.0.0.1", "[::ffff:127.0.0.1]", 1),
 		strings.Replace(srv.URL, "127.0.0.1", "0.0.0.0", 1),
 	} {
-		to.URL = url
-		r := send(t, time.Minute, to)
-		if r.Err == nil || !strings.Contains(r.Err.Error(), "not one that notifications may reach") {
+		r := send(t, url, time.Minute, false)
+		if r.Outcome != core.Retry || !strings.Contains(r.Detail, "address not allowed") {
 			t.Errorf("%s: %+v", url, r)
 		}
 	}
@@ -141,27 +153,27 @@ func TestClient_privateAddressIsRefused(t *testing.T) {
 	}
 }
 
-func TestClient_proxyOfEnvironmentIsIgnored(t *testing.T) {
+func TestSink_proxyOfEnvironmentIsIgnored(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer srv.Close()
-	if r := send(t, time.Minute, target(t, srv.URL)); r.Status != 200 {
+	if r := send(t, srv.URL, time.Minute, true); r.Outcome != core.Delivered {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestClient_timeout(t *testing.T) {
+func TestSink_timeout(t *testing.T) {
 	stop := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-stop }))
 	defer srv.Close()
 	defer close(stop)
-	r := send(t, 30*time.Millisecond, target(t, srv.URL+"/?token=hidden"))
-	if r.Err == nil || !strings.HasPrefix(r.Err.Error(), "no answer in time") || strings.Contains(r.Err.Error(), "hidden") {
+	r := send(t, srv.URL+"/?token=hidden", 30*time.Millisecond, true)
+	if r.Outcome != core.Retry || !strings.HasPrefix(r.Detail, "no response in time") || strings.Contains(r.Detail, "hidden") {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestClient_endlessAnswer(t *testing.T) {
+func TestSink_endlessAnswer(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for {
 			if _, err := w.Write(make([]byte, 32<<10)); err != nil {
@@ -170,15 +182,21 @@ func TestClient_endlessAnswer(t *testing.T) {
 		}
 	}))
 	defer srv.Close()
-	if r := send(t, time.Minute, target(t, srv.URL)); r.Status != 200 {
+	if r := send(t, srv.URL, time.Minute, true); r.Outcome != core.Delivered {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestClient_neverUnsigned(t *testing.T) {
-	to := target(t, "http://127.0.0.1:1")
-	to.Signers = nil
-	if r := send(t, time.Minute, to); r.Err == nil || !strings.Contains(r.Err.Error(), "no key") {
+func TestSink_gone(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }))
+	defer srv.Close()
+	if r := send(t, srv.URL, time.Minute, true); r.Outcome != core.Gone || r.Detail != "status 410" {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestNew_neverUnsigned(t *testing.T) {
+	if _, err := webhook.New("http://127.0.0.1:1", nil, http.DefaultClient, time.Now); err == nil || !strings.Contains(err.Error(), "no key") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package webhook sends notifications: CloudEvents 1.0 in structured JSON, signed
-// as Standard Webhooks 1.0.0, over HTTP connections that reach only where they may.
+// Package webhook is the sink for HTTP endpoints: CloudEvents 1.0 in structured JSON, signed
+// as Standard Webhooks 1.0.0 has it.
 package webhook
 
 import (

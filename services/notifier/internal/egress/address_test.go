@@ -1,4 +1,4 @@
-package webhook
+package egress
 
 import (
 	"errors"
@@ -36,12 +36,12 @@ func TestCheckAddress(t *testing.T) {
 	}
 }
 
-func TestGuard_address(t *testing.T) {
+func TestControl(t *testing.T) {
 	for address, want := range map[string]bool{
 		"8.8.8.8:443": true, "[2606:4700::1111]:443": true,
 		"127.0.0.1:80": false, "[::1]:80": false, "[fe80::1%lo]:80": false, "localhost:80": false, "": false,
 	} {
-		if err := guard(false)("tcp", address, nil); (err == nil) != want {
+		if err := control(false)("tcp", address, nil); (err == nil) != want {
 			t.Errorf("%q: %v", address, err)
 		}
 	}

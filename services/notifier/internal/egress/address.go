@@ -1,4 +1,5 @@
-package webhook
+// Package egress reaches subscribers: it dials only addresses that a subscriber may have.
+package egress
 
 import (
 	"errors"
@@ -7,8 +8,8 @@ import (
 	"syscall"
 )
 
-// ErrAddressNotAllowed is the error of a connection that the guard refused.
-var ErrAddressNotAllowed = errors.New("the address is not one that notifications may reach")
+// ErrAddressNotAllowed is the error of a connection to an address that no subscriber may have.
+var ErrAddressNotAllowed = errors.New("address not allowed")
 
 // Networks that are reachable only for subscriptions that allow private networks.
 var privateNetworks = prefixes(
@@ -70,9 +71,9 @@ func CheckAddress(addr netip.Addr, allowPrivate bool) error {
 	return fmt.Errorf("%w: %v", ErrAddressNotAllowed, addr)
 }
 
-// guard returns a net.Dialer.Control that checks the address actually dialled, so
+// control returns a net.Dialer.Control that checks the address actually dialled, so
 // that a name that resolves differently the second time gains nothing.
-func guard(allowPrivate bool) func(network, address string, _ syscall.RawConn) error {
+func control(allowPrivate bool) func(network, address string, _ syscall.RawConn) error {
 	return func(_, address string, _ syscall.RawConn) error {
 		target, err := netip.ParseAddrPort(address)
 		if err != nil {
