@@ -234,7 +234,7 @@ func TestEarlierFormat(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, strings.TrimPrefix(digest, "sha256:")+".snapshot"), old, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Memory.Put(t.Context(), digest, old); err != nil {
+	if err := s.Put(t.Context(), digest, old); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.SetSnapshot(t.Context(), store.StoredSnapshot{Digest: digest, Count: 10, Base: info.Digest}); err != nil {
