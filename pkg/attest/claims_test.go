@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,6 +125,48 @@ func TestTimesThatCannotBeRead(t *testing.T) {
 				t.Errorf("%s %s: %v", what, value, err)
 			}
 		}
+	}
+}
+
+// TestUnreadable: of a statement that cannot be read it is known who signed it and what it
+// is about, so that trust can be taken away by it.
+func TestUnreadable(t *testing.T) {
+	k, stranger := newKey(t, "p256"), newKey(t, "p256")
+	statement := func(sum, predicate string) string {
+		return `{"_type":"` + StatementType + `","subject":[{"digest":{"sha256":"` + sum + `"}}],"predicateType":"` + PredicateOpenVEX + `","predicate":` + predicate + `}`
+	}
+	for name, predicate := range map[string]string{
+		"a name twice":  `{"timestamp":"2026-01-01T00:00:00Z","statements":[{"status":"fixed","status":"affected"}]}`,
+		"a name folded": `{"timestamp":"2026-01-01T00:00:00Z","Timestamp":"2026-01-01T00:00:00Z"}`,
+		"no time":       `{"timestamp":"yesterday"}`,
+		"a time twice":  `{"timestamp":"2026-01-01T00:00:00Z","timestamp":"2026-01-02T00:00:00Z"}`,
+		"null":          `null`,
+		"a list":        `[]`,
+	} {
+		payload := statement(testSum, predicate)
+		_, err := Verify(k.signRaw(t, payload, ""), "sha256:"+testSum, k.trusted())
+		unreadable, ok := errors.AsType[*UnreadableError](err)
+		if !ok || !errors.Is(err, ErrMalformed) || unreadable.KeyID != KeyID(k.pub) || unreadable.PredicateType != PredicateOpenVEX {
+			t.Errorf("%s: %v, %+v", name, err, unreadable)
+		}
+		for who, raw := range map[string][]byte{
+			"a stranger":           stranger.signRaw(t, payload, ""),
+			"about something else": k.signRaw(t, statement(strings.Repeat("cd", 32), predicate), ""),
+			"changed after": edit(t, k.signRaw(t, payload, ""), func(_, e map[string]any) {
+				e["payload"] = base64.StdEncoding.EncodeToString([]byte(payload + " "))
+			}),
+		} {
+			_, err := Verify(raw, "sha256:"+testSum, k.trusted())
+			if _, ok := errors.AsType[*UnreadableError](err); ok || !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s, %s: %v", name, who, err)
+			}
+		}
+	}
+	s := newSigstore(t)
+	st := Statement{Subject: testStatement().Subject, PredicateType: PredicateOpenVEX, Predicate: json.RawMessage(`{"timestamp":"2026-01-01T00:00:00Z","a":1,"a":2}`)}
+	_, err := Verify(toJSON(t, s.attested(t, st, true, time.Now())), "sha256:"+st.Subject[0].SHA256, s.roots(identity(nil)))
+	if unreadable, ok := errors.AsType[*UnreadableError](err); !ok || unreadable.SignTime.IsZero() {
+		t.Errorf("by an identity: %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,13 +29,18 @@ type Limits struct {
 	// registry does not give whole: the last element has ErrIncomplete then. Without it
 	// such a list is an error of Fetch, because a part would look like all.
 	Partial bool
-	// First are the digests of the only referrers that are read if there are more than
-	// MaxReferrers: a part that somebody else chooses is not worth the time. At most
-	// MaxReferrers of them are read, or maxFirst if that is more.
+	// First are the digests of the referrers that are read before all others, and the only
+	// ones that are read if there are more than MaxReferrers: a part that somebody else
+	// chooses is not worth the time. At most MaxReferrers of them are read, or maxFirst if
+	// that is more.
 	First []string
 	// MaxBundle is the largest bundle in bytes, MaxTotal that of all together;
-	// what is over gets Err. The defaults are MaxBundle and DefaultMaxTotal.
+	// what is over gets Err, and what is over MaxTotal alone ErrIncomplete too. The defaults
+	// are MaxBundle and DefaultMaxTotal.
 	MaxBundle, MaxTotal int64
+	// Stop is asked before each bundle that is not among First. Once it answers true no more
+	// of those are read, and the list is ErrIncomplete. Nil never does.
+	Stop func() bool
 	// PredicateTypes, if not empty, leaves out bundles whose annotation names
 	// another type. The annotation is not signed: lying in it can hide a bundle,
 	// which whoever may write to the repository can do anyway, but not fake one.
@@ -67,7 +73,7 @@ type Referred struct {
 var ErrIncomplete = errors.New("not all attestations were read")
 
 // Fetch reads all bundles attached to the digest of ref, in the order of their
-// digests. Other kinds of referrers are left out. The error is for the list as a
+// digests, First before the others. Other kinds of referrers are left out. The error is for the list as a
 // whole; a bundle that cannot be read is in the result with its Err, and so is an
 // entry of the list that names nothing.
 func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Limits) ([]Referred, error) {
@@ -86,9 +92,14 @@ func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Lim
 	if err != nil && !limits.Partial {
 		return nil, fmt.Errorf("list attestations: %w", err)
 	}
-	out, failure := fetchAll(ctx, c, ref, list, limits)
+	out, stopped, failure := fetchAll(ctx, c, ref, list, limits)
 	if failure != nil {
 		return nil, failure
+	}
+	if stopped != nil {
+		if err = stopped; !limits.Partial {
+			return nil, fmt.Errorf("fetch attestations: %w", err)
+		}
 	}
 	for _, r := range listed.Rejected {
 		out = append(out, Referred{Descriptor: registry.Descriptor{Digest: r.Digest}, Err: malformed("list of referrers: "+r.Why, nil)})
@@ -99,8 +110,9 @@ func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Lim
 	return out, nil
 }
 
-// choose takes those that are read, in the order of their digests: which bundles fit in
-// MaxTotal must not depend on the order of the registry. The error says why there are
+// choose takes those that are read, First before the others and both in the order of their
+// digests: which bundles fit in MaxTotal must not depend on the order of the registry, nor
+// what is known to be there on what others attach. The error says why there are
 // more.
 func (l Limits) choose(listed registry.List) (list []registry.Descriptor, incomplete error) {
 	list = listed.Referrers
@@ -114,25 +126,41 @@ func (l Limits) choose(listed registry.List) (list []registry.Descriptor, incomp
 		list = slices.DeleteFunc(list, func(d registry.Descriptor) bool { return !slices.Contains(l.First, d.Digest) })
 		list = list[:min(len(list), max(l.MaxReferrers, maxFirst))]
 	}
-	slices.SortFunc(list, func(a, b registry.Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
+	slices.SortFunc(list, func(a, b registry.Descriptor) int {
+		return cmp.Or(cmp.Compare(l.rank(a), l.rank(b)), strings.Compare(a.Digest, b.Digest))
+	})
 	return list, incomplete
 }
 
-func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []registry.Descriptor, limits Limits) ([]Referred, error) {
-	var out []Referred
+// rank is 0 for what is read first.
+func (l Limits) rank(d registry.Descriptor) int {
+	if slices.Contains(l.First, d.Digest) {
+		return 0
+	}
+	return 1
+}
+
+// fetchAll reads a list. The second result says why it stopped before the end.
+func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []registry.Descriptor, limits Limits) (out []Referred, stopped, err error) {
 	left := limits.MaxTotal
-	for _, d := range list {
+	for i, d := range list {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("fetch attestations: %w", err)
+			return nil, nil, fmt.Errorf("fetch attestations: %w", err)
+		}
+		if limits.Stop != nil && limits.rank(d) > 0 && limits.Stop() {
+			return out, fmt.Errorf("%w: the time to read them is over after %d of %d", ErrIncomplete, i, len(list)), nil
 		}
 		r, isBundle := fetchOne(ctx, c, ref, d, min(limits.MaxBundle, left))
 		if !isBundle || !limits.wants(r.Descriptor) {
 			continue
 		}
+		if errors.Is(r.Err, ErrTooLarge) && r.BundleSize <= limits.MaxBundle {
+			r.Err = fmt.Errorf("%w: %w", ErrIncomplete, r.Err)
+		}
 		left -= int64(len(r.Bundle))
 		out = append(out, r)
 	}
-	return out, nil
+	return out, nil, nil
 }
 
 func (l Limits) withDefaults() Limits {

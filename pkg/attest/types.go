@@ -155,6 +155,9 @@ type Verified struct {
 	// Time is what statements of one signer are ordered by: the time that the
 	// statement states, but never later than SignTime; SignTime if it states none.
 	Time time.Time
+	// LatestTime is the latest time in the statement at which something was done; zero if
+	// it names none.
+	LatestTime time.Time
 	// LogIndex is the place in a trusted transparency log; nil if it is in none.
 	LogIndex *int64
 	// ManifestDigest is the digest of the referrer the bundle came from, and

@@ -31,17 +31,39 @@ func Verify(raw []byte, subjectDigest string, roots TrustRoots) (*Verified, erro
 	if err != nil {
 		return nil, err
 	}
-	entity, st, err := parseBundle(raw)
+	entity, err := parseEnvelope(raw)
 	if err != nil {
 		return nil, err
 	}
-	artifact := verify.WithArtifactDigest("sha256", sum)
-	if !st.isAbout(subjectDigest) {
-		// The signature is still looked at: it decides what the error is.
-		artifact = verify.WithoutArtifactUnsafe()
+	o := opened{entity: entity, artifact: verify.WithArtifactDigest("sha256", sum)}
+	o.st, o.unreadable = ParseStatement(entity.GetDsseEnvelope().GetPayload())
+	if o.unreadable != nil {
+		o.st = guessStatement(entity.GetDsseEnvelope().GetPayload())
 	}
-	return opened{entity: entity, st: st, artifact: artifact}.verify(subjectDigest, roots)
+	if !o.st.isAbout(subjectDigest) || o.unreadable != nil {
+		// The signature is still looked at: it decides what the error is.
+		o.artifact = verify.WithoutArtifactUnsafe()
+	}
+	return o.verify(subjectDigest, roots)
 }
+
+// UnreadableError means that a trusted signer made a statement about the subject which
+// cannot be read. It is an ErrMalformed. Nothing in the statement may be believed, but it
+// may be the signer's newest word.
+type UnreadableError struct {
+	// PredicateType is what the statement seems to be.
+	PredicateType string
+	// KeyID and SignTime are those of Verified.
+	KeyID    string
+	SignTime time.Time
+	// Err says what cannot be read.
+	Err error
+}
+
+func (e *UnreadableError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the ErrMalformed.
+func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // opened is a bundle that is being verified.
 type opened struct {
@@ -52,21 +74,28 @@ type opened struct {
 	artifact verify.ArtifactPolicyOption
 	// message is set if entity has the digest of what was signed and not the bytes.
 	message *Payload
+	// unreadable is why the statement cannot be read; st is a guess then.
+	unreadable error
 }
 
 func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err error) {
 	if roots.At.IsZero() {
 		roots.At = time.Now()
 	}
-	if o.times, err = timesOf(o.st); err != nil {
-		return nil, err
+	if o.unreadable == nil {
+		o.times, o.unreadable = timesOf(o.st)
 	}
 	if o.entity.GetVerificationMaterial().GetPublicKey() != nil {
 		v, err = o.verifyKeyed(roots)
 	} else {
 		v, err = o.verifyCertified(roots)
 	}
-	if err != nil {
+	switch {
+	case o.unreadable != nil && (err != nil || !o.st.isAbout(subjectDigest)):
+		return nil, o.unreadable
+	case o.unreadable != nil:
+		return nil, &UnreadableError{PredicateType: o.st.PredicateType, KeyID: v.KeyID, SignTime: v.SignTime, Err: o.unreadable}
+	case err != nil:
 		return nil, err
 	}
 	if !o.st.isAbout(subjectDigest) {
@@ -75,7 +104,7 @@ func (o opened) verify(subjectDigest string, roots TrustRoots) (v *Verified, err
 	if err := o.times.check(v.SignTime, roots.At); err != nil {
 		return nil, err
 	}
-	v.StatedTime, v.Time = o.times.stated, o.times.order(v.SignTime)
+	v.StatedTime, v.Time, v.LatestTime = o.times.stated, o.times.order(v.SignTime), o.times.latest
 	v.Statement = o.st
 	return v, nil
 }
@@ -90,25 +119,34 @@ func subjectSum(digest string) ([]byte, error) {
 
 // parseBundle reads a bundle and its statement and verifies no signature.
 func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
-	if len(raw) > MaxBundle {
-		return nil, Statement{}, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxBundle)
-	}
-	entity := &bundle.Bundle{Bundle: new(protobundle.Bundle)}
-	if err := unmarshalBundle(raw, entity); err != nil {
-		return nil, Statement{}, malformed("not a Sigstore bundle", err)
-	}
-	envelope := entity.GetDsseEnvelope()
-	if err := checkEnvelope(envelope); err != nil {
+	entity, err := parseEnvelope(raw)
+	if err != nil {
 		return nil, Statement{}, err
 	}
-	// No signature covers a key ID and everybody makes them in another way. It is a
-	// hint at most, and sigstore-go passes over signatures whose hint is not its own.
-	envelope.GetSignatures()[0].Keyid = ""
-	st, err := ParseStatement(envelope.GetPayload())
+	st, err := ParseStatement(entity.GetDsseEnvelope().GetPayload())
 	if err != nil {
 		return nil, Statement{}, err
 	}
 	return entity, st, nil
+}
+
+// parseEnvelope reads a bundle without what its envelope holds.
+func parseEnvelope(raw []byte) (*bundle.Bundle, error) {
+	if len(raw) > MaxBundle {
+		return nil, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxBundle)
+	}
+	entity := &bundle.Bundle{Bundle: new(protobundle.Bundle)}
+	if err := unmarshalBundle(raw, entity); err != nil {
+		return nil, malformed("not a Sigstore bundle", err)
+	}
+	envelope := entity.GetDsseEnvelope()
+	if err := checkEnvelope(envelope); err != nil {
+		return nil, err
+	}
+	// No signature covers a key ID and everybody makes them in another way. It is a
+	// hint at most, and sigstore-go passes over signatures whose hint is not its own.
+	envelope.GetSignatures()[0].Keyid = ""
+	return entity, nil
 }
 
 // unmarshalBundle reads a bundle that every reader understands alike.

@@ -110,9 +110,9 @@ func (p *plain) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Printf writes text to w. What comes from elsewhere goes into it as an argument and cannot
+// Sprintf makes text. What comes from elsewhere goes into it as an argument and cannot
 // begin a line of its own: every string, error and Stringer is cleaned.
-func Printf(w io.Writer, format string, args ...any) error {
+func Sprintf(format string, args ...any) string {
 	clean := make([]any, len(args))
 	for i, a := range args {
 		switch v := a.(type) {
@@ -125,7 +125,12 @@ func Printf(w io.Writer, format string, args ...any) error {
 		}
 		clean[i] = a
 	}
-	_, err := fmt.Fprintf(w, format, clean...)
+	return fmt.Sprintf(format, clean...)
+}
+
+// Printf writes the text of Sprintf.
+func Printf(w io.Writer, format string, args ...any) error {
+	_, err := io.WriteString(w, Sprintf(format, args...))
 	return err
 }
 

@@ -123,6 +123,44 @@ func TestAttachedVex(t *testing.T) {
 	}
 }
 
+// TestUnreadableVex: an author's newest document cannot be read, so what the author said
+// before takes nothing out any more, attached or imported, until a newer one can be read.
+func TestUnreadableVex(t *testing.T) {
+	t.Parallel()
+	f, vendor := newVexFleet(t)
+	v := f.start()
+	image := f.registry.PushImage("team/app", "v1")
+	now := time.Now()
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), now)
+	attach := func(k *evidencetest.Key, document map[string]any) string {
+		return f.registry.Attach(image, image.Digest, attest.PredicateOpenVEX, k.Sign(image.Digest, attest.PredicateOpenVEX, document))
+	}
+	attach(vendor, vexDocument("not_affected", "", now.Add(-time.Hour)))
+	attach(evidencetest.NewKey(t), vexDocument("harmless", "", now.Add(-time.Minute)))
+	f.registry.Attach(image, image.Digest, attest.PredicateOpenVEX, []byte("garbage"))
+	f.attested(t.Context(), "one", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Fatalf("the garbage of strangers ends what the author says: %v", e)
+	}
+	garbage := attach(vendor, vexDocument("harmless", "", now.Add(-time.Minute)))
+	f.attested(t.Context(), "two", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_FAIL {
+		t.Fatalf("the author's newest document cannot be read: %v", e)
+	}
+	got := v.get(t, image)
+	why := v.explained(t, got).GetVexMismatches()
+	if len(why) != 1 || !strings.Contains(why[0].GetWhy(), "vendor cannot be read: "+garbage[:19]) || !strings.Contains(why[0].GetWhy(), `no status "harmless"`) {
+		t.Errorf("mismatches: %v", why)
+	}
+	// Without it the older one does not come back, but a newer one is taken.
+	f.registry.Delete(image.Repository, garbage)
+	attach(vendor, vexDocument("not_affected", "", now))
+	f.attested(t.Context(), "three", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Fatalf("a newer document: %v", e)
+	}
+}
+
 // TestImportedVex imports a document with its signature, replays what it changed, and
 // ends with another author being trusted.
 func TestImportedVex(t *testing.T) {

@@ -74,7 +74,7 @@ func (s *session) end(err error) int {
 		s.notef("error: %s\nnext:  seaworthyctl --help lists the commands, and --help after one of them its flags", err)
 		return exitUsage
 	}
-	_, _ = fmt.Fprintf(s.env.Err, "error: %s\n", told(err)) // it has lines of its own
+	s.note("error: " + told(err))
 	if next := s.next(action); next != "" {
 		s.notef("next:  %s", next)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
 
 // Formats of the output.
@@ -169,7 +170,12 @@ func (s *session) json() bool { return s.format == formatJSON }
 
 // notef tells the user something that is not the result.
 func (s *session) notef(format string, args ...any) {
-	_ = output.Printf(s.env.Err, format+"\n", args...) // nothing to do about a closed terminal
+	s.note(output.Sprintf(format, args...))
+}
+
+// note is notef for a text that may have lines of its own.
+func (s *session) note(text string) {
+	_, _ = fmt.Fprintln(s.env.Err, obs.Redact(text)) // nothing to do about a closed terminal
 }
 
 // group is a command that only has commands below it.

@@ -200,6 +200,8 @@ type PlatformEvidence struct {
 	Rejected     []Rejected
 	// VEX holds the documents of trusted authors that are attached.
 	VEX []VexDocument `json:",omitempty"`
+	// Unread says why there may be attestations that were not read; empty if all were.
+	Unread string `json:",omitempty"`
 	// NotBefore is the signing time of the newest report that was judged before. An
 	// older report is a replay: somebody took the newer one away.
 	NotBefore time.Time

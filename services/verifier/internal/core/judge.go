@@ -184,6 +184,10 @@ func (j *platformJudge) policy(ctx context.Context, p *Policy, facts *Facts) Pol
 	if !j.advisories(p) {
 		r.State = Worse(r.State, StateUnknown)
 	}
+	if j.evidence.Unread != "" && len(p.Rules) > 0 && p.Unseen&PartPredicates == 0 {
+		j.because(CodeEvidenceInvalid, p.Name, "", "a rule looks at attestations, and there may be some that were not read: "+j.evidence.Unread)
+		r.State = Worse(r.State, StateUnknown)
+	}
 	for i := range p.Rules {
 		res := j.rule(ctx, p.Name, &p.Rules[i], facts)
 		switch res.Outcome {
@@ -347,9 +351,10 @@ func problems(all []string) string {
 	return text
 }
 
-// Truncate shortens a text to MaxText bytes of valid UTF-8.
+// Truncate shortens a text to MaxText bytes of valid UTF-8 without NUL, which PostgreSQL
+// refuses.
 func Truncate(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 	if len(s) <= MaxText {
 		return s
 	}

@@ -38,7 +38,10 @@ type VexDocument struct {
 	// KeyID of an attestation, and the time that it states.
 	KeyID        string    `json:",omitempty"`
 	DocumentTime time.Time `json:",omitzero"`
-	Statements   []VexStatement
+	// Unreadable says why an attached document cannot be read. It has no statements then,
+	// and DocumentTime is zero if its time cannot be read either.
+	Unreadable string `json:",omitempty"`
+	Statements []VexStatement
 }
 
 // VexStatement is one statement.
@@ -146,7 +149,9 @@ type vexer struct {
 	now   time.Time
 	// imported and attached are the statements there are.
 	imported, attached *VexIndex
-	ends               *deadline
+	// unread says why there may be attached documents that were not read.
+	unread string
+	ends   *deadline
 	// used collects the digests of imported documents that say something about any
 	// finding: the others cannot change anything.
 	used map[string]bool
@@ -185,8 +190,7 @@ func (s saying) suppresses() bool { return s.Status == VexNotAffected || s.Statu
 
 // decide returns the newest statement about a finding. Of two of one time the one
 // that leaves the finding in counts. A statement that takes the finding out has no effect
-// once its author has said something else that may be about the finding and cannot be
-// compared with it.
+// if a newer one may have taken it back, see withdrawn.
 func (x *vexer) decide(f *Finding) (newest saying, ok bool) {
 	var matched, missed []saying
 	for _, s := range slices.Concat(x.imported.about(f), x.attached.about(f)) {
@@ -201,8 +205,8 @@ func (x *vexer) decide(f *Finding) (newest saying, ok bool) {
 		matched = append(matched, s)
 	}
 	for _, s := range matched {
-		if by, withdrawn := x.withdrawn(f, s, missed); withdrawn {
-			x.tell(f, s, "a newer statement of "+s.Author+" says "+by.Status+" and cannot be compared with the finding")
+		if why := x.withdrawn(f, s, missed); why != "" {
+			x.tell(f, s, why)
 			continue
 		}
 		if !ok || s.Time.After(newest.Time) || s.Time.Equal(newest.Time) && newest.suppresses() && !s.suppresses() {
@@ -217,18 +221,29 @@ func (x *vexer) decide(f *Finding) (newest saying, ok bool) {
 	return newest, ok
 }
 
-// withdrawn returns the newer statement of the same author, among those that do not match,
-// that takes back a statement which would take the finding out.
-func (x *vexer) withdrawn(f *Finding, s saying, missed []saying) (by saying, ok bool) {
+// withdrawn says why a statement that would take the finding out has no effect although
+// it matches; empty if it has. Its author may have taken it back: in a document that
+// cannot be read, in one that was not read, or in a statement among those missed that
+// cannot be compared with the finding.
+func (x *vexer) withdrawn(f *Finding, s saying, missed []saying) string {
 	if !s.suppresses() {
-		return saying{}, false
+		return ""
+	}
+	if x.unread != "" {
+		return "there may be a newer document: " + x.unread
+	}
+	for i := range x.attached.documents {
+		d := &x.attached.documents[i]
+		if d.Unreadable != "" && d.Author == s.Author && (d.DocumentTime.IsZero() || !d.DocumentTime.Before(s.Time)) {
+			return "a newer document of " + s.Author + " cannot be read: " + d.Unreadable
+		}
 	}
 	for _, m := range missed {
 		if m.Author == s.Author && !m.suppresses() && m.Time.After(s.Time) && !m.Time.After(x.now) && x.mayConcern(f, m) {
-			return m, true
+			return "a newer statement of " + s.Author + " says " + m.Status + " and cannot be compared with the finding"
 		}
 	}
-	return saying{}, false
+	return ""
 }
 
 func (x *vexer) tell(f *Finding, s saying, why string) {
@@ -307,7 +322,7 @@ func (j *platformJudge) applyVex(facts *Facts) []string {
 			Registry: j.in.Image.Registry, Repository: j.in.Image.Repository, Digests: []string{j.in.Image.Digest, j.evidence.Digest},
 			Architecture: j.evidence.Platform.Architecture, Variant: j.evidence.Platform.Variant,
 		},
-		now: j.in.Now, imported: &j.in.VEX, attached: &attached, ends: j.ends, used: map[string]bool{},
+		now: j.in.Now, imported: &j.in.VEX, attached: &attached, unread: j.evidence.Unread, ends: j.ends, used: map[string]bool{},
 	}
 	if j.in.OnVexMismatch != nil {
 		x.mismatch = func(f *Finding, s saying, why string) {

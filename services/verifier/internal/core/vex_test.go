@@ -264,6 +264,75 @@ func TestVexUnmatchedWithdraws(t *testing.T) {
 	}
 }
 
+// TestVexUnreadableWithdraws: a newer document of an author that cannot be read, or may be
+// there and was not read, ends what takes findings out.
+func TestVexUnreadableWithdraws(t *testing.T) {
+	t.Parallel()
+	finding := core.Finding{ID: "CVE-1", Purl: zlib, SeverityRank: core.SeverityCritical}
+	said := statement(image.Digest)
+	for title, tc := range map[string]struct {
+		author string
+		at     time.Time
+		want   core.State
+	}{
+		"newer":                   {"vendor", said.Time.Add(time.Second), core.StateFail},
+		"of the same time":        {"vendor", said.Time, core.StateFail},
+		"of a time unknown":       {"vendor", time.Time{}, core.StateFail},
+		"older":                   {"vendor", said.Time.Add(-time.Second), core.StatePass},
+		"newer, of another":       {"other", said.Time.Add(time.Second), core.StatePass},
+		"unknown, of another":     {"other", time.Time{}, core.StatePass},
+		"of nobody in particular": {"", time.Time{}, core.StatePass},
+	} {
+		for _, imported := range []bool{false, true} {
+			old := core.VexDocument{Digest: "sha256:a", Author: "vendor", Attached: !imported, Statements: []core.VexStatement{said}}
+			attached, others := []core.VexDocument{{Digest: "sha256:b", Author: tc.author, Attached: true, DocumentTime: tc.at, Unreadable: "it is garbage"}}, []core.VexDocument{old}
+			if !imported {
+				attached, others = append(attached, old), nil
+			}
+			v, mismatches := judgeVex(t, attached, others, finding)
+			if v.State != tc.want {
+				t.Errorf("%s (imported %t): %s", title, imported, v.State)
+			}
+			if v.State == core.StateFail && (len(mismatches) != 1 || !strings.Contains(mismatches[0].Why, "vendor cannot be read: it is garbage")) {
+				t.Errorf("%s: explained by %+v", title, mismatches)
+			}
+		}
+	}
+}
+
+// TestUnread: where attestations may be there that were not read, none of them can have
+// mattered to a PASS.
+func TestUnread(t *testing.T) {
+	t.Parallel()
+	finding := core.Finding{ID: "CVE-1", Purl: zlib, SeverityRank: core.SeverityCritical}
+	doc := []core.VexDocument{{Digest: "sha256:a", Author: "vendor", Statements: []core.VexStatement{statement(image.Digest)}}}
+	rule := core.Rule{Name: "no-critical", Message: "critical", Check: noCritical{}}
+	for title, tc := range map[string]struct {
+		unread   string
+		findings []core.Finding
+		policy   core.Policy
+		want     core.State
+		why      string
+	}{
+		"all read":                         {"", []core.Finding{finding}, policy("p", rule), core.StatePass, ""},
+		"suppressed by VEX":                {"too many", []core.Finding{finding}, core.Policy{Unseen: core.PartPredicates, Rules: []core.Rule{rule}}, core.StateFail, "critical"},
+		"nothing found":                    {"too many", nil, core.Policy{Unseen: core.PartPredicates, Rules: []core.Rule{rule}}, core.StatePass, ""},
+		"a rule that reads attestations":   {"too many", nil, core.Policy{Rules: []core.Rule{rule}}, core.StateUnknown, "not read: too many"},
+		"no rule, and what is required is": {"too many", nil, core.Policy{Require: []core.Requirement{{PredicateType: core.PredicateReport}}}, core.StatePass, ""},
+	} {
+		e := evidence()
+		e.Report.Findings, e.Unread = tc.findings, tc.unread
+		e.Attestations = []core.Attestation{e.Report.Source}
+		tc.policy.Matches = func(string) bool { return true }
+		v, err := core.Judge(t.Context(), core.Input{
+			Image: image, Platforms: []core.PlatformEvidence{e}, Now: now, VEX: core.NewVexIndex(doc), Policies: []core.Policy{tc.policy},
+		})
+		if err != nil || v.State != tc.want || tc.why != "" && !strings.Contains(v.Reasons[0].Message, tc.why) {
+			t.Errorf("%s: %s, %+v, %v", title, v.State, v.Reasons, err)
+		}
+	}
+}
+
 func TestVexLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	findings := []core.Finding{

@@ -152,13 +152,13 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	out.Present = map[string]bool{}
 	out.Trust = roots.Fingerprint()
 	left := c.perImage()
-	index, err := c.index(ctx, image, all, reading{owed[image.Digest], &left}, roots, version, out.Present)
+	index, err := c.index(ctx, image, all, reading{owed[image.Digest], left}, roots, version, out.Present)
 	if err != nil {
 		return Evidence{}, false, err
 	}
 	unknown = index.foreign
 	for _, t := range all {
-		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, reading{owed[t.digest], &left}, roots, version, out.Present)
+		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, reading{owed[t.digest], left}, roots, version, out.Present)
 		if err != nil {
 			return Evidence{}, false, err
 		}
@@ -200,11 +200,15 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, in
 		return e, false, lasting(err)
 	}
 	found := slices.Clone(index.found)
-	incomplete := false
+	index.addTo(&e)
 	for i := range referred {
 		if errors.Is(referred[i].Err, attest.ErrIncomplete) {
 			// What is missing is not known to be absent.
-			e.Rejected, incomplete = append(e.Rejected, core.Rejected{Why: referred[i].Err.Error()}), true
+			e.Rejected = append(e.Rejected, core.Rejected{ManifestDigest: referred[i].Digest, Why: referred[i].Err.Error()})
+			e.Unread = core.Truncate(referred[i].Err.Error())
+			if referred[i].Digest != "" {
+				present[referred[i].Digest] = true
+			}
 			continue
 		}
 		f, err := c.verify(ctx, &referred[i], t.digest, roots, version)
@@ -224,11 +228,6 @@ func (c *Collector) platform(ctx context.Context, ref imageref.Ref, t target, in
 		}
 		foreign = foreign || f.unknownKey
 		found = append(found, f)
-	}
-	index.addTo(&e)
-	if incomplete {
-		// Part of the documents could be without the newest one: then none counts.
-		e.VEX = nil
 	}
 	gather(&e, found)
 	return e, foreign, nil

@@ -62,6 +62,8 @@ func (c *Collector) index(ctx context.Context, image imageref.Ref, all []target,
 		if d := c.vexOf(r, image.Digest); d != nil && (d.vex != nil || f.rejected != "") {
 			if d.vex != nil {
 				out.vex = append(out.vex, *d.vex)
+			}
+			if d.rejected == "" {
 				continue
 			}
 			f = d
@@ -78,12 +80,11 @@ func (c *Collector) index(ctx context.Context, image imageref.Ref, all []target,
 
 // addTo adds to a platform what the index says of it.
 func (o *ofIndex) addTo(e *core.PlatformEvidence) {
+	e.VEX = append(e.VEX, o.vex...)
 	if o.unreadable == nil {
-		e.VEX = append(e.VEX, o.vex...)
 		return
 	}
-	// Part of the documents could be without the newest one: then none counts.
-	e.VEX = nil
+	e.Unread = core.Truncate("what is attached to the index: " + o.unreadable.Error())
 	for _, t := range countsForPlatforms {
 		e.Rejected = append(e.Rejected, core.Rejected{PredicateType: t, Why: fmt.Sprintf("what is attached to the index cannot be read: %v", o.unreadable)})
 	}

@@ -3,6 +3,7 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
@@ -15,9 +16,13 @@ const vexRoots = ^uint64(0)
 
 // vexOf looks whether an attestation is a VEX document of a trusted author. It
 // returns nil for everything else, also for what the signer made of our own
-// exceptions; and a rejected finding for an author's document that cannot be read.
+// exceptions. A document of an author that cannot be read is a finding and rejected: it
+// may take back what the author said before.
 func (c *Collector) vexOf(r *attest.Referred, subject string) *finding {
-	if len(c.authors) == 0 || r.Err != nil || claimedType(r) != attest.PredicateOpenVEX {
+	if len(c.authors) == 0 || r.Err != nil {
+		return nil
+	}
+	if st, err := attest.Untrusted(r.Bundle); err == nil && st.PredicateType != attest.PredicateOpenVEX {
 		return nil
 	}
 	key := cacheKey{manifest: r.Digest, subject: subject, roots: vexRoots}
@@ -31,22 +36,46 @@ func (c *Collector) vexOf(r *attest.Referred, subject string) *finding {
 			rejected: fmt.Sprintf("%s: %v", short(r.Digest), err),
 		}
 	}
+	if unreadable, ok := errors.AsType[*attest.UnreadableError](err); ok && unreadable.PredicateType == attest.PredicateOpenVEX {
+		f := unreadableVex(r.Digest, author, unreadable.KeyID, unreadable.SignTime, err)
+		c.cache.Put(key, f, 1024)
+		return f
+	}
 	if err != nil {
 		return nil
 	}
+	d, err := vex.Parse(v.Predicate)
+	if err != nil {
+		at := v.SignTime
+		if at.IsZero() {
+			at = v.LatestTime
+		}
+		f := unreadableVex(r.Digest, author, v.KeyID, at, err)
+		c.cache.Put(key, f, 1024)
+		return f
+	}
+	d.NotAfter(v.SignTime)
 	f := &finding{
 		predicateType: v.PredicateType, stated: v.StatedTime,
 		attestation: core.Attestation{PredicateType: v.PredicateType, ManifestDigest: r.Digest, KeyID: v.KeyID},
-	}
-	d, err := vex.Parse(v.Predicate)
-	d.NotAfter(v.SignTime)
-	if err != nil {
-		f.rejected = fmt.Sprintf("%s: VEX of %s: %v", short(r.Digest), author, err)
-	} else {
-		f.vex = &core.VexDocument{
+		vex: &core.VexDocument{
 			Digest: r.Digest, Author: author, Attached: true, KeyID: v.KeyID, DocumentTime: d.Time, Statements: d.Statements,
-		}
+		},
 	}
 	c.cache.Put(key, f, 512+2*int64(len(v.Predicate)))
 	return f
+}
+
+// unreadableVex is an author's document that cannot be read. It takes back what the author
+// said until then: until the proven time of its signature, or else the latest time in it.
+// If neither is known, at is zero and nothing that the author says counts.
+func unreadableVex(digest, author, keyID string, at time.Time, err error) *finding {
+	why := core.Truncate(fmt.Sprintf("%s: %v", short(digest), err))
+	return &finding{
+		predicateType: attest.PredicateOpenVEX, rejected: why,
+		attestation: core.Attestation{PredicateType: attest.PredicateOpenVEX, ManifestDigest: digest, KeyID: keyID, SignTime: at},
+		vex: &core.VexDocument{
+			Digest: digest, Author: author, Attached: true, KeyID: keyID, DocumentTime: at, Unreadable: why,
+		},
+	}
 }

@@ -18,6 +18,7 @@ const (
 	flagNonRoot
 	flagNoExploited
 	flagNoScores
+	flagUnread
 )
 
 // writeHead is evidence without findings, packages and predicates: one row with a row of
@@ -43,6 +44,9 @@ func writeHead(e core.PlatformEvidence) ([]byte, bool) {
 			flags |= flagNoScores
 		}
 	}
+	if e.Unread != "" {
+		flags |= flagUnread
+	}
 	w.number(flags)
 	w.text(e.Digest)
 	w.platform(e.Platform)
@@ -67,6 +71,9 @@ func writeHead(e core.PlatformEvidence) ([]byte, bool) {
 		vex = string(b)
 	}
 	w.text(vex)
+	if e.Unread != "" {
+		w.text(e.Unread)
+	}
 	if r := e.Report; r != nil {
 		w.attestation(&r.Source)
 		w.platform(r.Platform)
@@ -109,6 +116,9 @@ func readHead(b []byte) (core.PlatformEvidence, error) {
 		if err := decodeStrict([]byte(vex), &e.VEX); err != nil {
 			return core.PlatformEvidence{}, err
 		}
+	}
+	if flags&flagUnread != 0 {
+		e.Unread = r.text()
 	}
 	if flags&flagReport != 0 {
 		e.Report = &core.Report{

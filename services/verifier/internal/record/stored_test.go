@@ -54,6 +54,7 @@ func whole() core.PlatformEvidence {
 			Predicate: map[string]any{"n": 1e21, "l": []any{nil, true, "x"}, "o": map[string]any{}},
 		}},
 		Rejected: []core.Rejected{{PredicateType: "t", ManifestDigest: "m", Why: "w"}},
+		Unread:   "too many",
 		VEX: []core.VexDocument{{Digest: "v", Author: "a", Attached: true, Statements: []core.VexStatement{{
 			Vulnerabilities: []string{"CVE-1"}, Status: core.VexFixed, Time: at, Products: []core.VexProduct{{VexComponent: core.VexComponent{ID: "p"}}},
 		}}}},

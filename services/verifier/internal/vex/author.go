@@ -27,7 +27,8 @@ type Author struct {
 // Authors are those that the configuration names. They do not change.
 type Authors []Author
 
-// Verify returns the author who signed a bundle about a subject, at a time.
+// Verify returns the author who signed a bundle about a subject, at a time. The author is
+// returned with an *attest.UnreadableError too.
 func (all Authors) Verify(bundle []byte, subject string, now time.Time) (*attest.Verified, string, error) {
 	var failures []error
 	for _, a := range all {
@@ -42,6 +43,9 @@ func (all Authors) Verify(bundle []byte, subject string, now time.Time) (*attest
 		}
 		if errors.Is(err, attest.ErrFuture) {
 			return nil, "", fmt.Errorf("%s: %w", a.Name, err)
+		}
+		if _, ok := errors.AsType[*attest.UnreadableError](err); ok {
+			return nil, a.Name, err
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", a.Name, err))
 	}
