@@ -90,18 +90,13 @@ func (c *consumption) settle(ctx context.Context, msg jetstream.Msg, d *Delivery
 		return c.nak(ctx, msg, d, 0, outcomeGivenBack)
 	}
 	delay := c.backoff(d.Attempt, rand.Float64()) //nolint:gosec // spreads load, guards nothing
-	// Nobody else keeps a dead letter: it waits for as long as it takes.
-	last := d.Attempt >= c.cfg.MaxDeliver && !c.cfg.NoDeadLetter
-	if !remembered && !IsPermanent(err) && !last {
+	giveUp := remembered || IsPermanent(err) || d.Attempt >= c.cfg.MaxDeliver
+	if c.cfg.NoDeadLetter || !giveUp {
 		log.WarnContext(ctx, "message failed, it will be tried again", "error", err, "wait", delay)
 		return c.nak(ctx, msg, d, delay, outcomeRetry)
 	}
 	if !remembered {
 		info = newDeadLetterInfo(c.bus.opts.Service, d, err, c.bus.opts.Now())
-	}
-	if c.cfg.NoDeadLetter {
-		log.ErrorContext(ctx, "message given up, it stays in its stream", "reason", info.Reason, "error", err, "stream", d.Stream, "sequence", d.Sequence)
-		return c.term(ctx, msg, d, info.Reason)
 	}
 	if err := c.publishDeadLetter(ctx, d, info); err != nil {
 		log.ErrorContext(ctx, "dead letter not stored, the message stays", "reason", info.Reason, "error", err)

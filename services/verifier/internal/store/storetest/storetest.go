@@ -54,6 +54,8 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Looks":             testLooks,
 		"LooksAreFair":      testLooksAreFair,
 		"LooksFollow":       testLooksFollow,
+		"DeadLetters":       testDeadLetters,
+		"DeadLettersAtOnce": testDeadLettersAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
