@@ -75,8 +75,8 @@ func newNotifying(registry http.Handler, url, secret string) *notifying {
 			},
 		},
 		patience: notifyPatience, bodyTimeout: bodyTimeout,
-		writes:   make(chan struct{}, maxWrites),
-		seed:     maphash.MakeSeed(),
+		writes: make(chan struct{}, maxWrites),
+		seed:   maphash.MakeSeed(),
 	}
 }
 
