@@ -31,7 +31,7 @@ const (
 )
 
 // deliver handles one message and settles it.
-func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait time.Duration) {
+func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, g *group) {
 	d, err := c.delivery(msg)
 	if err != nil {
 		// Only a message that did not come through JetStream has no metadata.
@@ -50,7 +50,7 @@ func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait ti
 	beats := make(chan struct{})
 	go func() {
 		defer close(beats)
-		c.keepAlive(ctx, limited, msg, ackWait, cancel, keepAlive)
+		c.keepAlive(ctx, limited, msg, c.queue.heartbeat(), cancel, keepAlive)
 	}()
 	began := time.Now()
 	info, remembered := c.failure(d)
@@ -61,7 +61,7 @@ func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait ti
 	case d.Attempt > c.cfg.MaxDeliver+spareAttempts && !c.cfg.NoDeadLetter:
 		handlerErr = Permanent(ReasonAttemptsExhausted, errors.New("delivered again and again without an answer; handling it may crash the service"))
 	default:
-		handlerErr = c.run(limited, d)
+		handlerErr = c.run(c.withPlace(limited, ctx, g), d)
 	}
 	took := time.Since(began)
 	close(keepAlive)
