@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -81,7 +82,7 @@ func DigestOf(content []byte) string {
 // digestOfFile is DigestOf of a file of the given size. It reads the file instead of
 // its mapping, so that only those pages come into the process that matching looks at.
 func digestOfFile(path string, size int64) (string, error) {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return "", err
 	}
