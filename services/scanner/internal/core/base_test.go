@@ -19,10 +19,10 @@ type world struct {
 	labels map[string]string
 	// diffIDs are those of the configuration; nil for one a layer.
 	diffIDs []string
-	report *core.Report
-	base   core.BaseImage
-	claim  core.BaseImage
-	err    error
+	report  *core.Report
+	base    core.BaseImage
+	claim   core.BaseImage
+	err     error
 }
 
 func (*world) Manifest(context.Context, imageref.Ref) (core.Descriptor, []byte, error) {

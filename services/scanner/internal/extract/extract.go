@@ -112,7 +112,7 @@ const maxProblems = 100
 
 // readLayers returns one result a layer; nil for a layer of a foreign kind.
 func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []core.Descriptor) ([]*layerResult, error) {
-	b := &budget{limits: x.limits}
+	b := newBudget(x.limits)
 	results := make([]*layerResult, len(layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(x.layers)

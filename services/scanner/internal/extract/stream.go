@@ -26,7 +26,11 @@ type budget struct {
 	// packages found in files, before the layers are merged.
 	packages atomic.Int64
 	searched atomic.Int64
+	// work is how long the processor was busy with the files, in nanoseconds.
+	work *atomic.Int64
 }
+
+func newBudget(l Limits) *budget { return &budget{limits: l, work: &atomic.Int64{}} }
 
 // maxSearched is how much of an image is searched for credentials, in bytes. Real
 // images have some kilobytes of files that could hold some.
