@@ -42,7 +42,7 @@ type Snapshot struct {
 //
 // The file must not be changed while the snapshot is in use; it may be removed. The
 // memory is given back when nobody uses the snapshot any more. Errors are those of
-// the file system, ErrCorrupt and ErrNewer.
+// the file system, ErrCorrupt, ErrOlder and ErrNewer.
 func Open(path, digest string) (*Snapshot, error) {
 	data, unmap, err := mapFile(path)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *Snapshot) sections() error {
 		return corrupt("it has %d bytes and says that it has %d", len(s.data), n)
 	}
 	if v := u32at(s.data, 8); v < formatVersion {
-		return corrupt("its format is %d, this release reads %d: build it again", v, formatVersion)
+		return fmt.Errorf("%w: its format is %d, this release reads %d", ErrOlder, v, formatVersion)
 	}
 	if u32at(s.data, 12) != sections || len(s.data) < tableEnd {
 		return corrupt("header")
