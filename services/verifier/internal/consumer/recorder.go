@@ -127,6 +127,8 @@ type change struct {
 	// overdue says that it is UNKNOWN because evidence is overdue, and quiet that
 	// subscribers are not told.
 	overdue, quiet bool
+	// replace stores it also if it says what the one before says.
+	replace bool
 	// revision of the rules it was made by.
 	revision int64
 	// keepPending leaves a push that waits for a verdict waiting.
@@ -203,7 +205,7 @@ func (r *Recorder) store(ctx context.Context, c change) error {
 		After: after, ReportTimes: c.reports, Cause: c.cause, Documents: c.Documents,
 		Revision: c.revision, KeepPending: c.keepPending,
 		ReadTime: c.read, LacksEvidence: lacksEvidence(v), Platforms: platformDigests(v),
-		Evidence: c.evidence, Overdue: c.overdue, Quiet: c.quiet, Patience: r.Patience.Longest,
+		Evidence: c.evidence, Overdue: c.overdue, Quiet: c.quiet, Replace: c.replace, Patience: r.Patience.Longest,
 	})
 	if errors.Is(err, store.ErrConflict) {
 		r.conflicts.Add(ctx, 1)

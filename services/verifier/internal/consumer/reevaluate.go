@@ -418,13 +418,17 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	}
 	if cause.Kind == core.CauseExpiry && recorded != nil {
 		cause.Detail = core.Truncate(whatEnded(recorded, now))
-	} else if s.newest != nil && verdictpb.SaysTheSame(s.newest, v) {
+	}
+	same := s.newest != nil && cause.Kind != core.CauseExpiry && verdictpb.SaysTheSame(s.newest, v)
+	if same && !fresh && (cause.Kind != core.CauseTrust || sameVex(s.newest, v)) {
 		// Most images, after most changes: nothing is packed, signed or stored. What was
 		// stored meanwhile was made by these rules or newer ones.
 		r.Evaluator.Recorder.same(ctx, v)
 		return nil
 	}
-	c := change{before: latest, cause: cause, revision: s.rules.Revision, keepPending: true}
+	// What is recorded may cite evidence that is not trusted any more. A verdict that says
+	// the same from other evidence takes its place.
+	c := change{before: latest, cause: cause, revision: s.rules.Revision, keepPending: true, replace: true}
 	if fresh {
 		c.reports, c.evidence = reportTimes(found), reportsJudged(found)
 		c.Judged, err = replay.Record(v, found.Platforms, s.rules)
@@ -434,7 +438,25 @@ func (r *Reevaluator) judge(ctx context.Context, s subject, cause store.Cause, f
 	if err != nil {
 		return err
 	}
+	if same && sameVex(s.newest, c.Verdict) && sameEvidence(s.newest, c.Verdict) {
+		r.Evaluator.Recorder.same(ctx, v)
+		return nil
+	}
 	return r.Evaluator.Recorder.save(ctx, c)
+}
+
+// sameEvidence tells whether a verdict was made from the recorded evidence of another one.
+func sameEvidence(recorded *verifierv1.Verdict, made core.Verdict) bool {
+	return slices.EqualFunc(recorded.GetPlatforms(), made.Platforms, func(a *verifierv1.PlatformVerdict, b core.PlatformVerdict) bool {
+		return a.GetInputs().GetEvidenceDigest() == b.Inputs.EvidenceDigest
+	})
+}
+
+// sameVex tells whether a verdict cites the imported VEX documents that another one does.
+func sameVex(recorded *verifierv1.Verdict, made core.Verdict) bool {
+	return slices.EqualFunc(recorded.GetPlatforms(), made.Platforms, func(a *verifierv1.PlatformVerdict, b core.PlatformVerdict) bool {
+		return slices.Equal(a.GetInputs().GetVexDigests(), b.Inputs.VexDigests)
+	})
 }
 
 // evidence is the recorded evidence, as much of it as the rules look at, while all of it

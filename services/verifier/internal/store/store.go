@@ -46,7 +46,8 @@ type Store interface {
 	// repository, or of a reference that names none in the repository where the
 	// verdict is the worst; nil for an image that nothing is known of.
 	Lookup(ctx context.Context, images []imageref.Ref, now time.Time) ([]*Image, error)
-	// Save stores a verdict unless it says what the newest one says already.
+	// Save stores a verdict unless it says what the newest one says already and need not
+	// replace it.
 	// Either way the image no longer waits, nor for a push from before the verdict
 	// that is recorded later.
 	Save(ctx context.Context, v NewVerdict) (Saved, error)
@@ -286,6 +287,9 @@ type NewVerdict struct {
 	// Quiet stores the change without telling subscribers. Of a later change they are
 	// told what is new to them.
 	Quiet bool
+	// Replace stores it also if the newest one says the same, which rests on evidence that
+	// is not trusted any more. Subscribers are not told then.
+	Replace bool
 	// Documents are what it was made from; those that are there stay as they are.
 	Documents []record.Document
 }
