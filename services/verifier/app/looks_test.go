@@ -214,6 +214,8 @@ func TestImageGone(t *testing.T) {
 	f.want(eventv1.VerdictReachedEvent_STATE_UNKNOWN, "", "gone")
 	if got := v.get(t, image); code(got) != "IMAGE_GONE" {
 		t.Fatalf("verdict: %v", got)
+	} else if _, err := v.verdicts.ExplainVerdict(t.Context(), &verifierv1.ExplainVerdictRequest{VerdictDigest: got.GetDigest()}); !apierr.HasReason(err, "VERDICT_NOT_JUDGED") {
+		t.Errorf("a verdict that was made from no evidence is explained: %v", err)
 	}
 	history, err := v.verdicts.GetVerdictHistory(t.Context(), &verifierv1.GetVerdictHistoryRequest{Image: message(image)})
 	if err != nil || len(history.GetChanges()) != 2 {

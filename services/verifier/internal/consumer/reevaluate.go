@@ -475,10 +475,11 @@ func (r *Reevaluator) evidence(ctx context.Context, image imageref.Ref, s subjec
 	if from == recordedOnly {
 		return evidence.Evidence{}, false, errRegistryNeeded
 	}
-	owed := evidence.Owed{}
-	owedBy(s.recorded, owed)
-	owedBy(s.newest, owed)
-	if found, err = r.Evaluator.Evidence.CollectOwed(ctx, image, owed); err != nil {
+	restsOn, err := r.Evaluator.Recorder.restsOn(ctx, s.latest)
+	if err != nil {
+		return evidence.Evidence{}, false, err
+	}
+	if found, err = r.Evaluator.Evidence.CollectOwed(ctx, image, owedOf(restsOn)); err != nil {
 		return evidence.Evidence{}, false, err
 	}
 	if err := r.Evaluator.notBefore(ctx, image, found); err != nil {
