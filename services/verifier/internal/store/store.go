@@ -145,7 +145,8 @@ type Store interface {
 
 	// RequestLook orders the registry to be read again for a manifest, because of a
 	// hint at a time, when it is due. It coalesces with what is ordered already, and is
-	// put off until LookInterval after the last look.
+	// put off until LookInterval after the last look. If the repository has MaxLooks already
+	// and the manifest is no known image, the whole repository is looked at instead.
 	RequestLook(ctx context.Context, image imageref.Ref, hinted, due time.Time) error
 	// RequestLooks is RequestLook for several manifests.
 	RequestLooks(ctx context.Context, images []imageref.Ref, hinted, due time.Time) error

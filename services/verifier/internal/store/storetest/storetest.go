@@ -55,6 +55,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Looks":             testLooks,
 		"LooksAreFair":      testLooksAreFair,
 		"LooksFollow":       testLooksFollow,
+		"LooksAreBounded":   testLooksAreBounded,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))
