@@ -38,6 +38,9 @@ type Limits struct {
 	// what is over gets Err, and what is over MaxTotal alone ErrIncomplete too. The defaults
 	// are MaxBundle and DefaultMaxTotal.
 	MaxBundle, MaxTotal int64
+	// Stop is asked before each bundle that is not among First. Once it answers true no more
+	// of those are read, and the list is ErrIncomplete. Nil never does.
+	Stop func() bool
 	// PredicateTypes, if not empty, leaves out bundles whose annotation names
 	// another type. The annotation is not signed: lying in it can hide a bundle,
 	// which whoever may write to the repository can do anyway, but not fake one.
@@ -89,9 +92,14 @@ func Fetch(ctx context.Context, c *registry.Client, ref imageref.Ref, limits Lim
 	if err != nil && !limits.Partial {
 		return nil, fmt.Errorf("list attestations: %w", err)
 	}
-	out, failure := fetchAll(ctx, c, ref, list, limits)
+	out, stopped, failure := fetchAll(ctx, c, ref, list, limits)
 	if failure != nil {
 		return nil, failure
+	}
+	if stopped != nil {
+		if err = stopped; !limits.Partial {
+			return nil, fmt.Errorf("fetch attestations: %w", err)
+		}
 	}
 	for _, r := range listed.Rejected {
 		out = append(out, Referred{Descriptor: registry.Descriptor{Digest: r.Digest}, Err: malformed("list of referrers: "+r.Why, nil)})
@@ -132,12 +140,15 @@ func (l Limits) rank(d registry.Descriptor) int {
 	return 1
 }
 
-func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []registry.Descriptor, limits Limits) ([]Referred, error) {
-	var out []Referred
+// fetchAll reads a list. The second result says why it stopped before the end.
+func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []registry.Descriptor, limits Limits) (out []Referred, stopped, err error) {
 	left := limits.MaxTotal
-	for _, d := range list {
+	for i, d := range list {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("fetch attestations: %w", err)
+			return nil, nil, fmt.Errorf("fetch attestations: %w", err)
+		}
+		if limits.Stop != nil && limits.rank(d) > 0 && limits.Stop() {
+			return out, fmt.Errorf("%w: the time to read them is over after %d of %d", ErrIncomplete, i, len(list)), nil
 		}
 		r, isBundle := fetchOne(ctx, c, ref, d, min(limits.MaxBundle, left))
 		if !isBundle || !limits.wants(r.Descriptor) {
@@ -149,7 +160,7 @@ func fetchAll(ctx context.Context, c *registry.Client, ref imageref.Ref, list []
 		left -= int64(len(r.Bundle))
 		out = append(out, r)
 	}
-	return out, nil
+	return out, nil, nil
 }
 
 func (l Limits) withDefaults() Limits {

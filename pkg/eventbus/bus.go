@@ -42,9 +42,9 @@ type Options struct {
 	// DeadLetter makes the message that is published when a consumer gives up
 	// on d. Needed by services with consumers.
 	DeadLetter func(d *Delivery, info DeadLetterInfo) (Message, error)
-	// Group names what a message shares handlers for, such as a repository: one group
-	// has at most half of the handlers of a consumer. Empty is no group; nil groups
-	// nothing.
+	// Group names what a message shares handlers for, such as a repository: groups take
+	// turns, and one has at most half of the handlers of a consumer. Messages without
+	// group have all; nil groups nothing.
 	Group func(m *Message) string
 	// Now is the clock for the times in messages; nil means time.Now.
 	Now func() time.Time

@@ -26,8 +26,10 @@ const (
 	// maxRemembered bounds the failures that are kept until their dead letter
 	// can be stored.
 	maxRemembered = 1000
-	// maxWaiting bounds the messages that wait for a handler of their group.
-	maxWaiting = 1000
+	// readAhead is how often a consumption whose handlers are all busy asks for more
+	// messages, and readAheadBatch how many it asks for at a time.
+	readAhead      = 100 * time.Millisecond
+	readAheadBatch = 100
 )
 
 // consumption is one running Consume.
@@ -36,16 +38,18 @@ type consumption struct {
 	stream  string
 	cfg     Consumer
 	handler Handler
-	share   *share
+	queue   *queue
+	running sync.WaitGroup // handlers
 
 	mu       sync.Mutex
 	failures map[uint64]DeadLetterInfo // by stream sequence
 }
 
 // Consume hands the messages of a durable to h, at most concurrency (1 to 1,000)
-// at a time and at most half of those for one Options.Group. It takes no message from
-// the server before a handler is free; those of a group that has its half wait here. It
-// returns nil after ctx ended or the bus was closed and all handlers returned:
+// at a time and at most half of those for one Options.Group; handlers that are in Idle do
+// not count. While all handlers are busy it takes more messages from the server than it
+// can handle, so that groups with few messages need not wait for those with many; see
+// queue. It returns nil after ctx ended or the bus was closed and all handlers returned:
 // they have the configured DrainTimeout, then their contexts end. It waits for
 // streams that do not exist yet. The error is of the call: a durable that is not
 // this service's.
@@ -70,25 +74,53 @@ func (b *Bus) Consume(ctx context.Context, durable string, concurrency int, h Ha
 		bus: b, stream: stream.Name, cfg: b.cfg.consumer(cfg), handler: h,
 		failures: map[uint64]DeadLetterInfo{},
 	}
-	c.share = newShare(concurrency, maxWaiting, c.cfg.AckWait)
-	var workers sync.WaitGroup
-	for range concurrency {
-		workers.Go(func() { c.work(ctx) })
-	}
-	workers.Go(func() {
+	c.queue = newQueue(concurrency, c.cfg.AckWait, b.opts.Now)
+	var background sync.WaitGroup
+	background.Go(func() {
 		select {
 		case <-b.done:
 			cancel()
 		case <-ctx.Done():
 		}
 	})
-	workers.Go(func() { c.share.keepAlive(ctx, b.log) })
-	workers.Wait()
-	unhandled, _ := c.share.all()
-	for _, msg := range unhandled {
+	background.Go(func() { c.tend(ctx) })
+	c.work(ctx)
+	background.Wait()
+	for _, msg := range c.queue.drain() {
 		c.giveUp(msg)
 	}
+	c.running.Wait()
 	return nil
+}
+
+// dispatch starts handlers for messages that wait, as many as may begin.
+func (c *consumption) dispatch(ctx context.Context) {
+	for ctx.Err() == nil {
+		msg, g := c.queue.next()
+		if msg == nil {
+			return
+		}
+		c.running.Go(func() {
+			c.deliver(ctx, msg, g)
+			c.queue.done(g)
+			c.dispatch(ctx)
+		})
+	}
+}
+
+// tend keeps the messages that wait alive, and gives those back that waited long.
+func (c *consumption) tend(ctx context.Context) {
+	for sleep(ctx, max(c.queue.heartbeat()/3, time.Millisecond)) {
+		back, stay := c.queue.waitingLong()
+		for _, msg := range back {
+			c.giveUp(msg)
+		}
+		for _, msg := range stay {
+			if err := msg.InProgress(); err != nil {
+				c.bus.log.DebugContext(ctx, "heartbeat of a waiting message not sent", "consumer", c.cfg.Durable, "error", err)
+			}
+		}
+	}
 }
 
 // group is what a message shares handlers for.
@@ -136,9 +168,10 @@ func (c *consumption) work(ctx context.Context) {
 	}
 }
 
-// session takes messages until something goes wrong with the subscription. It
-// asks for one message at a time and only when it can handle it: a message that
-// waited in a buffer would have nobody to keep it alive.
+// session takes messages until something goes wrong with the subscription. While a
+// handler is free it asks for one message and waits for it. While all are busy it takes
+// only what the server has for nobody else: a message that a free replica can have is
+// not taken by a busy one.
 func (c *consumption) session(ctx context.Context) error {
 	if err := c.bus.waitUp(ctx); err != nil {
 		return err
@@ -158,20 +191,51 @@ func (c *consumption) session(ctx context.Context) error {
 		return err
 	}
 	defer c.giveBack(messages)
-	for {
-		msg, err := messages.Next(jetstream.NextContext(ctx))
+	next := time.NewTicker(readAhead)
+	defer next.Stop()
+	for ctx.Err() == nil {
+		c.dispatch(ctx)
+		if c.queue.idle() {
+			msg, err := messages.Next(jetstream.NextContext(ctx))
+			if err != nil {
+				return err
+			}
+			c.queue.add(c.group(msg), msg, ackWait)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-c.queue.changed:
+		case <-next.C:
+			if err := c.fetch(consumer, ackWait); err != nil {
+				return err
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// fetch takes what waits at the server, as far as there is room.
+func (c *consumption) fetch(consumer jetstream.Consumer, ackWait time.Duration) error {
+	for n := readAheadBatch; n == readAheadBatch; {
+		room := min(c.queue.room(), readAheadBatch)
+		if room == 0 {
+			return nil
+		}
+		batch, err := consumer.FetchNoWait(room)
 		if err != nil {
 			return err
 		}
-		if group := c.group(msg); c.share.enter(group, msg, ackWait) {
-			for ; msg != nil; msg = c.share.leave(ctx, group) {
-				c.deliver(ctx, msg, ackWait)
-			}
+		n = 0
+		for msg := range batch.Messages() {
+			c.queue.add(c.group(msg), msg, ackWait)
+			n++
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := batch.Error(); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // giveBack ends a subscription and returns a message that arrived in the last

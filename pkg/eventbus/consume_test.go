@@ -266,29 +266,6 @@ func TestConsume_StopGivesBack(t *testing.T) {
 	}
 }
 
-func TestConsume_NoDeadLetterStaysInItsStream(t *testing.T) {
-	e := newEnv(t)
-	producer, worker, observer := e.buses()
-	tried := make(chan struct{}, 10)
-	e.consume(observer, "observer-deadletters", 1, func(context.Context, *eventbus.Delivery) error {
-		tried <- struct{}{}
-		return eventbus.Permanent("BROKEN", errBroken)
-	})
-	e.consume(worker, "worker-jobs", 1, func(context.Context, *eventbus.Delivery) error {
-		return eventbus.Permanent("NO", errBroken)
-	})
-	e.publish(producer, "a")
-	receive(t, tried, "dead letter")
-	root := e.root()
-	eventually(t, "terminated", func() bool {
-		c, err := root.Consumer(e.ctx(), "LETTERS", "observer-deadletters")
-		return err == nil && c.CachedInfo().NumAckPending == 0
-	})
-	if n := e.stored(root, "LETTERS"); n != 1 {
-		t.Errorf("%d dead letters, want the one", n)
-	}
-}
-
 func TestConsume_GoesOnAfterRestart(t *testing.T) {
 	e := newEnv(t)
 	producer, worker, _ := e.buses()

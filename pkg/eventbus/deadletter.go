@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
 
 // DeadLetterInfo is why a consumer gave up on a delivery.
@@ -24,7 +26,7 @@ func newDeadLetterInfo(service string, d *Delivery, err error, now time.Time) De
 		message = p.err.Error() // the reason has its own field
 	}
 	return DeadLetterInfo{
-		Service: service, Consumer: d.Consumer, Reason: Reason(err), Message: message, Attempts: d.Attempt, Time: now,
+		Service: service, Consumer: d.Consumer, Reason: Reason(err), Message: obs.Redact(message), Attempts: d.Attempt, Time: now,
 	}
 }
 

@@ -31,7 +31,7 @@ const (
 )
 
 // deliver handles one message and settles it.
-func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait time.Duration) {
+func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, g *group) {
 	d, err := c.delivery(msg)
 	if err != nil {
 		// Only a message that did not come through JetStream has no metadata.
@@ -50,7 +50,7 @@ func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait ti
 	beats := make(chan struct{})
 	go func() {
 		defer close(beats)
-		c.keepAlive(ctx, limited, msg, ackWait, cancel, keepAlive)
+		c.keepAlive(ctx, limited, msg, c.queue.heartbeat(), cancel, keepAlive)
 	}()
 	began := time.Now()
 	info, remembered := c.failure(d)
@@ -61,7 +61,7 @@ func (c *consumption) deliver(ctx context.Context, msg jetstream.Msg, ackWait ti
 	case d.Attempt > c.cfg.MaxDeliver+spareAttempts && !c.cfg.NoDeadLetter:
 		handlerErr = Permanent(ReasonAttemptsExhausted, errors.New("delivered again and again without an answer; handling it may crash the service"))
 	default:
-		handlerErr = c.run(limited, d)
+		handlerErr = c.run(c.withPlace(limited, ctx, g), d)
 	}
 	took := time.Since(began)
 	close(keepAlive)
@@ -90,18 +90,13 @@ func (c *consumption) settle(ctx context.Context, msg jetstream.Msg, d *Delivery
 		return c.nak(ctx, msg, d, 0, outcomeGivenBack)
 	}
 	delay := c.backoff(d.Attempt, rand.Float64()) //nolint:gosec // spreads load, guards nothing
-	// Nobody else keeps a dead letter: it waits for as long as it takes.
-	last := d.Attempt >= c.cfg.MaxDeliver && !c.cfg.NoDeadLetter
-	if !remembered && !IsPermanent(err) && !last {
+	giveUp := remembered || IsPermanent(err) || d.Attempt >= c.cfg.MaxDeliver
+	if c.cfg.NoDeadLetter || !giveUp {
 		log.WarnContext(ctx, "message failed, it will be tried again", "error", err, "wait", delay)
 		return c.nak(ctx, msg, d, delay, outcomeRetry)
 	}
 	if !remembered {
 		info = newDeadLetterInfo(c.bus.opts.Service, d, err, c.bus.opts.Now())
-	}
-	if c.cfg.NoDeadLetter {
-		log.ErrorContext(ctx, "message given up, it stays in its stream", "reason", info.Reason, "error", err, "stream", d.Stream, "sequence", d.Sequence)
-		return c.term(ctx, msg, d, info.Reason)
 	}
 	if err := c.publishDeadLetter(ctx, d, info); err != nil {
 		log.ErrorContext(ctx, "dead letter not stored, the message stays", "reason", info.Reason, "error", err)

@@ -183,8 +183,8 @@ func (t Topology) streamConfigs(replicas int) []jetstream.StreamConfig {
 // reached it would be skipped without a word, even if its dead letter could not
 // be stored. The bus counts the attempts. Nor does it limit the messages that are not
 // acknowledged: those that wait for their next attempt count too, so that a registry
-// that fails would stop all others. Each worker takes one message at a time, which
-// bounds those that are being handled, and the stream's size bounds the others.
+// that fails would stop all others. Each consumption bounds what it takes, and the
+// stream's size bounds the others.
 func (c Consumer) consumerConfig() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable: c.Durable, Description: "consumed by " + c.Service,

@@ -49,8 +49,8 @@ func topology() eventbus.Topology {
 				MaxBytes: 64 << 10, MaxMsgSize: 16 << 10, Consumers: []eventbus.Consumer{consumer("worker-jobs", "worker", subjectJobs)},
 			},
 			{
-				Name: "LETTERS", Subjects: []string{subjectLetter}, Retention: eventbus.Limits,
-				MaxAge: time.Hour, MaxBytes: 64 << 10, MaxMsgSize: 32 << 10, Consumers: []eventbus.Consumer{letters},
+				Name: "LETTERS", Subjects: []string{subjectLetter}, Retention: eventbus.Interest,
+				MaxBytes: 64 << 10, MaxMsgSize: 32 << 10, Consumers: []eventbus.Consumer{letters},
 			},
 			{
 				Name: "AUDIT", Subjects: []string{subjectAudit}, Retention: eventbus.Limits,

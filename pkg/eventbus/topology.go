@@ -48,9 +48,8 @@ type Consumer struct {
 	MaxDeliver int
 	// Backoff is the wait after each failed attempt; the last one repeats.
 	Backoff []time.Duration
-	// NoDeadLetter is for consumers of dead letters themselves: what they can
-	// never handle is logged and stays in its stream, which therefore must be
-	// one with Limits; everything else is tried again without end.
+	// NoDeadLetter is for consumers of dead letters themselves: every failure is
+	// tried again without end, since nobody else keeps the message.
 	NoDeadLetter bool
 }
 
@@ -194,9 +193,6 @@ func (c Consumer) problems(s Stream) []error {
 	}
 	if c.AckWait <= 0 || c.MaxDeliver <= 0 || len(c.Backoff) == 0 || c.MaxDuration < 0 {
 		bad("needs AckWait, MaxDeliver and Backoff")
-	}
-	if c.NoDeadLetter && s.Retention != Limits {
-		bad("without dead letter its stream must keep messages by limits")
 	}
 	return errs
 }

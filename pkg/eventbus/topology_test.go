@@ -30,19 +30,18 @@ func TestTopology_Validate(t *testing.T) {
 		"interest, no consumer": {func(t *eventbus.Topology) { t.Streams[0].Consumers = nil }, "nobody consumes"},
 		"no size":               {func(t *eventbus.Topology) { t.Streams[0].MaxBytes = 0 }, "needs limits"},
 		"no retention":          {func(t *eventbus.Topology) { t.Streams[0].Retention = 0 }, "no retention"},
-		"limits without age":    {func(t *eventbus.Topology) { t.Streams[1].MaxAge = time.Second }, "MaxAge"},
+		"limits without age":    {func(t *eventbus.Topology) { t.Streams[2].MaxAge = time.Second }, "MaxAge"},
 		"durable of another":    {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Service = "observer" }, "<service>-<purpose>"},
 		"durable twice": {func(t *eventbus.Topology) {
 			t.Streams[0].Consumers = append(t.Streams[0].Consumers, t.Streams[0].Consumers[0])
 		}, "defined twice"},
-		"foreign subject":          {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Subjects = []string{subjectAudit} }, "is not of stream"},
-		"locks twice":              {func(t *eventbus.Topology) { t.Locks[0].Name = "JOBS" }, "defined twice"},
-		"locks of nobody":          {func(t *eventbus.Topology) { t.Locks[0].Owner = "" }, "an owner"},
-		"objects twice":            {func(t *eventbus.Topology) { t.Objects = append(t.Objects, t.Objects[0]) }, "defined twice"},
-		"objects of nobody":        {func(t *eventbus.Topology) { t.Objects[0].Owner = "" }, "an owner"},
-		"short lease":              {func(t *eventbus.Topology) { t.Locks[0].Lease = time.Millisecond }, "lease"},
-		"no backoff":               {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Backoff = nil }, "Backoff"},
-		"no dead letter, interest": {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].NoDeadLetter = true }, "must keep messages"},
+		"foreign subject":   {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Subjects = []string{subjectAudit} }, "is not of stream"},
+		"locks twice":       {func(t *eventbus.Topology) { t.Locks[0].Name = "JOBS" }, "defined twice"},
+		"locks of nobody":   {func(t *eventbus.Topology) { t.Locks[0].Owner = "" }, "an owner"},
+		"objects twice":     {func(t *eventbus.Topology) { t.Objects = append(t.Objects, t.Objects[0]) }, "defined twice"},
+		"objects of nobody": {func(t *eventbus.Topology) { t.Objects[0].Owner = "" }, "an owner"},
+		"short lease":       {func(t *eventbus.Topology) { t.Locks[0].Lease = time.Millisecond }, "lease"},
+		"no backoff":        {func(t *eventbus.Topology) { t.Streams[0].Consumers[0].Backoff = nil }, "Backoff"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			top := topology()

@@ -121,8 +121,9 @@ var Topology = eventbus.Topology{
 			Retention: eventbus.Limits, MaxBytes: 16 * mib, MaxAge: 7 * day, MaxMsgSize: maxEvent,
 		},
 		{
+			// A letter leaves the stream when the verifier has stored it.
 			Name: StreamDeadLetter, Subjects: deadLetterSubjects(),
-			Retention: eventbus.Limits, MaxBytes: streamBytes, MaxAge: 30 * day, MaxMsgSize: maxDeadLetter,
+			Retention: eventbus.Interest, MaxBytes: streamBytes, MaxMsgSize: maxDeadLetter,
 			Consumers: []eventbus.Consumer{deadLetterConsumer()},
 		},
 		{

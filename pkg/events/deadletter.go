@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,18 +105,41 @@ func imageOf(m eventbus.Message) *typev1.ImageRef {
 
 // DeadLetter is a dead letter as it is stored.
 type DeadLetter struct {
-	Sequence uint64 // names it, for ReplayDeadLetter
+	Sequence uint64 // names it where it is stored
 	Event    *eventv1.DeadLetterEvent
+	// Traceparent is the W3C trace context that the letter came with.
+	Traceparent string
 }
 
-// maxList bounds one call of ListDeadLetters.
+// ReadDeadLetter returns the dead letter in a message. One that cannot be decoded has
+// ReasonUndecodable and the message as its payload.
+func ReadDeadLetter(d *eventbus.Delivery) DeadLetter {
+	e, err := Decode[*eventv1.DeadLetterEvent](d.Message)
+	if err != nil {
+		e = &eventv1.DeadLetterEvent{
+			Meta:   &eventv1.EventMeta{EventId: cmp.Or(valid(d.ID), ID(d.Stream, strconv.FormatUint(d.Sequence, 10))), Source: valid(d.Source)},
+			Reason: ReasonUndecodable, Payload: d.Data,
+			Message: truncate(valid("the dead letter itself cannot be read: "+err.Error()), maxReason),
+		}
+	}
+	// The subject says who wrote it, whatever the letter claims.
+	e.Service = ""
+	for _, s := range givesUp {
+		if d.Subject == DeadLetterSubject(s) {
+			e.Service = s
+		}
+	}
+	return DeadLetter{Sequence: d.Sequence, Event: e, Traceparent: d.Header["traceparent"]}
+}
+
+// maxList bounds one call of WaitingDeadLetters.
 const maxList = 1000
 
-// ListDeadLetters returns up to limit (1 to 1,000) dead letters, oldest first,
-// starting with the first at or after the sequence from. One that cannot be
-// decoded is listed with ReasonUndecodable, so that it hides no other. The bus
-// must be connected as eventbus.Operator.
-func ListDeadLetters(ctx context.Context, bus *eventbus.Bus, from uint64, limit int) ([]DeadLetter, error) {
+// WaitingDeadLetters returns up to limit (1 to 1,000) dead letters that the verifier has
+// not stored yet, oldest first, starting with the first at or after the sequence from.
+// One that cannot be decoded hides no other. The bus must be connected as
+// eventbus.Operator.
+func WaitingDeadLetters(ctx context.Context, bus *eventbus.Bus, from uint64, limit int) ([]DeadLetter, error) {
 	if limit < 1 || limit > maxList {
 		return nil, fmt.Errorf("list dead letters: limit %d is not 1 to %d", limit, maxList)
 	}
@@ -128,52 +152,10 @@ func ListDeadLetters(ctx context.Context, bus *eventbus.Bus, from uint64, limit 
 		if err != nil {
 			return nil, fmt.Errorf("list dead letters: %w", err)
 		}
-		e, err := Decode[*eventv1.DeadLetterEvent](d.Message)
-		if err != nil {
-			e = undecodable(d, err)
-		}
-		list = append(list, DeadLetter{Sequence: d.Sequence, Event: e})
+		list = append(list, ReadDeadLetter(d))
 		from = d.Sequence + 1
 	}
 	return list, nil
-}
-
-// undecodable stands for a dead letter that is none.
-func undecodable(d *eventbus.Delivery, err error) *eventv1.DeadLetterEvent {
-	service := ""
-	for _, s := range givesUp {
-		if d.Subject == DeadLetterSubject(s) {
-			service = s
-		}
-	}
-	return &eventv1.DeadLetterEvent{
-		Service: service, Reason: ReasonUndecodable,
-		Message: truncate(valid("the dead letter itself cannot be read: "+err.Error()), maxReason),
-	}
-}
-
-// GetDeadLetter returns the dead letter with exactly this sequence.
-func GetDeadLetter(ctx context.Context, bus *eventbus.Bus, seq uint64) (DeadLetter, error) {
-	letter, _, err := getDeadLetter(ctx, bus, seq)
-	if err != nil {
-		return DeadLetter{}, fmt.Errorf("dead letter %d: %w", seq, err)
-	}
-	return letter, nil
-}
-
-func getDeadLetter(ctx context.Context, bus *eventbus.Bus, seq uint64) (DeadLetter, *eventbus.Delivery, error) {
-	d, err := bus.Read(ctx, StreamDeadLetter, seq)
-	if err != nil {
-		return DeadLetter{}, nil, err
-	}
-	if d.Sequence != seq {
-		return DeadLetter{}, nil, fmt.Errorf("%w: the next one is %d", eventbus.ErrNotFound, d.Sequence)
-	}
-	e, err := Decode[*eventv1.DeadLetterEvent](d.Message)
-	if err != nil {
-		return DeadLetter{}, nil, err
-	}
-	return DeadLetter{Sequence: seq, Event: e}, d, nil
 }
 
 // replaySuffix is what earlier replays appended to an id.
@@ -184,15 +166,12 @@ var replaySuffix = regexp.MustCompile(`-replay-\d+$`)
 // the old one with the suffix `-replay-<seq>`, because a stream would take the
 // old id for a repetition. The envelope inside stays as it was, so that what was
 // done already is not done twice. The dead letter stays too.
-func ReplayDeadLetter(ctx context.Context, bus *eventbus.Bus, seq uint64) (id string, err error) {
-	letter, stored, err := getDeadLetter(ctx, bus, seq)
-	if err != nil {
-		return "", fmt.Errorf("replay dead letter %d: %w", seq, err)
-	}
-	m := original(letter.Event)
-	m.ID = replaySuffix.ReplaceAllString(m.ID, "") + "-replay-" + strconv.FormatUint(seq, 10)
-	if err := bus.Publish(bus.WithTraceOf(ctx, stored), m); err != nil {
-		return "", fmt.Errorf("replay dead letter %d: %w", seq, err)
+func ReplayDeadLetter(ctx context.Context, bus *eventbus.Bus, l DeadLetter) (id string, err error) {
+	m := original(l.Event)
+	m.ID = replaySuffix.ReplaceAllString(m.ID, "") + "-replay-" + strconv.FormatUint(l.Sequence, 10)
+	trace := &eventbus.Delivery{Header: map[string]string{"traceparent": l.Traceparent}}
+	if err := bus.Publish(bus.WithTraceOf(ctx, trace), m); err != nil {
+		return "", fmt.Errorf("replay dead letter %d: %w", l.Sequence, err)
 	}
 	return m.ID, nil
 }

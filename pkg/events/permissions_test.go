@@ -147,19 +147,27 @@ func (s natsServer) probe(t *testing.T, name string) *probe {
 	return p
 }
 
-// refusals returns what the server refused since the last call.
+// refusals returns what the server refused since the last call. The client hands errors to
+// the handler in order, so all are there once what nobody may publish is refused, too.
 func (p *probe) refusals() []string {
 	p.t.Helper()
-	if err := p.nc.Flush(); err != nil {
+	const last = "last.of.all"
+	if err := errors.Join(p.nc.Publish(last, nil), p.nc.Flush()); err != nil {
 		p.t.Fatal(err)
 	}
-	// The client hands errors to the handler in order, but after it answers Flush.
-	time.Sleep(20 * time.Millisecond) // an absence cannot be waited for
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := p.refused
-	p.refused = nil
-	return out
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		out := p.refused
+		if n := len(out) - 1; n >= 0 && strings.Contains(out[n], last) {
+			p.refused = nil
+			p.mu.Unlock()
+			return out[:n]
+		}
+		p.mu.Unlock()
+		if time.Now().After(end) {
+			p.t.Fatalf("the server refused only %q", out)
+		}
+	}
 }
 
 // everything is one subject of each kind there is.

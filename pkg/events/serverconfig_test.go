@@ -93,7 +93,7 @@ func TestServerConfig_Runs(t *testing.T) {
 		t.Error(err)
 	}
 	operator := connect(eventbus.Operator, tlsx.OperatorID(eventbustest.TrustDomain, eventstest.OperatorName))
-	if list, err := events.ListDeadLetters(ctx, operator, 0, 10); err != nil || len(list) != 0 {
+	if list, err := events.WaitingDeadLetters(ctx, operator, 0, 10); err != nil || len(list) != 0 {
 		t.Errorf("dead letters: %v, %v", list, err)
 	}
 }

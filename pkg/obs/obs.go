@@ -7,8 +7,7 @@
 //   - Traces: OpenTelemetry over OTLP/gRPC, W3C trace context and baggage.
 //   - Metrics: OpenTelemetry, readable from a Prometheus registry.
 //
-// What is secret in a URL does not get out: log lines and exported spans have user info,
-// query and fragment removed from every URL in them.
+// Secrets do not get out: log lines and exported spans pass Redact.
 package obs
 
 import (

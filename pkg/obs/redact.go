@@ -16,14 +16,19 @@ var urls = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"<>]+`)
 
 var hostPort = regexp.MustCompile(`^(\[[0-9A-Za-z:.%]*\]|[^:\[\]]*)(:[0-9]*)?$`)
 
-// RedactURLs removes user info, query and fragment from all URLs in a text: that is where
-// passwords, tokens and signatures of presigned requests are. Errors of net/http and of
-// drivers quote the URL they were given.
-func RedactURLs(text string) string {
-	if !strings.Contains(text, "://") {
-		return text
+// credentials finds what the header Authorization holds. Words that follow "basic" in a
+// sentence are shorter.
+var credentials = regexp.MustCompile(`(?i)\b(bearer|basic)(\s+|%20)[A-Za-z0-9._~+/=-]{16,}`)
+
+// Redact removes from a text what is secret in it: user info, query and fragment of all
+// URLs, which hold passwords, tokens and signatures of presigned requests, and what a
+// header Authorization holds. Errors of net/http and of drivers quote the URL they were
+// given, and servers that refuse a request may repeat all of it.
+func Redact(text string) string {
+	if strings.Contains(text, "://") {
+		text = urls.ReplaceAllStringFunc(text, redactURL)
 	}
-	return urls.ReplaceAllStringFunc(text, redactURL)
+	return credentials.ReplaceAllString(text, "$1 REDACTED")
 }
 
 func redactURL(u string) string {
@@ -44,13 +49,13 @@ func redactURL(u string) string {
 	return scheme + "://" + rest
 }
 
-// RedactError is err with RedactURLs applied to its text.
+// RedactError is err with Redact applied to its text.
 func RedactError(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
-	if redacted := RedactURLs(text); redacted != text {
+	if redacted := Redact(text); redacted != text {
 		return &redactedError{err: err, text: redacted}
 	}
 	return err
@@ -65,21 +70,19 @@ func (e *redactedError) Error() string { return e.text }
 
 func (e *redactedError) Unwrap() error { return e.err }
 
-// redactAttr keeps the secrets of URLs out of log lines.
+// redactAttr keeps secrets out of log lines.
 func redactAttr(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
-		if text := a.Value.String(); strings.Contains(text, "://") {
-			a.Value = slog.StringValue(RedactURLs(text))
-		}
+		a.Value = slog.StringValue(Redact(a.Value.String()))
 	case slog.KindAny:
 		switch v := a.Value.Any().(type) {
 		case error:
-			a.Value = slog.StringValue(RedactURLs(v.Error()))
+			a.Value = slog.StringValue(Redact(v.Error()))
 		case []string:
 			redacted := make([]string, len(v))
 			for i := range v {
-				redacted[i] = RedactURLs(v[i])
+				redacted[i] = Redact(v[i])
 			}
 			a.Value = slog.AnyValue(redacted)
 		}
@@ -88,7 +91,7 @@ func redactAttr(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// redactingExporter keeps the secrets of URLs out of what is exported: errors are
+// redactingExporter keeps secrets out of what is exported: errors are
 // recorded in spans by libraries, too.
 type redactingExporter struct{ sdktrace.SpanExporter }
 
@@ -118,7 +121,7 @@ func (s redactedSpan) Events() []sdktrace.Event {
 
 func (s redactedSpan) Status() sdktrace.Status {
 	status := s.ReadOnlySpan.Status()
-	status.Description = RedactURLs(status.Description)
+	status.Description = Redact(status.Description)
 	return status
 }
 
@@ -126,7 +129,7 @@ func redactAttributes(attrs []attribute.KeyValue) []attribute.KeyValue {
 	redacted := make([]attribute.KeyValue, len(attrs))
 	for i, a := range attrs {
 		if a.Value.Type() == attribute.STRING {
-			a.Value = attribute.StringValue(RedactURLs(a.Value.AsString()))
+			a.Value = attribute.StringValue(Redact(a.Value.AsString()))
 		}
 		redacted[i] = a
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
 )
 
-func TestRedactURLs(t *testing.T) {
+func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
 		"no URL":                         "no URL",
 		"pkg:deb/debian/zlib?arch=amd64": "pkg:deb/debian/zlib?arch=amd64",
@@ -28,10 +28,14 @@ func TestRedactURLs(t *testing.T) {
 		"https://[::1]:5000/a@sha256:12":                               "https://[::1]:5000/a@sha256:12",
 		"https://reg.test:5000/team/app@sha256:12":                     "https://reg.test:5000/team/app@sha256:12",
 		"https://a.test/#SECRET and https://b.test/?t=SECRET":          "https://a.test/?REDACTED and https://b.test/?REDACTED",
+		`Authorization: Bearer SECRET-SECRET-SECRET`:                   `Authorization: Bearer REDACTED`,
+		`{"Authorization":["BASIC U0VDUkVUOlNFQ1JFVA=="]}`:             `{"Authorization":["BASIC REDACTED"]}`,
+		"authorization=Bearer%20SECRET-SECRET-SECRET":                  "authorization=Bearer REDACTED",
+		"basic authentication is required":                             "basic authentication is required",
 		"azurekms://vault.test/key?client_secret=SECRET":               "azurekms://vault.test/key?REDACTED",
 	} {
-		if got := RedactURLs(in); got != want {
-			t.Errorf("RedactURLs(%q) = %q, want %q", in, got, want)
+		if got := Redact(in); got != want {
+			t.Errorf("Redact(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
@@ -46,16 +50,16 @@ func TestRedactErrorKeepsTheCause(t *testing.T) {
 	}
 }
 
-func FuzzRedactURLs(f *testing.F) {
+func FuzzRedact(f *testing.F) {
 	f.Add("https://user", "path")
 	f.Add("s://a/b", " x")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		const secret = "s3cr3t-s3cr3t"
 		if !strings.Contains(before, secret) && !strings.Contains(after, secret) {
-			if got := RedactURLs(before + " https://host.test/p?" + secret + " " + after); strings.Contains(got, secret) {
+			if got := Redact(before + " https://host.test/p?" + secret + " " + after); strings.Contains(got, secret) {
 				t.Errorf("query stays: %q", got)
 			}
-			if got := RedactURLs(before + " https://u:" + secret + "@host.test/ " + after); strings.Contains(got, secret) {
+			if got := Redact(before + " https://u:" + secret + "@host.test/ " + after); strings.Contains(got, secret) {
 				t.Errorf("password stays: %q", got)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 )
@@ -21,6 +22,8 @@ const (
 	DefaultSize = 100
 	// MaxSize is the largest page; larger requests get MaxSize.
 	MaxSize = 1000
+	// MaxBytes of messages end a page before it is full, far below the largest message.
+	MaxBytes = 4 << 20
 	// MaxToken bounds the text of a token, in bytes.
 	MaxToken = 4096
 	// ReasonInvalidPageToken is the reason of a token that Decode refuses.
@@ -51,6 +54,19 @@ func CheckSize(n int32) (int, error) {
 		return 0, apierr.InvalidField("page_size", "must not be negative")
 	}
 	return Size(n), nil
+}
+
+// Fit is how many of the messages make a page: at most size of at most MaxBytes
+// together, but one of whatever size.
+func Fit[M proto.Message](messages []M, size int) int {
+	bytes := 0
+	for i, m := range messages {
+		bytes += proto.Size(m)
+		if i == size || i > 0 && bytes > MaxBytes {
+			return i
+		}
+	}
+	return len(messages)
 }
 
 // Encode makes the token of the page after key. The query is any text that

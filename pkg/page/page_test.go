@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 )
@@ -24,6 +25,31 @@ func TestSize(t *testing.T) {
 	e := apierr.From(err)
 	if e.Code() != codes.InvalidArgument || e.Violations()[0].Field != "page_size" {
 		t.Errorf("CheckSize(-1): %v", err)
+	}
+}
+
+func TestFit(t *testing.T) {
+	sized := func(sizes ...int) (out []*wrapperspb.BytesValue) {
+		for _, n := range sizes {
+			out = append(out, wrapperspb.Bytes(make([]byte, n)))
+		}
+		return out
+	}
+	const half = MaxBytes/2 - 16 // and what is around it
+	for name, tc := range map[string]struct {
+		messages   []*wrapperspb.BytesValue
+		size, want int
+	}{
+		"none":              {nil, 10, 0},
+		"all fit":           {sized(1, 2, 3), 3, 3},
+		"more than asked":   {sized(1, 2, 3), 2, 2},
+		"too many bytes":    {sized(half, half, 100), 10, 2},
+		"one is too large":  {sized(3*half, 1), 10, 1},
+		"the last is large": {sized(1, 3*half), 10, 1},
+	} {
+		if got := Fit(tc.messages, tc.size); got != tc.want {
+			t.Errorf("%s: %d, want %d", name, got, tc.want)
+		}
 	}
 }
 

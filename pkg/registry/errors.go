@@ -151,7 +151,8 @@ func transportError(op, where string, err error, retryAfter time.Duration) *Erro
 
 var errSignIn = errors.New("while signing in to the registry")
 
-// clean makes a registry's words fit for one line of a log.
+// clean makes a registry's words fit for one line of a log, and for everybody who is told
+// why an image failed: a registry may repeat our credentials or a presigned URL.
 func clean(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	s = strings.Map(func(r rune) rune {
@@ -160,7 +161,7 @@ func clean(s string) string {
 		}
 		return r
 	}, s)
-	s = strings.TrimSpace(s)
+	s = obs.Redact(strings.TrimSpace(s))
 	if len(s) > maxErrorMessage {
 		s = strings.ToValidUTF8(s[:maxErrorMessage], "") + "…"
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
 
 // Exit codes of a service's process.
@@ -59,7 +60,7 @@ func execute[C any](ctx context.Context, d Definition[C], args, environ []string
 	}
 	cfg, err := Load(d, *file, environ, *set)
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: configuration cannot be read:\n%v\n", d.Name, err)
+		fmt.Fprintf(stderr, "%s: configuration cannot be read:\n%v\n", d.Name, obs.RedactError(err))
 		return exitUsage
 	}
 	if *check {
@@ -67,10 +68,10 @@ func execute[C any](ctx context.Context, d Definition[C], args, environ []string
 	}
 	switch err := Run(ctx, d, cfg, RunOptions{Logs: stderr}); {
 	case errors.Is(err, ErrConfig):
-		fmt.Fprintf(stderr, "%s: %v\n", d.Name, err)
+		fmt.Fprintf(stderr, "%s: %v\n", d.Name, obs.RedactError(err))
 		return exitUsage
 	case err != nil:
-		fmt.Fprintln(stderr, err)
+		fmt.Fprintln(stderr, obs.RedactError(err))
 		return exitFailed
 	}
 	return exitOK
@@ -78,10 +79,10 @@ func execute[C any](ctx context.Context, d Definition[C], args, environ []string
 
 func report(p *config.Problems, stdout, stderr io.Writer) int {
 	for _, w := range p.Warnings() {
-		fmt.Fprintf(stderr, "warning: %s\n", w)
+		fmt.Fprintf(stderr, "warning: %s\n", obs.Redact(w))
 	}
 	if err := p.Err(); err != nil {
-		fmt.Fprintf(stderr, "%v:\n%v\n", ErrConfig, err)
+		fmt.Fprintf(stderr, "%v:\n%v\n", ErrConfig, obs.RedactError(err))
 		return exitUsage
 	}
 	fmt.Fprintln(stdout, "configuration is valid")

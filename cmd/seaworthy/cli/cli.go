@@ -15,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 	"github.com/seaworthy-dev/seaworthy/pkg/buildinfo"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
 
 // Exit codes.
@@ -40,7 +41,7 @@ func Main(ctx context.Context, args []string, out, logs io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintln(output.Plain(logs), "seaworthy:", err)
+	_, _ = fmt.Fprintln(output.Plain(logs), "seaworthy:", obs.RedactError(err))
 	var usage *usageError
 	var scan *scanError
 	switch {

@@ -93,7 +93,7 @@ func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) 
 		sockets.close()
 		return err
 	}
-	components, err := f.components(ctx, sockets, secrets, logs, onReady)
+	components, err := f.components(ctx, nats, sockets, secrets, logs, onReady)
 	if err != nil {
 		sockets.close()
 		return err
@@ -113,12 +113,12 @@ func startNATS(cfg Config, ids *identities, port int, log *slog.Logger) (*natsd.
 	})
 }
 
-// components are the provisioner of the streams, the registry and the five services.
+// components are what keeps the streams writable, the provisioner of the streams, the registry and the five services.
 // The services start at once and wait for what they need, as they would on five
 // machines. They stop in the opposite order: while the signer finishes what it began,
 // the registry takes its attestations; while clients finish their pushes, the gateway
 // stores the events.
-func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
+func (f *Fleet) components(ctx context.Context, nats *natsd.Server, s *sockets, secrets *secrets, logs io.Writer, onReady func(*Fleet)) ([]lifecycle.Component, error) {
 	var waiting atomic.Int32
 	waiting.Store(serviceCount)
 	ready := func() {
@@ -127,6 +127,7 @@ func (f *Fleet) components(ctx context.Context, s *sockets, secrets *secrets, lo
 		}
 	}
 	all := []lifecycle.Component{
+		{Name: "nats", Run: nats.Keep},
 		{Name: eventbus.Provisioner, Run: f.provision(logs)},
 		component(gateway.Definition, f.cfg.Gateway, s.of(gateway.Definition.Name), logs, ready),
 	}

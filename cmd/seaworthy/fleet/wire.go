@@ -32,7 +32,7 @@ func (c *Config) wire(ids *identities, s *sockets, natsURL string, secrets *secr
 			common.Database = sqldb.Config{Driver: sqldb.SQLite, DSN: c.path(name + ".db")}
 		}
 	}
-	c.Gateway.HTTP.Listen = s.address("gateway")
+	c.Gateway.Webhooks.Listen = s.address("gateway")
 	c.Signer.ScannerAddress = s.address("scanner")
 	c.Signer.VerifierAddress = s.address("verifier")
 	c.Notifier.VerifierAddress = s.address("verifier")

@@ -31,6 +31,7 @@ const (
 	// maxWrites bounds the manifests written at a time, and with them the requests
 	// that wait at the gateway: it stays below the gateway's own bound.
 	maxWrites      = 16
+	bodyTimeout    = 30 * time.Second
 	notifyPatience = 10 * time.Second
 	notifyTimeout  = 6 * time.Second
 	notifyMinWait  = 50 * time.Millisecond
@@ -51,6 +52,8 @@ type notifying struct {
 	// patience is how long a client waits for a gateway that does not take the event
 	// before it is told to come back.
 	patience time.Duration
+	// bodyTimeout is how long a client may take to send a manifest.
+	bodyTimeout time.Duration
 	// writes has a place for each manifest that is being written.
 	writes chan struct{}
 	// tags make the events of one tag follow one another as the writes did.
@@ -71,9 +74,9 @@ func newNotifying(registry http.Handler, url, secret string) *notifying {
 				return http.ErrUseLastResponse
 			},
 		},
-		patience: notifyPatience,
-		writes:   make(chan struct{}, maxWrites),
-		seed:     maphash.MakeSeed(),
+		patience: notifyPatience, bodyTimeout: bodyTimeout,
+		writes: make(chan struct{}, maxWrites),
+		seed:   maphash.MakeSeed(),
 	}
 }
 
@@ -84,6 +87,16 @@ func (n *notifying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		!n.routes.Match(r, &route) || route.Route == nil || route.Route.GetName() != v2.RouteNameManifest {
 		n.registry.ServeHTTP(w, r)
 		return
+	}
+	var body []byte
+	if r.Method == http.MethodPut {
+		// Before it takes a place that others wait for: the client sends as slowly as it
+		// likes.
+		var err error
+		if body, err = n.read(w, r); err != nil {
+			serveError(w, errcode.ErrorCodeUnknown.WithMessage("the manifest did not arrive whole, or not in time"))
+			return
+		}
 	}
 	select {
 	case n.writes <- struct{}{}:
@@ -97,7 +110,7 @@ func (n *notifying) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer unlock()
 	}
 	if r.Method == http.MethodPut {
-		n.put(w, r, repository, reference)
+		n.put(w, r, repository, reference, body)
 	} else {
 		n.remove(w, r, repository, reference)
 	}
@@ -114,18 +127,16 @@ func (n *notifying) lock(repository, tag string) (unlock func()) {
 	return m.Unlock
 }
 
+// read reads what is sent within the time for it, and one byte more than is allowed at
+// most: the registry refuses that.
+func (n *notifying) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(n.bodyTimeout)) // only tests cannot
+	return io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
+}
+
 // put stores a manifest, then the event about it, then answers.
-func (n *notifying) put(w http.ResponseWriter, r *http.Request, repository, reference string) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
-	if err != nil {
-		serveError(w, errcode.ErrorCodeUnknown.WithMessage("the manifest did not arrive whole"))
-		return
-	}
-	// The registry sees the request as it came; what is over the limit it refuses.
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(body), r.Body), r.Body}
+func (n *notifying) put(w http.ResponseWriter, r *http.Request, repository, reference string, body []byte) {
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	answer := &recorder{header: w.Header()}
 	n.registry.ServeHTTP(answer, r)
 	if answer.status != http.StatusCreated {

@@ -80,6 +80,7 @@ func start(t *testing.T, g http.Handler) string {
 		t.Fatal(err)
 	}
 	r.server.Handler.(*notifying).patience = 300 * time.Millisecond
+	r.server.Handler.(*notifying).bodyTimeout = 2 * time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -263,6 +264,39 @@ func TestEventOfALargeManifestIsSmall(t *testing.T) {
 	}
 }
 
+// TestSlowClientsHoldNobodyUp has more clients than places for writes, which never finish
+// sending their manifests.
+func TestSlowClientsHoldNobodyUp(t *testing.T) {
+	g := &gateway{}
+	url := start(t, g)
+	var slow sync.WaitGroup
+	for range 2 * maxWrites {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PUT /v2/team/app/manifests/v1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n{", manifestType)
+		slow.Go(func() {
+			if _, err := io.ReadAll(conn); err != nil { // ends when the registry has had enough
+				t.Error(err)
+			}
+		})
+	}
+	body, _ := manifest(t, url, "team/app", "a")
+	began := time.Now()
+	if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", manifestType, body); resp.StatusCode != http.StatusCreated {
+		t.Errorf("push: %s", resp.Status)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the push waited %s", took)
+	}
+	slow.Wait()
+	if len(g.stored()) != 1 {
+		t.Errorf("%+v", g.stored())
+	}
+}
+
 func TestRefusedPushHasNoEvent(t *testing.T) {
 	g := &gateway{}
 	url := start(t, g)
@@ -276,8 +310,10 @@ func TestRefusedPushHasNoEvent(t *testing.T) {
 			t.Errorf("%s: %s", name, resp.Status)
 		}
 	}
-	if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", manifestType, bytes.Repeat([]byte(" "), maxManifest+1)); resp.StatusCode < 400 {
-		t.Errorf("too large: %s", resp.Status)
+	for _, size := range []int{maxManifest + 1, maxManifest + 2} {
+		if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", manifestType, bytes.Repeat([]byte(" "), size)); resp.StatusCode < 400 {
+			t.Errorf("too large: %s", resp.Status)
+		}
 	}
 	if len(g.stored()) != 0 {
 		t.Errorf("%+v", g.stored())

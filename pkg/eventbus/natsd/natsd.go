@@ -5,11 +5,14 @@
 package natsd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,11 +29,15 @@ type User = eventbus.User
 
 // Limits of the embedded server.
 const (
+	defaultHost  = "127.0.0.1"
 	maxStore     = 4 << 30
 	maxMemory    = 64 << 20
 	maxPayload   = 1 << 20
 	readyTimeout = 15 * time.Second
 	readyStep    = 100 * time.Millisecond
+	healthEvery  = 2 * time.Second
+	// roomNeeded is how much the disk must take before the server is started again.
+	roomNeeded = 1 << 20
 )
 
 // Config describes a server.
@@ -45,7 +52,8 @@ type Config struct {
 
 // Server is a running server.
 type Server struct {
-	srv *server.Server
+	cfg Config
+	srv *server.Server // replaced by Keep alone
 }
 
 // Start starts a server and returns when it accepts connections and JetStream
@@ -65,16 +73,25 @@ func Start(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("embedded NATS: user %q of account %q", u.ID, u.Account)
 		}
 	}
-	opts, err := options(cfg)
-	if err == nil {
-		err = adoptStore(cfg.StoreDir)
+	if err := adoptStore(cfg.StoreDir); err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
+	srv, err := start(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	cfg.Port = srv.Addr().(*net.TCPAddr).Port // also after a restart
+	return &Server{cfg: cfg, srv: srv}, nil
+}
+
+func start(cfg Config) (*server.Server, error) {
+	opts, err := options(cfg)
+	if err != nil {
+		return nil, err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("embedded NATS: %w", err)
+		return nil, err
 	}
 	log := newLogger(cfg.Logger)
 	srv.SetLogger(log, false, false)
@@ -86,9 +103,71 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		srv.Shutdown()
 		srv.WaitForShutdown()
-		return nil, fmt.Errorf("embedded NATS: %w", err)
+		return nil, err
 	}
-	return &Server{srv: srv}, nil
+	return srv, nil
+}
+
+// Keep starts the server again, until ctx ends, when a stream or consumer cannot be
+// written. One failed write is enough for that, and NATS never tries again: without Keep
+// a disk that was full for a moment stops all events until somebody restarts the process.
+// Clients connect again by themselves; what was acknowledged is still there. Shutdown must
+// not be called before Keep has returned.
+func (s *Server) Keep(ctx context.Context) error {
+	log := newLogger(s.cfg.Logger)
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if s.srv.Running() && s.healthy() {
+			continue
+		}
+		if err := s.room(); err != nil {
+			log.Warnf("streams cannot be written; the server starts again when the disk takes writes: %v", err)
+			continue
+		}
+		s.Shutdown()
+		srv, err := start(s.cfg)
+		if err != nil {
+			log.Errorf("the server cannot start again: %v", err)
+			continue
+		}
+		s.srv = srv
+		log.Warnf("the server was started again, because streams could not be written")
+	}
+}
+
+// healthy says what the server's own health check says of all streams and consumers.
+func (s *Server) healthy() bool {
+	answer := &statusOnly{header: http.Header{}}
+	s.srv.HandleHealthz(answer, &http.Request{URL: &url.URL{Path: server.HealthzPath}})
+	return answer.status < http.StatusBadRequest
+}
+
+// statusOnly keeps the status of an answer.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header { return s.header }
+
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
+
+func (s *statusOnly) WriteHeader(status int) { s.status = status }
+
+// room tries whether the disk takes writes.
+func (s *Server) room() error {
+	f, err := os.CreateTemp(s.cfg.StoreDir, ".room-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, roomNeeded))
+	return errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name()))
 }
 
 // waitReady waits until srv accepts connections. A start that failed shows only
@@ -110,7 +189,7 @@ func waitReady(srv *server.Server, log *logger) error {
 func options(cfg Config) (*server.Options, error) {
 	host, port := cfg.Host, cfg.Port
 	if host == "" {
-		host = "127.0.0.1"
+		host = defaultHost
 	}
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -145,16 +224,15 @@ func adoptStore(dir string) error {
 
 // URL returns the address for clients.
 func (s *Server) URL() string {
-	host, port, _ := net.SplitHostPort(s.srv.Addr().String())
-	return "nats://" + net.JoinHostPort(host, port)
+	host := s.cfg.Host
+	if host == "" {
+		host = defaultHost
+	}
+	return "nats://" + net.JoinHostPort(host, strconv.Itoa(s.cfg.Port))
 }
 
 // Port returns the port that the server listens on.
-func (s *Server) Port() int {
-	_, port, _ := net.SplitHostPort(s.srv.Addr().String())
-	n, _ := strconv.Atoi(port)
-	return n
-}
+func (s *Server) Port() int { return s.cfg.Port }
 
 // Shutdown stops the server and returns when its store is closed.
 func (s *Server) Shutdown() {

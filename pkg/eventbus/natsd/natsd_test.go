@@ -1,11 +1,15 @@
 package natsd_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,10 +110,135 @@ func TestStart_TwoInOneProcess(t *testing.T) {
 	}
 }
 
+var root = natsd.User{ID: tlsx.OperatorID("seaworthy.local", "root"), Account: eventbus.Account, Pub: []string{">"}, Sub: []string{">"}}
+
+// rootConfig is that of a server that knows root, with a store beside its authority.
+func rootConfig(t *testing.T) natsd.Config {
+	t.Helper()
+	dir := t.TempDir()
+	return natsd.Config{
+		StoreDir: filepath.Join(dir, "store"), TLS: issue(t, dir, tlsx.ServiceID("seaworthy.local", "nats")), Users: []natsd.User{root},
+	}
+}
+
+func issue(t *testing.T, dir, id string) *tlsx.Source {
+	t.Helper()
+	ca, err := tlsx.LoadOrCreateCA(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := ca.Issue(t.TempDir(), "issued", id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := tlsx.NewSource(issued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// connectRoot connects to a server of rootConfig.
+func connectRoot(t *testing.T, cfg natsd.Config, s *natsd.Server) (js jetstream.JetStream, done func()) {
+	t.Helper()
+	src := issue(t, filepath.Dir(cfg.StoreDir), root.ID)
+	closed := make(chan struct{})
+	nc, err := nats.Connect(s.URL(), nats.Secure(src.Client(tlsx.ServiceID("seaworthy.local", "nats"))),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	return js, func() { nc.Close(); <-closed }
+}
+
+// limitFiles lets no file of this process grow over a size, until it is undone.
+func limitFiles(t *testing.T, size uint64) (undo func()) {
+	t.Helper()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGXFSZ) // which ends the process otherwise
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	set := func(limit syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			t.Error(err)
+		}
+	}
+	set(syscall.Rlimit{Cur: size, Max: before.Max})
+	undo = sync.OnceFunc(func() { set(before); signal.Stop(signals) })
+	t.Cleanup(undo)
+	return undo
+}
+
+// TestKeep_AfterAFullDisk refuses writes for a moment, as a full disk does. NATS itself
+// never writes to the stream again.
+func TestKeep_AfterAFullDisk(t *testing.T) {
+	cfg := rootConfig(t)
+	s, err := natsd.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	js, done := connectRoot(t, cfg, s)
+	defer done()
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "PUSHED", Subjects: []string{"pushed"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := js.Publish(ctx, "pushed", make([]byte, 1<<19))
+		return err
+	}
+	if err := publish(); err != nil {
+		t.Fatal(err)
+	}
+	stored := uint64(1)
+	grow := limitFiles(t, 4<<20)
+	for publish() == nil {
+		if stored++; stored > 100 {
+			t.Fatal("files grow in spite of the limit")
+		}
+	}
+	grow()
+	if publish() == nil {
+		t.Error("NATS recovers by itself: Keep is not needed any more")
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	kept := make(chan error, 1)
+	go func() { kept <- s.Keep(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-kept; err != nil {
+			t.Error(err)
+		}
+	}()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err = publish(); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the stream stays broken: %v", err)
+		}
+	}
+	info, err := stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.State.Msgs < stored+1 {
+		t.Errorf("%d messages, %d were acknowledged", info.State.Msgs, stored+1)
+	}
+}
+
 // Streams of a release that had no accounts are found again in the account that holds
 // them now, with what waits in them; nothing that is there already is touched.
 func TestStart_AdoptsAnEarlierStore(t *testing.T) {
-	root := natsd.User{ID: tlsx.OperatorID("seaworthy.local", "root"), Account: eventbus.Account, Pub: []string{">"}, Sub: []string{">"}}
 	messages := func(t *testing.T, cfg natsd.Config, use func(jetstream.JetStream)) {
 		t.Helper()
 		s, err := natsd.Start(cfg)
@@ -117,49 +246,14 @@ func TestStart_AdoptsAnEarlierStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Shutdown()
-		dir := t.TempDir()
-		ca, err := tlsx.LoadOrCreateCA(filepath.Dir(cfg.StoreDir))
-		if err != nil {
-			t.Fatal(err)
-		}
-		issued, err := ca.Issue(dir, "root", root.ID, time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		src, err := tlsx.NewSource(issued)
-		if err != nil {
-			t.Fatal(err)
-		}
-		closed := make(chan struct{})
-		nc, err := nats.Connect(s.URL(), nats.Secure(src.Client(tlsx.ServiceID("seaworthy.local", "nats"))), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { nc.Close(); <-closed }()
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js, done := connectRoot(t, cfg, s)
+		defer done()
 		use(js)
 	}
 	prepare := func(t *testing.T) (cfg natsd.Config, before, now string) {
 		t.Helper()
-		dir := t.TempDir()
-		ca, err := tlsx.LoadOrCreateCA(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		issued, err := ca.Issue(dir, "nats", tlsx.ServiceID("seaworthy.local", "nats"), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		src, err := tlsx.NewSource(issued)
-		if err != nil {
-			t.Fatal(err)
-		}
-		store := filepath.Join(dir, "store")
-		return natsd.Config{StoreDir: store, TLS: src, Users: []natsd.User{root}},
-			filepath.Join(store, "jetstream", "$G"), filepath.Join(store, "jetstream", eventbus.Account)
+		cfg = rootConfig(t)
+		return cfg, filepath.Join(cfg.StoreDir, "jetstream", "$G"), filepath.Join(cfg.StoreDir, "jetstream", eventbus.Account)
 	}
 	publish := func(t *testing.T, text string) func(jetstream.JetStream) {
 		return func(js jetstream.JetStream) {

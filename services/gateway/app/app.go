@@ -12,13 +12,14 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/artifact"
 	"github.com/seaworthy-dev/seaworthy/pkg/service"
-	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/publisher"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/server"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook/distribution"
 )
 
 // Definition is the gateway for service.Main and service.Run. It has no gRPC server
-// and no database. RunOptions.Listener replaces http.listen.
+// and no database. RunOptions.Listener replaces webhooks.listen.
 var Definition = service.Definition[Config]{
 	Name:    "gateway",
 	Summary: "takes the webhooks of registries and stores their pushes as events",
@@ -27,14 +28,22 @@ var Definition = service.Definition[Config]{
 	New:     New,
 }
 
+// KindDistribution is the kind of CNCF Distribution.
+const KindDistribution = "distribution"
+
+// adapters are the kinds of registries, by the name in the path and the configuration.
+var adapters = map[string]webhook.Adapter{
+	KindDistribution: distribution.Adapter{},
+}
+
 // New makes the gateway ready and opens its listener.
 func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
-	limits := distribution.DefaultLimits()
-	limits.Events = cfg.HTTP.MaxEvents
+	limits := webhook.DefaultLimits()
+	limits.Events = cfg.Webhooks.MaxEvents
 	serverCfg := server.Config{
-		MaxBody: int64(cfg.HTTP.MaxBody), Envelope: limits, MaxConcurrent: cfg.HTTP.MaxConcurrent,
-		HeaderTimeout: cfg.HTTP.HeaderTimeout, BodyTimeout: cfg.HTTP.BodyTimeout,
-		PublishTimeout: cfg.HTTP.PublishTimeout, RetryAfter: cfg.HTTP.RetryAfter,
+		MaxBody: int64(cfg.Webhooks.MaxBody), Limits: limits, MaxConcurrent: cfg.Webhooks.MaxConcurrent,
+		HeaderTimeout: cfg.Webhooks.HeaderTimeout, BodyTimeout: cfg.Webhooks.BodyTimeout,
+		PublishTimeout: cfg.Webhooks.PublishTimeout, RetryAfter: cfg.Webhooks.RetryAfter,
 	}
 	for _, s := range cfg.Sources {
 		secret, err := s.Secret.Resolve()
@@ -46,30 +55,31 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 			rate = cfg.Rate
 		}
 		serverCfg.Sources = append(serverCfg.Sources, server.Source{
-			Name: s.Name, Secret: secret, Registry: s.Registry,
+			Name: s.Name, Kind: s.Kind, Secret: secret, Registry: s.Registry,
 			RequestsPerSecond: rate.RequestsPerSecond, Burst: rate.Burst,
 		})
 	}
 	srv, err := server.New(serverCfg, server.Deps{
+		Adapters:  adapters,
 		Publisher: publisher.New(d.Bus), Ready: d.Readiness.Check, IsOwnArtifact: artifact.IsEvidence,
 		Telemetry: d.Telemetry, Now: d.Now,
 	})
 	if err != nil {
 		return nil, err
 	}
-	listener, err := listen(ctx, cfg.HTTP, d)
+	listener, err := listen(ctx, cfg.Webhooks, d)
 	if err != nil {
 		return nil, err
 	}
 	return &gateway{http: srv.HTTPServer(), listener: listener, deps: d}, nil
 }
 
-func listen(ctx context.Context, cfg HTTPConfig, d service.Deps) (net.Listener, error) {
+func listen(ctx context.Context, cfg WebhooksConfig, d service.Deps) (net.Listener, error) {
 	listener := d.Listener
 	if listener == nil {
 		var err error
 		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen); err != nil {
-			return nil, fmt.Errorf("http.listen: %w", err)
+			return nil, fmt.Errorf("webhooks.listen: %w", err)
 		}
 	}
 	if cfg.TLS.CertFile == "" {
@@ -77,7 +87,7 @@ func listen(ctx context.Context, cfg HTTPConfig, d service.Deps) (net.Listener, 
 	}
 	cert, err := server.NewCertificate(cfg.TLS.CertFile, cfg.TLS.KeyFile, d.Telemetry.Logger, d.Now)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("http.tls: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("webhooks.tls: %w", err), listener.Close())
 	}
 	return tls.NewListener(listener, cert.Config()), nil //nolint:contextcheck // each handshake has a context of its own
 }
@@ -92,7 +102,7 @@ type gateway struct {
 func (g *gateway) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- g.http.Serve(g.listener) }()
-	g.deps.Telemetry.Logger.InfoContext(ctx, "gateway listens", "address", g.listener.Addr().String())
+	g.deps.Telemetry.Logger.InfoContext(ctx, "webhook server listening", "address", g.listener.Addr().String())
 	select {
 	case err := <-failed:
 		return fmt.Errorf("http: %w", err)

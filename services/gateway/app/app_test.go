@@ -232,13 +232,13 @@ func TestValidate(t *testing.T) {
 		"short secret": {func(c *app.Config) { c.Sources[0].Secret.Value = "short" }, "sources[0].secret"},
 		"same name":    {func(c *app.Config) { c.Sources = append(c.Sources, source()) }, "sources[1].name"},
 		"same secret":  {func(c *app.Config) { c.Sources = append(c.Sources, other) }, "sources[1].secret"},
-		"body":         {func(c *app.Config) { c.HTTP.MaxBody = 1 }, "http.max_body"},
-		"events":       {func(c *app.Config) { c.HTTP.MaxEvents = 0 }, "http.max_events"},
-		"concurrency":  {func(c *app.Config) { c.HTTP.MaxConcurrent = 0 }, "http.max_concurrent"},
-		"timeout":      {func(c *app.Config) { c.HTTP.BodyTimeout = 0 }, "http.body_timeout"},
+		"body":         {func(c *app.Config) { c.Webhooks.MaxBody = 1 }, "webhooks.max_body"},
+		"events":       {func(c *app.Config) { c.Webhooks.MaxEvents = 0 }, "webhooks.max_events"},
+		"concurrency":  {func(c *app.Config) { c.Webhooks.MaxConcurrent = 0 }, "webhooks.max_concurrent"},
+		"timeout":      {func(c *app.Config) { c.Webhooks.BodyTimeout = 0 }, "webhooks.body_timeout"},
 		"rate":         {func(c *app.Config) { c.Rate.RequestsPerSecond = 0 }, "rate.requests_per_second"},
-		"half TLS":     {func(c *app.Config) { c.HTTP.TLS.CertFile = "x" }, "http.tls"},
-		"listen":       {func(c *app.Config) { c.HTTP.Listen = "x" }, "http.listen"},
+		"half TLS":     {func(c *app.Config) { c.Webhooks.TLS.CertFile = "x" }, "webhooks.tls"},
+		"listen":       {func(c *app.Config) { c.Webhooks.Listen = "x" }, "webhooks.listen"},
 		"gRPC":         {func(c *app.Config) { c.Server.Listen = ":1" }, "server"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestValidate(t *testing.T) {
 func TestLoad(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "gateway.yaml")
 	text := `
-http:
+webhooks:
   listen: 127.0.0.1:0
   max_body: 64KiB
   body_timeout: 2s
@@ -268,11 +268,11 @@ sources:
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := service.Load(app.Definition, file, []string{"SEAWORTHY_GATEWAY_HTTP_MAX_EVENTS=9"}, nil)
+	c, err := service.Load(app.Definition, file, []string{"SEAWORTHY_GATEWAY_WEBHOOKS_MAX_EVENTS=9"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.HTTP.MaxBody != 64<<10 || c.HTTP.MaxEvents != 9 || c.Sources[0].Rate.Burst != 10 || c.HTTP.HeaderTimeout != 5*time.Second {
-		t.Errorf("%+v", c.HTTP)
+	if c.Webhooks.MaxBody != 64<<10 || c.Webhooks.MaxEvents != 9 || c.Sources[0].Rate.Burst != 10 || c.Webhooks.HeaderTimeout != 5*time.Second {
+		t.Errorf("%+v", c.Webhooks)
 	}
 }

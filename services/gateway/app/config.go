@@ -1,10 +1,13 @@
 package app
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
@@ -16,20 +19,20 @@ import (
 type Config struct {
 	service.Config `yaml:",inline"`
 
-	// HTTP is the public server.
-	HTTP HTTPConfig `yaml:"http"`
+	// Webhooks is the server for the webhooks of registries.
+	Webhooks WebhooksConfig `yaml:"webhooks"`
 	// Rate bounds the requests of each source that has no rate of its own.
 	Rate RateConfig `yaml:"rate"`
 	// Sources are the registries that may report pushes.
 	Sources []SourceConfig `yaml:"sources"`
 }
 
-// HTTPConfig is the configuration of the public server.
-type HTTPConfig struct {
+// WebhooksConfig is the configuration of the server for webhooks.
+type WebhooksConfig struct {
 	// Listen is host:port.
 	Listen string `yaml:"listen"`
 	// TLS makes it HTTPS if both files are named.
-	TLS HTTPTLSConfig `yaml:"tls"`
+	TLS WebhooksTLSConfig `yaml:"tls"`
 	// MaxBody is the largest envelope.
 	MaxBody config.Bytes `yaml:"max_body"`
 	// MaxEvents is the largest number of events of an envelope.
@@ -45,9 +48,8 @@ type HTTPConfig struct {
 	RetryAfter time.Duration `yaml:"retry_after"`
 }
 
-// HTTPTLSConfig names a certificate for the public server; it is looked at again
-// while the server runs.
-type HTTPTLSConfig struct {
+// WebhooksTLSConfig names a certificate; the files are read again while the server runs.
+type WebhooksTLSConfig struct {
 	CertFile string `yaml:"cert_file"`
 	KeyFile  string `yaml:"key_file"`
 }
@@ -64,7 +66,7 @@ type RateConfig struct {
 type SourceConfig struct {
 	// Name is the last part of the webhook's path: lower-case letters, digits, `-`.
 	Name string `yaml:"name"`
-	// Kind is `distribution`.
+	// Kind is the kind of registry: `distribution`.
 	Kind string `yaml:"kind"`
 	// Secret is the bearer token that the registry sends.
 	Secret config.Secret `yaml:"secret"`
@@ -73,9 +75,6 @@ type SourceConfig struct {
 	// Rate bounds its requests; zero takes the common rate.
 	Rate RateConfig `yaml:"rate"`
 }
-
-// KindDistribution is the webhook of CNCF Distribution.
-const KindDistribution = "distribution"
 
 const (
 	defaultListen = "127.0.0.1:8080"
@@ -91,7 +90,7 @@ const (
 func Default() Config {
 	return Config{
 		Config: service.DefaultConfig("gateway"),
-		HTTP: HTTPConfig{
+		Webhooks: WebhooksConfig{
 			Listen: defaultListen, MaxBody: defaultMaxBody, MaxEvents: 256, MaxConcurrent: 64,
 			HeaderTimeout: 5 * time.Second, BodyTimeout: 10 * time.Second,
 			PublishTimeout: 5 * time.Second, RetryAfter: 5 * time.Second,
@@ -107,9 +106,9 @@ var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 // Validate reports what is wrong.
 func (c *Config) Validate(p *config.Problems) {
 	if c.Server != service.DefaultConfig("gateway").Server {
-		p.Errorf("server", "the gateway has no gRPC server; its HTTP server is configured under http")
+		p.Errorf("server", "the gateway has no gRPC server; its HTTP server is configured under webhooks")
 	}
-	c.HTTP.validate(p)
+	c.Webhooks.validate(p)
 	c.Rate.validate(p, "rate")
 	if len(c.Sources) == 0 {
 		p.Warnf("sources", "is empty: every webhook is refused")
@@ -125,33 +124,33 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 }
 
-func (c HTTPConfig) validate(p *config.Problems) {
+func (c WebhooksConfig) validate(p *config.Problems) {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		p.Errorf("http.listen", "%v", err)
+		p.Errorf("webhooks.listen", "%v", err)
 	}
 	switch {
 	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
-		p.Errorf("http.tls", "needs both cert_file and key_file, or neither")
+		p.Errorf("webhooks.tls", "needs both cert_file and key_file, or neither")
 	case c.TLS.CertFile == "" && err == nil && !isLoopback(host):
-		p.Warnf("http.tls", "is not set: secrets cross the network in clear unless something in front does TLS")
+		p.Warnf("webhooks.tls", "is not set: secrets cross the network in clear unless something in front does TLS")
 	}
 	for path, d := range map[string]time.Duration{
-		"http.header_timeout": c.HeaderTimeout, "http.body_timeout": c.BodyTimeout,
-		"http.publish_timeout": c.PublishTimeout, "http.retry_after": c.RetryAfter,
+		"webhooks.header_timeout": c.HeaderTimeout, "webhooks.body_timeout": c.BodyTimeout,
+		"webhooks.publish_timeout": c.PublishTimeout, "webhooks.retry_after": c.RetryAfter,
 	} {
 		if d <= 0 || d > 10*time.Minute {
 			p.Errorf(path, "must be more than 0 and at most 10m")
 		}
 	}
 	if c.MaxBody < 1<<10 || c.MaxBody > 64<<20 {
-		p.Errorf("http.max_body", "must be 1KiB to 64MiB")
+		p.Errorf("webhooks.max_body", "must be 1KiB to 64MiB")
 	}
 	if c.MaxEvents < 1 || c.MaxEvents > 10_000 {
-		p.Errorf("http.max_events", "must be 1 to 10000")
+		p.Errorf("webhooks.max_events", "must be 1 to 10000")
 	}
 	if c.MaxConcurrent < 1 || c.MaxConcurrent > 10_000 {
-		p.Errorf("http.max_concurrent", "must be 1 to 10000")
+		p.Errorf("webhooks.max_concurrent", "must be 1 to 10000")
 	}
 }
 
@@ -175,8 +174,8 @@ func (s SourceConfig) validate(p *config.Problems, path string, secrets map[stri
 	if !sourceName.MatchString(s.Name) {
 		p.Errorf(path+".name", "must be 1 to 63 lower-case letters, digits or -")
 	}
-	if s.Kind != KindDistribution {
-		p.Errorf(path+".kind", "%q is not known; %q is", s.Kind, KindDistribution)
+	if kinds := slices.Sorted(maps.Keys(adapters)); !slices.Contains(kinds, s.Kind) {
+		p.Errorf(path+".kind", "unknown kind %q; known are %s", s.Kind, strings.Join(kinds, ", "))
 	}
 	probe := imageref.Ref{Registry: s.Registry, Repository: "probe", Tag: "probe"}
 	if err := probe.Validate(); err != nil {

@@ -287,7 +287,7 @@ func TestNotifier_deadLetterAndReplay(t *testing.T) {
 	var letters []events.DeadLetter
 	for deadline := time.Now().Add(20 * time.Second); len(letters) == 0; {
 		var err error
-		if letters, err = events.ListDeadLetters(t.Context(), operator, 1, 10); err != nil || time.Now().After(deadline) {
+		if letters, err = events.WaitingDeadLetters(t.Context(), operator, 1, 10); err != nil || time.Now().After(deadline) {
 			t.Fatalf("no dead letter: %v", err)
 		}
 	}
@@ -295,7 +295,7 @@ func TestNotifier_deadLetterAndReplay(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 	sub.answer(http.StatusOK)
-	if _, err := events.ReplayDeadLetter(t.Context(), operator, letters[0].Sequence); err != nil {
+	if _, err := events.ReplayDeadLetter(t.Context(), operator, letters[0]); err != nil {
 		t.Fatal(err)
 	}
 	if again := sub.next(t); again.id != first.id {
@@ -440,7 +440,7 @@ func TestNotifier_forgedVerdict(t *testing.T) {
 	}
 	var letters []events.DeadLetter
 	for deadline := time.Now().Add(20 * time.Second); len(letters) == 0; {
-		if letters, err = events.ListDeadLetters(t.Context(), operator, 1, 10); err != nil || time.Now().After(deadline) {
+		if letters, err = events.WaitingDeadLetters(t.Context(), operator, 1, 10); err != nil || time.Now().After(deadline) {
 			t.Fatalf("no dead letter: %v", err)
 		}
 	}

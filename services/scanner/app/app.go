@@ -100,7 +100,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	}
 	puller := pull.New(client)
 	extractor, err := extract.NewWith(puller, cfg.Limits, cfg.Scan.Layers, extract.Options{
-		SkipSecrets: !cfg.Scan.Secrets, VerifyDiffID: cfg.Scan.VerifyDiffID, MaxKnown: cfg.Scan.LayerMemory,
+		SkipSecrets: !cfg.Scan.Secrets, MaxKnown: cfg.Scan.LayerMemory,
 	})
 	if err != nil {
 		return nil, err

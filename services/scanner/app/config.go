@@ -74,8 +74,6 @@ type ScanConfig struct {
 	// LayerMemory is how much of what was found in the layers used last is held in
 	// memory; 0 holds nothing.
 	LayerMemory config.Bytes `yaml:"layer_memory"`
-	// VerifyDiffID compares every layer, decompressed, with the image's configuration.
-	VerifyDiffID bool `yaml:"verify_diff_id"`
 	// Secrets tells whether credentials are looked for.
 	Secrets bool `yaml:"secrets"`
 }

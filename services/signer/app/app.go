@@ -23,7 +23,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/server"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -104,7 +103,7 @@ func (a *app) connect(writer *evidence.Writer) error {
 	}
 	log := a.deps.Telemetry.Logger
 	a.attest = consumer.Attest{
-		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, Slots: slots.New(a.cfg.Concurrency), Log: log,
+		Scans: scannerv1.NewScannerServiceClient(scanner), Evidence: writer, Log: log,
 		Formats: a.cfg.SBOM.Formats, MaxSBOM: int64(a.cfg.MaxSBOM),
 		Publish: func(ctx context.Context, id string, e proto.Message) error {
 			return events.Publish(ctx, a.deps.Bus, id, e)
@@ -112,7 +111,7 @@ func (a *app) connect(writer *evidence.Writer) error {
 	}
 	a.vsa = consumer.VSA{
 		Verdicts: verifierv1.NewVerdictServiceClient(verifier), Evidence: writer, VerifierID: a.cfg.VerifierID,
-		Slots: slots.New(a.cfg.Concurrency), Log: log,
+		Log: log,
 	}
 	return nil
 }
@@ -134,10 +133,10 @@ func (a *app) Run(ctx context.Context) error {
 	components := []lifecycle.Component{
 		{Name: "grpc", Run: a.server.Run},
 		{Name: events.ConsumerSignerAttest, Run: func(ctx context.Context) error {
-			return events.Consume[*eventv1.ImageScannedEvent](ctx, a.deps.Bus, events.ConsumerSignerAttest, slots.UnderWay(a.cfg.Concurrency), a.attest.Handle)
+			return events.Consume[*eventv1.ImageScannedEvent](ctx, a.deps.Bus, events.ConsumerSignerAttest, a.cfg.Concurrency, a.attest.Handle)
 		}},
 		{Name: events.ConsumerSignerVSA, Run: func(ctx context.Context) error {
-			return events.Consume[*eventv1.VerdictReachedEvent](ctx, a.deps.Bus, events.ConsumerSignerVSA, slots.UnderWay(a.cfg.Concurrency), a.vsa.Handle)
+			return events.Consume[*eventv1.VerdictReachedEvent](ctx, a.deps.Bus, events.ConsumerSignerVSA, a.cfg.Concurrency, a.vsa.Handle)
 		}},
 	}
 	if l := a.cfg.Lifetime; l.DeleteSuperseded {

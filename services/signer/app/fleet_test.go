@@ -285,7 +285,7 @@ func (f *fleet) nextAttested() *eventv1.ImageAttestedEvent {
 
 func (f *fleet) deadLetters() []events.DeadLetter {
 	f.t.Helper()
-	letters, err := events.ListDeadLetters(f.t.Context(), f.operator, 1, 100)
+	letters, err := events.WaitingDeadLetters(f.t.Context(), f.operator, 1, 100)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func TestSigner_RegistryRefusesAWrite(t *testing.T) {
 					t.Errorf("%v are seen, %v are called signed", seen, signed)
 				}
 				all := f.deadLetters()
-				if _, err := events.ReplayDeadLetter(t.Context(), f.operator, all[len(all)-1].Sequence); err != nil {
+				if _, err := events.ReplayDeadLetter(t.Context(), f.operator, all[len(all)-1]); err != nil {
 					t.Fatal(err)
 				}
 				f.nextAttested()

@@ -119,6 +119,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 		return nil, errors.Join(err, a.close())
 	}
 	verifierv1.RegisterVexServiceServer(a.server, server.NewVex(kept, authors, auditor))
+	verifierv1.RegisterDeadLetterServiceServer(a.server, server.NewDeadLetters(kept))
 	if err := syncVex(ctx, kept, cfg, authors, fromFiles("vex.files", d)); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -242,7 +243,9 @@ func (a *App) wire(cfg Config, recorder *consumer.Recorder, roots *trust.Source,
 		}},
 		{Name: events.ConsumerVerifierReferrers, Run: consume(d.Bus, events.ConsumerVerifierReferrers, pushesConcurrency, hints.Referrer)},
 		{Name: events.ConsumerVerifierDeletions, Run: consume(d.Bus, events.ConsumerVerifierDeletions, pushesConcurrency, hints.Deleted)},
-		{Name: events.ConsumerVerifierDeadLetters, Run: consume(d.Bus, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)},
+		{Name: events.ConsumerVerifierDeadLetters, Run: func(ctx context.Context) error {
+			return d.Bus.Consume(ctx, events.ConsumerVerifierDeadLetters, pushesConcurrency, deadLetters.Handle)
+		}},
 	}...)
 }
 

@@ -41,6 +41,9 @@ func authzTable() authz.Table {
 		verifierv1.VexService_ListVexDocuments_FullMethodName:  people,
 		verifierv1.VexService_DeleteVexDocument_FullMethodName: operators,
 
+		verifierv1.DeadLetterService_ListDeadLetters_FullMethodName: operators,
+		verifierv1.DeadLetterService_GetDeadLetter_FullMethodName:   operators,
+
 		verifierv1.ExceptionService_CreateException_FullMethodName: operators,
 		verifierv1.ExceptionService_GetException_FullMethodName:    people,
 		verifierv1.ExceptionService_ListExceptions_FullMethodName:  people,

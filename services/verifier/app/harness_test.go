@@ -58,7 +58,7 @@ func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{
 		t: t, registry: evidencetest.NewRegistry(t), key: evidencetest.NewKey(t),
-		nats: eventbustest.Start(t, events.Users(trustDomain)),
+		nats: eventbustest.Start(t, events.Users(trustDomain, "test")),
 		bus:  map[string]*eventbus.Bus{}, db: sqldbtest.SQLite(t),
 		verdicts: make(chan *eventv1.VerdictReachedEvent, 100), scanner: &scanner{scans: map[string]*scannerv1.Scan{}},
 	}
@@ -93,7 +93,20 @@ func (f *fleet) service(name string) *tlsx.Source {
 // connect connects a service, which waits for its streams in the background.
 func (f *fleet) connect(name string) *eventbus.Bus {
 	f.t.Helper()
-	b, err := events.Connect(f.t.Context(), f.cfg.NATS, name, f.service(name), obs.Discard(name))
+	b := f.connectAs(name, f.service(name))
+	f.background(b.Ensure)
+	return b
+}
+
+// operator connects a person.
+func (f *fleet) operator() *eventbus.Bus {
+	f.t.Helper()
+	return f.connectAs(eventbus.Operator, f.nats.TLS(tlsx.OperatorID(trustDomain, "test")))
+}
+
+func (f *fleet) connectAs(name string, as *tlsx.Source) *eventbus.Bus {
+	f.t.Helper()
+	b, err := events.Connect(f.t.Context(), f.cfg.NATS, name, as, obs.Discard(name))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -104,7 +117,6 @@ func (f *fleet) connect(name string) *eventbus.Bus {
 			f.t.Logf("close bus of %s: %v", name, err)
 		}
 	})
-	f.background(b.Ensure)
 	return b
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 	scannerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/scanner/v1"
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
@@ -29,6 +31,10 @@ type AllInOne struct {
 	Signer     signerv1.AttestationServiceClient
 	Verifier   verifierv1.VerdictServiceClient
 	Exceptions verifierv1.ExceptionServiceClient
+	// NATS sees every event pass.
+	NATS *nats.Conn
+	// Logs are those of all services.
+	Logs *outputtest.Buffer
 }
 
 // Start starts an all-in-one in a directory of the test, with the advisories of the
@@ -58,7 +64,7 @@ func Start(t *testing.T, configure func(*fleet.Config)) *AllInOne {
 			t.Logf("its logs:\n%s", logs)
 		}
 	})
-	a := &AllInOne{}
+	a := &AllInOne{Logs: logs}
 	select {
 	case a.Fleet = <-ready:
 	case err := <-ended:
@@ -81,6 +87,7 @@ func Start(t *testing.T, configure func(*fleet.Config)) *AllInOne {
 	a.Signer = signerv1.NewAttestationServiceClient(clients.Signer)
 	a.Verifier = verifierv1.NewVerdictServiceClient(clients.Verifier)
 	a.Exceptions = verifierv1.NewExceptionServiceClient(clients.Verifier)
+	a.NATS = clients.NATS
 	return a
 }
 

@@ -14,6 +14,7 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/prototext"
 )
 
 // Span is one received span.
@@ -30,6 +31,7 @@ type Receiver struct {
 	addr    string
 	mu      sync.Mutex
 	spans   map[string]Span // by span id
+	text    strings.Builder
 	changed chan struct{}
 }
 
@@ -61,6 +63,7 @@ func (r *Receiver) Endpoint() string { return r.addr }
 func (r *Receiver) Export(_ context.Context, req *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	fmt.Fprintln(&r.text, prototext.Format(req))
 	for _, resource := range req.GetResourceSpans() {
 		service := ""
 		for _, a := range resource.GetResource().GetAttributes() {
@@ -81,6 +84,13 @@ func (r *Receiver) Export(_ context.Context, req *collector.ExportTraceServiceRe
 	close(r.changed)
 	r.changed = make(chan struct{})
 	return &collector.ExportTraceServiceResponse{}, nil
+}
+
+// Text is everything that was received, for tests that look for what must not be in it.
+func (r *Receiver) Text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
 }
 
 // Trace returns the spans received of one trace so far, by span id.

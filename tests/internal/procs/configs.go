@@ -12,7 +12,7 @@ import (
 // everything else is left to the defaults, which are thereby tested too.
 var configs = map[string]string{
 	"gateway": `
-http: {listen: "127.0.0.1:{{.Port "gateway"}}"}
+webhooks: {listen: "127.0.0.1:{{.Port "gateway"}}"}
 sources:
   - {name: tests, kind: distribution, registry: "{{.Registry}}", secret: {value: {{.Secret}}}}
 `,

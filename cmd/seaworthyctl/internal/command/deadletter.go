@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 )
@@ -53,24 +55,60 @@ func (s *session) bus(ctx context.Context) (*eventbus.Bus, error) {
 	return f.Bus(ctx)
 }
 
-// letters is a page of dead letters from a sequence on.
-func letters(ctx context.Context, bus *eventbus.Bus, from uint64) ([]events.DeadLetter, error) {
-	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
-	defer cancel()
-	return events.ListDeadLetters(ctx, bus, from, letterPage)
+func (s *session) letterClient() (verifierv1.DeadLetterServiceClient, error) {
+	f, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	return f.DeadLetters()
 }
 
-// eachLetter calls f for every dead letter from a sequence on.
-func eachLetter(ctx context.Context, bus *eventbus.Bus, from uint64, f func(events.DeadLetter) (goOn bool, err error)) error {
+func stored(l *verifierv1.DeadLetter) events.DeadLetter {
+	return events.DeadLetter{Sequence: uint64(max(l.GetSequence(), 0)), Event: l.GetEvent(), Traceparent: l.GetTraceparent()}
+}
+
+// storedLetters calls f for the letters that the verifier stored, until it returns false.
+func (s *session) storedLetters(ctx context.Context, from uint64, filter letterFilter, f func(events.DeadLetter) (goOn bool)) error {
+	client, err := s.letterClient()
+	if err != nil {
+		return err
+	}
+	req := &verifierv1.ListDeadLettersRequest{
+		PageSize: letterPage, FromSequence: int64(min(from, math.MaxInt64)), Service: filter.service, Reason: filter.reason,
+	}
 	for {
-		page, err := letters(ctx, bus, from)
+		page, cancel := context.WithTimeout(ctx, defaultTimeout)
+		resp, err := client.ListDeadLetters(page, req)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for _, l := range resp.GetDeadLetters() {
+			if !f(stored(l)) {
+				return nil
+			}
+		}
+		if req.PageToken = resp.GetNextPageToken(); req.GetPageToken() == "" {
+			return nil
+		}
+	}
+}
+
+// waitingLetters does it for letters in the stream, which the verifier has not stored yet.
+func (s *session) waitingLetters(ctx context.Context, from uint64, filter letterFilter, f func(events.DeadLetter) (goOn bool)) error {
+	bus, err := s.bus(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		page, err := events.WaitingDeadLetters(ctx, bus, from, letterPage)
 		if err != nil {
 			return err
 		}
 		for _, l := range page {
 			from = l.Sequence + 1
-			if goOn, err := f(l); err != nil || !goOn {
-				return err
+			if filter.takes(l) && !f(l) {
+				return nil
 			}
 		}
 		if len(page) < letterPage {
@@ -84,10 +122,14 @@ func (s *session) deadLetterList() *cobra.Command {
 		from   uint64
 		limit  int
 		filter letterFilter
+		wait   bool
 	)
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List the dead letters, oldest first",
+		Use:   "list",
+		Short: "List the dead letters, oldest first",
+		Long: `List shows the dead letters that the verifier has stored. With --waiting it shows
+those that the verifier has not stored yet, with their sequences in the stream. They
+can be replayed once they are stored.`,
 		Example: "  seaworthyctl deadletter list --service scanner",
 		Args:    cobra.NoArgs,
 		RunE: s.run(func(ctx context.Context, _ []string) error {
@@ -96,16 +138,14 @@ func (s *session) deadLetterList() *cobra.Command {
 			}
 			ctx, cancel := s.limit(ctx, defaultTimeout)
 			defer cancel()
-			bus, err := s.bus(ctx)
-			if err != nil {
-				return err
+			letters := s.storedLetters
+			if wait {
+				letters = s.waitingLetters
 			}
 			var list []events.DeadLetter
-			err = eachLetter(ctx, bus, from, func(l events.DeadLetter) (bool, error) {
-				if filter.takes(l) {
-					list = append(list, l)
-				}
-				return len(list) < limit, nil
+			err := letters(ctx, from, filter, func(l events.DeadLetter) bool {
+				list = append(list, l)
+				return len(list) < limit
 			})
 			if err != nil {
 				return err
@@ -115,6 +155,7 @@ func (s *session) deadLetterList() *cobra.Command {
 	}
 	cmd.Flags().Uint64Var(&from, "from", 0, "begin at this sequence")
 	cmd.Flags().IntVar(&limit, "limit", 100, "list at most this many")
+	cmd.Flags().BoolVar(&wait, "waiting", false, "those that wait in NATS for the verifier to store them")
 	filter.flags(cmd)
 	return cmd
 }
@@ -163,17 +204,25 @@ func (s *session) deadLetterShow() *cobra.Command {
 			}
 			ctx, cancel := s.limit(ctx, defaultTimeout)
 			defer cancel()
-			bus, err := s.bus(ctx)
-			if err != nil {
-				return err
-			}
-			l, err := events.GetDeadLetter(ctx, bus, seq)
+			l, err := s.getLetter(ctx, seq)
 			if err != nil {
 				return err
 			}
 			return s.printLetter(l)
 		}),
 	}
+}
+
+func (s *session) getLetter(ctx context.Context, seq uint64) (events.DeadLetter, error) {
+	client, err := s.letterClient()
+	if err != nil {
+		return events.DeadLetter{}, err
+	}
+	resp, err := client.GetDeadLetter(ctx, &verifierv1.GetDeadLetterRequest{Sequence: int64(min(seq, math.MaxInt64))})
+	if err != nil {
+		return events.DeadLetter{}, err
+	}
+	return stored(resp.GetDeadLetter()), nil
 }
 
 func (s *session) printLetter(l events.DeadLetter) error {
@@ -250,7 +299,13 @@ through.`,
 				return err
 			}
 			if all {
-				if seqs, err = chooseLetters(ctx, bus, filter); err != nil {
+				// All are chosen before the first is replayed: a replay that fails again makes
+				// a new dead letter, which must not be replayed in the same run.
+				err := s.storedLetters(ctx, 0, filter, func(l events.DeadLetter) bool {
+					seqs = append(seqs, l.Sequence)
+					return true
+				})
+				if err != nil {
 					return err
 				}
 			}
@@ -260,19 +315,6 @@ through.`,
 	cmd.Flags().BoolVar(&all, "all", false, "replay every dead letter")
 	filter.flags(cmd)
 	return cmd
-}
-
-// chooseLetters reads first and replays later: a replay that fails again makes
-// new dead letters, which must not be replayed in the same run.
-func chooseLetters(ctx context.Context, bus *eventbus.Bus, filter letterFilter) ([]uint64, error) {
-	var seqs []uint64
-	err := eachLetter(ctx, bus, 0, func(l events.DeadLetter) (bool, error) {
-		if filter.takes(l) {
-			seqs = append(seqs, l.Sequence)
-		}
-		return true, nil
-	})
-	return seqs, err
 }
 
 // replayed is a replay as JSON.
@@ -285,7 +327,7 @@ func (s *session) replay(ctx context.Context, bus *eventbus.Bus, seqs []uint64) 
 	done := []replayed{}
 	var failed error
 	for _, seq := range seqs {
-		id, err := replayOne(ctx, bus, seq)
+		id, err := s.replayOne(ctx, bus, seq)
 		if err != nil {
 			failed = err // what was replayed before is still printed
 			break
@@ -298,10 +340,14 @@ func (s *session) replay(ctx context.Context, bus *eventbus.Bus, seqs []uint64) 
 	return failed
 }
 
-func replayOne(ctx context.Context, bus *eventbus.Bus, seq uint64) (messageID string, err error) {
+func (s *session) replayOne(ctx context.Context, bus *eventbus.Bus, seq uint64) (messageID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
-	return events.ReplayDeadLetter(ctx, bus, seq)
+	l, err := s.getLetter(ctx, seq)
+	if err != nil {
+		return "", err
+	}
+	return events.ReplayDeadLetter(ctx, bus, l)
 }
 
 func (s *session) printReplayed(done []replayed) error {

@@ -5,13 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"google.golang.org/grpc/codes"
+
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
+	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
@@ -56,10 +61,59 @@ func (f *testFleet) nats() map[string]*eventbus.Bus {
 	return buses
 }
 
+// fakeLetters answers with the letters of the stream, one a page.
+type fakeLetters struct {
+	verifierv1.UnimplementedDeadLetterServiceServer
+	fleet *testFleet
+}
+
+func (l fakeLetters) letter(ctx context.Context, from int64) (*verifierv1.DeadLetter, error) {
+	all, err := events.WaitingDeadLetters(ctx, l.fleet.operator, uint64(from), 1)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &verifierv1.DeadLetter{Sequence: int64(all[0].Sequence), Event: all[0].Event, Traceparent: all[0].Traceparent}, nil
+}
+
+func (l fakeLetters) ListDeadLetters(ctx context.Context, req *verifierv1.ListDeadLettersRequest) (*verifierv1.ListDeadLettersResponse, error) {
+	from := req.GetFromSequence()
+	if req.GetPageToken() != "" {
+		var err error
+		if from, err = strconv.ParseInt(req.GetPageToken(), 10, 64); err != nil {
+			return nil, err
+		}
+	}
+	resp := &verifierv1.ListDeadLettersResponse{}
+	found, err := l.letter(ctx, from)
+	if err != nil || found == nil {
+		return resp, err
+	}
+	resp.NextPageToken = strconv.FormatInt(found.GetSequence()+1, 10)
+	if e := found.GetEvent(); (req.GetService() == "" || req.GetService() == e.GetService()) && (req.GetReason() == "" || req.GetReason() == e.GetReason()) {
+		resp.DeadLetters = append(resp.DeadLetters, found)
+	}
+	return resp, nil
+}
+
+func (l fakeLetters) GetDeadLetter(ctx context.Context, req *verifierv1.GetDeadLetterRequest) (*verifierv1.GetDeadLetterResponse, error) {
+	found, err := l.letter(ctx, req.GetSequence())
+	if err == nil && found.GetSequence() != req.GetSequence() {
+		err = apierr.New(codes.NotFound, "DEAD_LETTER_NOT_FOUND", "there is none")
+	}
+	return &verifierv1.GetDeadLetterResponse{DeadLetter: found}, err
+}
+
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	buses := f.nats()
+	operator, err := events.Connect(t.Context(), eventbus.Config{URL: f.context.NATS}, eventbus.Operator,
+		f.source("reader", tlsx.OperatorID(domain, "admin")), obs.Discard("operator"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = operator.Close(context.Background()) })
+	f.operator = operator
 	if r := f.run("deadletter", "list"); r.code != 0 || !strings.Contains(r.err, "no dead letters") {
 		t.Errorf("an empty list: %+v", r)
 	}
@@ -124,6 +178,9 @@ func TestDeadLetters(t *testing.T) {
 	if got := letters("--limit", "1"); len(got) != 1 || got[0] != 1 {
 		t.Errorf("one letter = %v", got)
 	}
+	if got := letters("--waiting", "--reason", "LAYER_CORRUPT"); len(got) != 1 || got[0] != 2 {
+		t.Errorf("letters in the stream = %v, want 2", got)
+	}
 	if got := letters("--from", "2"); len(got) != 1 || got[0] != 2 {
 		t.Errorf("letters from 2 on = %v", got)
 	}
@@ -162,11 +219,11 @@ func TestDeadLetters_onlyOperators(t *testing.T) {
 	f := newFleet(t)
 	f.context.NATS = "nats://127.0.0.1:1"
 	f.as(tlsx.ClientID(domain, "ci"))
-	if r := f.run("deadletter", "list"); r.code != 7 || !strings.Contains(r.err, "operator's certificate") {
+	if r := f.run("deadletter", "list", "--waiting"); r.code != 7 || !strings.Contains(r.err, "operator's certificate") {
 		t.Errorf("as a client: %+v, want exit code 7", r)
 	}
 	f.as(tlsx.OperatorID(domain, "admin"))
-	if r := f.run("deadletter", "list", "--timeout", "300ms"); r.code != 6 {
+	if r := f.run("deadletter", "list", "--waiting", "--timeout", "300ms"); r.code != 6 {
 		t.Errorf("with NATS down: %+v, want exit code 6", r)
 	}
 }

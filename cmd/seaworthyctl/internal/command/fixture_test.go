@@ -23,6 +23,7 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/authz"
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
@@ -58,6 +59,8 @@ type testFleet struct {
 	verifier *fakeVerifier
 	notifier *fakeNotifier
 	policies *fakePolicies
+	// operator reads the dead letters in NATS for the fake verifier.
+	operator *eventbus.Bus
 }
 
 func newFleet(t *testing.T) *testFleet {
@@ -87,7 +90,8 @@ func newFleet(t *testing.T) *testFleet {
 			verifierv1.RegisterExceptionServiceServer(s, fakeExceptions{verifier: f.verifier})
 			verifierv1.RegisterPolicyServiceServer(s, f.policies)
 			verifierv1.RegisterVexServiceServer(s, fakeVex{verifier: f.verifier})
-		}, &verifierv1.VerdictService_ServiceDesc, &verifierv1.PolicyService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc, &verifierv1.VexService_ServiceDesc),
+			verifierv1.RegisterDeadLetterServiceServer(s, fakeLetters{fleet: f})
+		}, &verifierv1.DeadLetterService_ServiceDesc, &verifierv1.VerdictService_ServiceDesc, &verifierv1.PolicyService_ServiceDesc, &verifierv1.ExceptionService_ServiceDesc, &verifierv1.VexService_ServiceDesc),
 		Notifier: f.serve("notifier", func(s grpc.ServiceRegistrar) {
 			notifierv1.RegisterDeliveryServiceServer(s, f.notifier)
 		}, &notifierv1.DeliveryService_ServiceDesc),

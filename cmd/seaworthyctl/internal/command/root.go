@@ -14,6 +14,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthyctl/internal/fleet"
+	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 )
 
 // Formats of the output.
@@ -162,7 +163,7 @@ func (s *session) json() bool { return s.format == formatJSON }
 
 // notef tells the user something that is not the result.
 func (s *session) notef(format string, args ...any) {
-	_, _ = fmt.Fprintf(output.Plain(s.env.Err), format+"\n", args...) // nothing to do about a closed terminal
+	_, _ = fmt.Fprintln(output.Plain(s.env.Err), obs.Redact(fmt.Sprintf(format, args...))) // nothing to do about a closed terminal
 }
 
 // group is a command that only has commands below it.

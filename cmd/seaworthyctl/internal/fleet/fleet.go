@@ -169,6 +169,15 @@ func (f *Fleet) Vex() (verifierv1.VexServiceClient, error) {
 	return verifierv1.NewVexServiceClient(c), nil
 }
 
+// DeadLetters connects to the dead letters that the verifier stores.
+func (f *Fleet) DeadLetters() (verifierv1.DeadLetterServiceClient, error) {
+	c, err := f.dial("verifier", f.Context.Addresses.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return verifierv1.NewDeadLetterServiceClient(c), nil
+}
+
 // Deliveries connects to the notifier.
 func (f *Fleet) Deliveries() (notifierv1.DeliveryServiceClient, error) {
 	c, err := f.dial("notifier", f.Context.Addresses.Notifier)

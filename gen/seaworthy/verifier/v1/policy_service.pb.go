@@ -783,7 +783,7 @@ type TestPolicyRequest struct {
 	Document string `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// Name of the policy to take away, instead of a document.
 	DeleteName string `protobuf:"bytes,2,opt,name=delete_name,json=deleteName,proto3" json:"delete_name,omitempty"`
-	// Images a page, 1 to 1,000; 0 means 100.
+	// Images a page, 1 to 1,000; 0 means 100. After 4 MiB flips have no reasons.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// Token of the page, from the answer before.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -429,7 +429,7 @@ func (x *RefreshVerdictResponse) GetVerdict() *Verdict {
 // BatchGetVerdictsRequest chooses images.
 type BatchGetVerdictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Images, at most 500.
+	// Images, at most 500. See shortened_from of the answer for how much of them fits.
 	Images []*v1.ImageRef `protobuf:"bytes,1,rep,name=images,proto3" json:"images,omitempty"`
 	// Environment that asks, as in GetVerdictRequest.
 	Environment string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
@@ -504,7 +504,11 @@ func (x *BatchGetVerdictsRequest) GetView() VerdictView {
 type BatchGetVerdictsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Verdicts, in the order of the request.
-	Verdicts      []*Verdict `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	Verdicts []*Verdict `protobuf:"bytes,1,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	// If not 0, the verdicts from this index on have VERDICT_VIEW_DECISION, or
+	// VERDICT_VIEW_BASIC as described there, although more was asked for: the answer would
+	// exceed 8 MiB. Ask for them again in a smaller batch.
+	ShortenedFrom int32 `protobuf:"varint,2,opt,name=shortened_from,json=shortenedFrom,proto3" json:"shortened_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -544,6 +548,13 @@ func (x *BatchGetVerdictsResponse) GetVerdicts() []*Verdict {
 		return x.Verdicts
 	}
 	return nil
+}
+
+func (x *BatchGetVerdictsResponse) GetShortenedFrom() int32 {
+	if x != nil {
+		return x.ShortenedFrom
+	}
+	return 0
 }
 
 // ListVerdictsRequest chooses a page.
@@ -1336,9 +1347,10 @@ const file_seaworthy_verifier_v1_verdict_service_proto_rawDesc = "" +
 	"\x06images\x18\x01 \x03(\v2\x1b.seaworthy.type.v1.ImageRefR\x06images\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12!\n" +
 	"\fmin_sequence\x18\x05 \x01(\x03R\vminSequence\x126\n" +
-	"\x04view\x18\x06 \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"V\n" +
+	"\x04view\x18\x06 \x01(\x0e2\".seaworthy.verifier.v1.VerdictViewR\x04view\"}\n" +
 	"\x18BatchGetVerdictsResponse\x12:\n" +
-	"\bverdicts\x18\x01 \x03(\v2\x1e.seaworthy.verifier.v1.VerdictR\bverdicts\"\xad\x01\n" +
+	"\bverdicts\x18\x01 \x03(\v2\x1e.seaworthy.verifier.v1.VerdictR\bverdicts\x12%\n" +
+	"\x0eshortened_from\x18\x02 \x01(\x05R\rshortenedFrom\"\xad\x01\n" +
 	"\x13ListVerdictsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +

@@ -10,13 +10,25 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
 
-// Event is one event of a registry, as far as it matters here. Every field comes
-// from outside and may hold anything.
+// Action is what was done in a registry.
+type Action int
+
+// Actions.
+const (
+	// ActionOther is a pull, a mount, or anything that is not known.
+	ActionOther Action = iota
+	ActionPush
+	ActionDelete
+)
+
+// Event is one event of a registry, as far as it matters here. Every field but Path and
+// Action comes from outside and may hold anything.
 type Event struct {
 	// ID is the registry's identity of the event.
 	ID string
-	// Action is what was done: push, pull, mount, delete.
-	Action string
+	// Path is where the event is in the body, for errors.
+	Path   string
+	Action Action
 	// Repository, Tag and Digest say to what. Tag is empty for a push by digest.
 	Repository, Tag, Digest string
 	// MediaType and ArtifactType are those of the target.
@@ -87,16 +99,16 @@ const (
 	ReasonDigestAlgorithm Reason = "digest_algorithm"
 )
 
-// InvalidError says which field of an event cannot be and why.
+// InvalidError says which field of an event is invalid and why.
 type InvalidError struct {
-	// Field is a path below the event, for example `target.digest`.
-	Field string
+	// Path is where the event is in the body, Field is digest, repository or tag.
+	Path, Field string
 	// Err says what is wrong with it.
 	Err error
 }
 
 // Error implements error.
-func (e *InvalidError) Error() string { return fmt.Sprintf("%s: %v", e.Field, e.Err) }
+func (e *InvalidError) Error() string { return fmt.Sprintf("%s.%s: %v", e.Path, e.Field, e.Err) }
 
 // Unwrap returns the cause.
 func (e *InvalidError) Unwrap() error { return e.Err }
@@ -118,9 +130,9 @@ var manifestTypes = map[string]bool{
 }
 
 // Classify returns a push, or the reason why the event is none, or an
-// *InvalidError if it is a push that cannot be.
+// *InvalidError if it is an invalid push.
 func (c Classifier) Classify(e Event) (*Push, Reason, error) {
-	if e.Action != "push" {
+	if e.Action != ActionPush {
 		return nil, ReasonAction, nil
 	}
 	// Only manifests have tags. One of another type gives its tag a new meaning too.
@@ -134,31 +146,31 @@ func (c Classifier) Classify(e Event) (*Push, Reason, error) {
 		return nil, ReasonDigestAlgorithm, nil
 	}
 	if err := imageref.CheckDigest(e.Digest); err != nil {
-		return nil, "", &InvalidError{Field: "target.digest", Err: err}
+		return nil, "", &InvalidError{Path: e.Path, Field: "digest", Err: err}
 	}
 	// Tag and repository are checked apart so that the error names the right one.
 	ref := imageref.Ref{Registry: c.Registry, Repository: e.Repository, Digest: e.Digest}
 	if err := ref.Validate(); err != nil {
-		return nil, "", &InvalidError{Field: "target.repository", Err: err}
+		return nil, "", &InvalidError{Path: e.Path, Field: "repository", Err: err}
 	}
 	ref.Tag = e.Tag
 	if err := ref.Validate(); err != nil {
-		return nil, "", &InvalidError{Field: "target.tag", Err: err}
+		return nil, "", &InvalidError{Path: e.Path, Field: "tag", Err: err}
 	}
 	return &Push{EventID: e.ID, Image: ref, MediaType: e.MediaType}, "", nil
 }
 
-// Hint returns what an event that is no push of an image hints at, or nil. A hint that
-// cannot be is no error: nothing depends on it.
+// Hint returns what an event that is no push of an image hints at, or nil. An invalid hint
+// is no error: nothing depends on it.
 func (c Classifier) Hint(e Event) *Hint {
 	ref := imageref.Ref{Registry: c.Registry, Repository: e.Repository, Digest: e.Digest}
 	if ref.Digest == "" || ref.Validate() != nil {
 		return nil
 	}
 	switch {
-	case e.Action == "delete":
+	case e.Action == ActionDelete:
 		return &Hint{Kind: HintDeleted, EventID: e.ID, Image: ref}
-	case e.Action == "push" && manifestTypes[e.MediaType] && c.isOwn(e):
+	case e.Action == ActionPush && manifestTypes[e.MediaType] && c.isOwn(e):
 		h := &Hint{Kind: HintReferrer, EventID: e.ID, Image: ref, Referrer: e.Digest, ArtifactType: e.ArtifactType}
 		h.Image.Digest = subjectOf(e.Tag)
 		return h

@@ -29,7 +29,7 @@ func classifier() core.Classifier {
 }
 
 func push(change func(*core.Event)) core.Event {
-	e := core.Event{ID: "e1", Action: "push", Repository: "team/app", Tag: "1.0", Digest: digest, MediaType: manifest, Host: "evil.example"}
+	e := core.Event{ID: "e1", Action: core.ActionPush, Repository: "team/app", Tag: "1.0", Digest: digest, MediaType: manifest, Host: "evil.example"}
 	change(&e)
 	return e
 }
@@ -88,14 +88,12 @@ func TestClassify_filtered(t *testing.T) {
 		change func(*core.Event)
 		want   core.Reason
 	}{
-		"pull":           {func(e *core.Event) { e.Action = "pull" }, core.ReasonAction},
-		"delete":         {func(e *core.Event) { e.Action = "delete" }, core.ReasonAction},
-		"mount":          {func(e *core.Event) { e.Action = "mount" }, core.ReasonAction},
-		"unknown action": {func(e *core.Event) { e.Action = "PUSH" }, core.ReasonAction},
-		"blob":           {func(e *core.Event) { e.MediaType, e.Tag = "application/octet-stream", "" }, core.ReasonNotManifest},
-		"no media type":  {func(e *core.Event) { e.MediaType, e.Tag = "", "" }, core.ReasonNotManifest},
-		"own artifact":   {func(e *core.Event) { e.ArtifactType, e.Tag = bundle, "" }, core.ReasonOwnArtifact},
-		"fallback tag":   {func(e *core.Event) { e.Tag, e.MediaType = "sha256-abc", index }, core.ReasonOwnArtifact},
+		"other":         {func(e *core.Event) { e.Action = core.ActionOther }, core.ReasonAction},
+		"delete":        {func(e *core.Event) { e.Action = core.ActionDelete }, core.ReasonAction},
+		"blob":          {func(e *core.Event) { e.MediaType, e.Tag = "application/octet-stream", "" }, core.ReasonNotManifest},
+		"no media type": {func(e *core.Event) { e.MediaType, e.Tag = "", "" }, core.ReasonNotManifest},
+		"own artifact":  {func(e *core.Event) { e.ArtifactType, e.Tag = bundle, "" }, core.ReasonOwnArtifact},
+		"fallback tag":  {func(e *core.Event) { e.Tag, e.MediaType = "sha256-abc", index }, core.ReasonOwnArtifact},
 		"own by reference": {func(e *core.Event) {
 			e.Tag, e.References = "", []core.Reference{{MediaType: "application/vnd.oci.empty.v1+json"}, {MediaType: bundle}}
 		}, core.ReasonOwnArtifact},
@@ -118,16 +116,16 @@ func TestClassify_invalid(t *testing.T) {
 		change func(*core.Event)
 		field  string
 	}{
-		"no digest":        {func(e *core.Event) { e.Digest = "" }, "target.digest"},
-		"short digest":     {func(e *core.Event) { e.Digest = "sha256:ab" }, "target.digest"},
-		"short sha512":     {func(e *core.Event) { e.Digest = "sha512:ab" }, "target.digest"},
-		"no repository":    {func(e *core.Event) { e.Repository = "" }, "target.repository"},
-		"upper case":       {func(e *core.Event) { e.Repository = "Team/App" }, "target.repository"},
-		"path traversal":   {func(e *core.Event) { e.Repository = "../../etc" }, "target.repository"},
-		"registry smuggle": {func(e *core.Event) { e.Repository = "evil.example:443/app" }, "target.repository"},
-		"long repository":  {func(e *core.Event) { e.Repository = strings.Repeat("a", 256) }, "target.repository"},
-		"tag with colon":   {func(e *core.Event) { e.Tag = "a:b" }, "target.tag"},
-		"long tag":         {func(e *core.Event) { e.Tag = strings.Repeat("a", 129) }, "target.tag"},
+		"no digest":        {func(e *core.Event) { e.Digest = "" }, "digest"},
+		"short digest":     {func(e *core.Event) { e.Digest = "sha256:ab" }, "digest"},
+		"short sha512":     {func(e *core.Event) { e.Digest = "sha512:ab" }, "digest"},
+		"no repository":    {func(e *core.Event) { e.Repository = "" }, "repository"},
+		"upper case":       {func(e *core.Event) { e.Repository = "Team/App" }, "repository"},
+		"path traversal":   {func(e *core.Event) { e.Repository = "../../etc" }, "repository"},
+		"registry smuggle": {func(e *core.Event) { e.Repository = "evil.example:443/app" }, "repository"},
+		"long repository":  {func(e *core.Event) { e.Repository = strings.Repeat("a", 256) }, "repository"},
+		"tag with colon":   {func(e *core.Event) { e.Tag = "a:b" }, "tag"},
+		"long tag":         {func(e *core.Event) { e.Tag = strings.Repeat("a", 129) }, "tag"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := classifier().Classify(push(tt.change))
@@ -157,12 +155,12 @@ func TestHint(t *testing.T) {
 		"referrers tag":       {func(e *core.Event) { e.Tag, e.MediaType = "sha256-"+sum, index }, referrer("sha256:"+sum, "")},
 		"attestation tag":     {func(e *core.Event) { e.Tag = "sha256-" + sum + ".att" }, referrer("sha256:"+sum, "")},
 		"no such digest":      {func(e *core.Event) { e.Tag = "sha256-abc" }, referrer("", "")},
-		"deletion":            {func(e *core.Event) { e.Action, e.MediaType, e.Tag = "delete", "", "" }, &core.Hint{Kind: core.HintDeleted, EventID: "e1", Image: image(digest)}},
-		"deletion of a tag":   {func(e *core.Event) { e.Action, e.Digest = "delete", "" }, nil},
+		"deletion":            {func(e *core.Event) { e.Action, e.MediaType, e.Tag = core.ActionDelete, "", "" }, &core.Hint{Kind: core.HintDeleted, EventID: "e1", Image: image(digest)}},
+		"deletion of a tag":   {func(e *core.Event) { e.Action, e.Digest = core.ActionDelete, "" }, nil},
 		"image":               {func(*core.Event) {}, nil},
-		"pull":                {func(e *core.Event) { e.Action, e.ArtifactType = "pull", bundle }, nil},
+		"pull":                {func(e *core.Event) { e.Action, e.ArtifactType = core.ActionOther, bundle }, nil},
 		"blob":                {func(e *core.Event) { e.MediaType, e.Tag = "application/octet-stream", "" }, nil},
-		"bad repository":      {func(e *core.Event) { e.Action, e.Repository = "delete", "../etc" }, nil},
+		"bad repository":      {func(e *core.Event) { e.Action, e.Repository = core.ActionDelete, "../etc" }, nil},
 		"bad digest":          {func(e *core.Event) { e.ArtifactType, e.Digest, e.Tag = bundle, "sha256:ab", "" }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,21 +3,19 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"net/http"
-	"strings"
 
 	"golang.org/x/time/rate"
 
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
 )
 
 // Source is a registry that may report pushes.
 type Source struct {
-	// Name is the last part of the webhook's path.
-	Name string
-	// Secret is the bearer token that the registry sends.
+	// Name is the last part of the webhook's path, Kind the one before it.
+	Name, Kind string
+	// Secret is what the registry proves.
 	Secret string
 	// Registry is the host and optional port that the source may speak for.
 	Registry string
@@ -28,8 +26,8 @@ type Source struct {
 
 // source is a Source made ready.
 type source struct {
-	name       string
-	secret     [sha256.Size]byte
+	name, kind string
+	secret     webhook.Secret
 	limiter    *rate.Limiter
 	classifier core.Classifier
 }
@@ -48,7 +46,8 @@ func newSources(list []Source, isOwn func(mediaType, artifactType, tag string) b
 	for _, c := range list {
 		s.byName[c.Name] = &source{
 			name:       c.Name,
-			secret:     sha256.Sum256([]byte(c.Secret)),
+			kind:       c.Kind,
+			secret:     webhook.NewSecret(c.Secret),
 			limiter:    rate.NewLimiter(rate.Limit(c.RequestsPerSecond), c.Burst),
 			classifier: core.Classifier{Registry: c.Registry, IsOwnArtifact: isOwn},
 		}
@@ -65,23 +64,14 @@ func sourceOf(ctx context.Context) *source {
 	return src
 }
 
-// authenticate returns the source that r proves to be, or nil. Hashes of equal
-// length are compared, so that the time tells nothing about the secret's length.
-func (s *sources) authenticate(r *http.Request) *source {
+// authenticate returns the source that r proves to be, or nil.
+func (s *sources) authenticate(r *http.Request, kind string, adapter webhook.Adapter) *source {
 	src, known := s.byName[r.PathValue("source")]
-	if !known {
+	if known = known && src.kind == kind; !known {
 		src = s.decoy
 	}
-	token, isBearer := bearer(r)
-	sum := sha256.Sum256([]byte(token))
-	equal := subtle.ConstantTimeCompare(sum[:], src.secret[:]) == 1
-	if !equal || !known || !isBearer {
+	if !adapter.Authenticate(r.Header, src.secret) || !known {
 		return nil
 	}
 	return src
-}
-
-func bearer(r *http.Request) (string, bool) {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
 }

@@ -15,15 +15,15 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
 )
 
 // Config bounds what the server takes on. Every field must be set.
 type Config struct {
 	// MaxBody is the largest body in bytes.
 	MaxBody int64
-	// Envelope bounds what is inside a body.
-	Envelope distribution.Limits
+	// Limits bound what is inside a body.
+	Limits webhook.Limits
 	// MaxConcurrent is the largest number of webhooks under way.
 	MaxConcurrent int
 	// HeaderTimeout, BodyTimeout and PublishTimeout bound the steps of a request.
@@ -42,6 +42,8 @@ type Publisher interface {
 
 // Deps is what the server works with.
 type Deps struct {
+	// Adapters read the webhooks, by kind.
+	Adapters  map[string]webhook.Adapter
 	Publisher Publisher
 	// Ready returns nil while the gateway can take webhooks.
 	Ready func() error
@@ -61,8 +63,8 @@ type Server struct {
 	metrics *metrics
 }
 
-// WebhookPath is the pattern of the webhook for CNCF Distribution.
-const WebhookPath = "/webhooks/v1/distribution/{source}"
+// Path returns the pattern of the webhooks of a kind.
+func Path(kind string) string { return "/webhooks/v1/" + kind + "/{source}" }
 
 // maxHeader bounds the headers of a request, in bytes.
 const maxHeader = 16 << 10
@@ -84,7 +86,10 @@ func New(cfg Config, d Deps) (*Server, error) {
 // Handler returns all routes, traced.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(WebhookPath, s.identified(s.traced(http.HandlerFunc(s.webhook))))
+	for kind, adapter := range s.deps.Adapters {
+		handle := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.webhook(w, r, adapter) })
+		mux.Handle(Path(kind), s.identified(kind, adapter, s.traced(kind, handle)))
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.refuse(w, r, "", notFound) })
@@ -109,9 +114,9 @@ func (s *Server) HTTPServer() *http.Server {
 // identified finds out which source a request comes from. The trace context of
 // anybody else is dropped: strangers do not write into our traces, and a trace
 // that they say is sampled costs nothing.
-func (s *Server) identified(next http.Handler) http.Handler {
+func (s *Server) identified(kind string, adapter webhook.Adapter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		src := s.sources.authenticate(r)
+		src := s.sources.authenticate(r, kind, adapter)
 		if src == nil {
 			for _, header := range (propagation.TraceContext{}).Fields() {
 				r.Header.Del(header)
@@ -122,9 +127,9 @@ func (s *Server) identified(next http.Handler) http.Handler {
 }
 
 // traced starts the server span, a child of the sender's if it sent a traceparent.
-func (s *Server) traced(next http.Handler) http.Handler {
+func (s *Server) traced(kind string, next http.Handler) http.Handler {
 	t := s.deps.Telemetry
-	return otelhttp.NewHandler(next, "POST "+WebhookPath,
+	return otelhttp.NewHandler(next, "POST "+Path(kind),
 		otelhttp.WithTracerProvider(t.TracerProvider),
 		otelhttp.WithMeterProvider(t.MeterProvider),
 		// Trace context only: baggage of strangers stays outside.

@@ -23,8 +23,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/server"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook/distribution"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -92,12 +93,12 @@ type fixture struct {
 func start(t *testing.T, change func(*server.Config)) *fixture {
 	t.Helper()
 	cfg := server.Config{
-		MaxBody: 4096, Envelope: distribution.DefaultLimits(), MaxConcurrent: 8,
+		MaxBody: 4096, Limits: webhook.DefaultLimits(), MaxConcurrent: 8,
 		HeaderTimeout: 5 * time.Second, BodyTimeout: 5 * time.Second, PublishTimeout: 5 * time.Second,
 		RetryAfter: 7 * time.Second,
 		Sources: []server.Source{
-			{Name: "main", Secret: secret, Registry: "registry.example:5000", RequestsPerSecond: 1000, Burst: 1000},
-			{Name: "slow", Secret: "another-secret-of-a-registry", Registry: "slow.example", RequestsPerSecond: 0.5, Burst: 1},
+			{Name: "main", Kind: "distribution", Secret: secret, Registry: "registry.example:5000", RequestsPerSecond: 1000, Burst: 1000},
+			{Name: "slow", Kind: "distribution", Secret: "another-secret-of-a-registry", Registry: "slow.example", RequestsPerSecond: 0.5, Burst: 1},
 		},
 	}
 	if change != nil {
@@ -105,6 +106,7 @@ func start(t *testing.T, change func(*server.Config)) *fixture {
 	}
 	f := &fixture{recorder: &recorder{}, tel: obs.Discard("gateway"), now: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)}
 	s, err := server.New(cfg, server.Deps{
+		Adapters:  map[string]webhook.Adapter{"distribution": distribution.Adapter{}},
 		Publisher: f.recorder, Ready: func() error { return f.err }, Telemetry: f.tel,
 		IsOwnArtifact: func(_, _, tag string) bool { return strings.HasPrefix(tag, "sha256-") },
 		Now:           func() time.Time { return f.now },

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/problem"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
 )
 
 // receipt is the body of a 202.
@@ -30,9 +31,9 @@ type receipt struct {
 	TraceID  string `json:"trace_id,omitempty"`
 }
 
-// webhook handles POST /webhooks/v1/distribution/{source}. What is cheap is
-// checked first, and nothing is read from a sender that is not authenticated.
-func (s *Server) webhook(w http.ResponseWriter, r *http.Request) {
+// webhook handles POST /webhooks/v1/{kind}/{source}. Cheap checks come first, and nothing
+// is read from a sender that is not authenticated.
+func (s *Server) webhook(w http.ResponseWriter, r *http.Request, adapter webhook.Adapter) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		s.refuse(w, r, "", methodNotAllowed)
@@ -55,7 +56,7 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, src.name, tooManyRequests.WithRetryAfter(wait))
 		return
 	}
-	events, p := s.read(w, r)
+	events, p := s.read(w, r, adapter)
 	if p != nil {
 		s.refuse(w, r, src.name, *p)
 		return
@@ -84,8 +85,8 @@ func (s *Server) throttled(src *source) time.Duration {
 }
 
 // read returns the events of the body.
-func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]core.Event, *problem.Problem) {
-	if p := checkContentType(r); p != nil {
+func (s *Server) read(w http.ResponseWriter, r *http.Request, adapter webhook.Adapter) ([]core.Event, *problem.Problem) {
+	if p := checkContentType(r, adapter.MediaTypes()); p != nil {
 		return nil, p
 	}
 	tooLarge := bodyTooLarge.WithDetail(fmt.Sprintf("at most %d bytes are read", s.cfg.MaxBody))
@@ -103,7 +104,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]core.Event, *pr
 	case err != nil:
 		return nil, &bodyIncomplete
 	}
-	events, err := distribution.Parse(body, s.cfg.Envelope)
+	events, err := adapter.Parse(body, s.cfg.Limits)
 	if err != nil {
 		p := invalidEnvelope.WithDetail(err.Error())
 		return nil, &p
@@ -111,10 +112,10 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) ([]core.Event, *pr
 	return events, nil
 }
 
-func checkContentType(r *http.Request) *problem.Problem {
+func checkContentType(r *http.Request, want []string) *problem.Problem {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mediaType != distribution.MediaType {
-		p := unsupportedType.WithDetail("Content-Type must be " + distribution.MediaType)
+	if err != nil || !slices.Contains(want, mediaType) {
+		p := unsupportedType.WithDetail("Content-Type must be " + strings.Join(want, " or "))
 		return &p
 	}
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
@@ -144,10 +145,10 @@ func (s *Server) classify(ctx context.Context, src *source, events []core.Event)
 	var pushes []core.Push
 	var hints []core.Hint
 	var reasons []core.Reason
-	for i, e := range events {
+	for _, e := range events {
 		push, reason, err := src.classifier.Classify(e)
 		if err != nil {
-			return nil, nil, 0, fmt.Errorf("events[%d].%w", i, err)
+			return nil, nil, 0, err
 		}
 		if push == nil {
 			if hint := src.classifier.Hint(e); hint != nil {

@@ -143,7 +143,7 @@ func (s *SQL) List(ctx context.Context, q Query) ([]Delivery, error) {
 	}
 	if q.After.ID != "" {
 		at := arg(sqldb.Time(q.After.CreateTime))
-		where = append(where, fmt.Sprintf("(created_at < %s OR (created_at = %s AND delivery_id < %s))", at, at, arg(q.After.ID)))
+		where = append(where, fmt.Sprintf("(created_at, delivery_id) < (%s, %s)", at, arg(q.After.ID)))
 	}
 	query := "SELECT " + columns + " FROM deliveries"
 	if len(where) > 0 {

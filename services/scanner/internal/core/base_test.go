@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,10 +17,12 @@ import (
 // world is a registry with one image of three layers, and all else an engine needs.
 type world struct {
 	labels map[string]string
-	report *core.Report
-	base   core.BaseImage
-	claim  core.BaseImage
-	err    error
+	// diffIDs are those of the configuration; nil for one a layer.
+	diffIDs []string
+	report  *core.Report
+	base    core.BaseImage
+	claim   core.BaseImage
+	err     error
 }
 
 func (*world) Manifest(context.Context, imageref.Ref) (core.Descriptor, []byte, error) {
@@ -26,7 +30,11 @@ func (*world) Manifest(context.Context, imageref.Ref) (core.Descriptor, []byte, 
 }
 
 func (w *world) Config(context.Context, imageref.Ref, core.Descriptor) ([]byte, error) {
-	return json.Marshal(map[string]any{"config": map[string]any{"Labels": w.labels}})
+	diffIDs := w.diffIDs
+	if diffIDs == nil {
+		diffIDs = slices.Repeat([]string{"sha256:" + strings.Repeat("0", 64)}, 3)
+	}
+	return json.Marshal(map[string]any{"config": map[string]any{"Labels": w.labels}, "rootfs": map[string]any{"diff_ids": diffIDs}})
 }
 
 func (*world) Extract(context.Context, imageref.Ref, []core.Descriptor) (core.Inventory, error) {
@@ -58,6 +66,23 @@ func (w *world) Save(_ context.Context, r *core.Report) (core.ReportRef, error) 
 func (w *world) Base(_ context.Context, _ string, _ []string, claim core.BaseImage) (core.BaseImage, error) {
 	w.claim = claim
 	return w.base, w.err
+}
+
+// TestScan_DiffIDs: an image whose configuration does not name its layers cannot run, and is
+// not scanned: what a runtime would make of it is not what the layers have.
+func TestScan_DiffIDs(t *testing.T) {
+	good := "sha256:" + strings.Repeat("0", 64)
+	for name, diffIDs := range map[string][]string{
+		"none": {}, "too few": {good, good}, "too many": {good, good, good, good}, "malformed": {good, good, ""},
+	} {
+		w := &world{diffIDs: diffIDs}
+		e := &core.Engine{Source: w, Extractor: w, Advisories: w, Archive: w}
+		m := &core.Manifest{Layers: []core.Descriptor{{Digest: "l1"}, {Digest: "l2"}, {Digest: "l3"}}}
+		_, err := e.Scan(t.Context(), imageref.Ref{}, good, m)
+		if f := core.AsFault(err); f == nil || f.Reason != core.ReasonNotAnImage || f.Temporary || w.report != nil {
+			t.Errorf("%s: %v, report %v", name, err, w.report)
+		}
+	}
 }
 
 // TestBaseImage: a claim reaches who knows the images, and what comes back marks
@@ -105,7 +130,7 @@ func TestBaseImage(t *testing.T) {
 			}
 		})
 	}
-	w := &world{err: errors.New("database is down")}
+	w := &world{err: errors.New("database is down"), diffIDs: []string{}}
 	e := &core.Engine{Source: w, Extractor: w, Advisories: w, Archive: w, Lineage: w}
 	if _, err := e.Scan(t.Context(), imageref.Ref{}, digest, &core.Manifest{}); !errors.Is(err, w.err) {
 		t.Errorf("error %v", err)

@@ -185,7 +185,11 @@ func (e *Engine) scanManifest(ctx context.Context, ref imageref.Ref, m *Manifest
 		facts.Layers = append(facts.Layers, l.Digest)
 	}
 	layers := slices.Clone(m.Layers)
-	for i, d := range diffIDs(config, len(layers)) {
+	diffIDs, err := diffIDs(config, len(layers))
+	if err != nil {
+		return ReportRef{}, err
+	}
+	for i, d := range diffIDs {
 		layers[i].DiffID = d
 	}
 	inv, err := e.Extractor.Extract(ctx, ref, layers)

@@ -38,8 +38,7 @@ type Descriptor struct {
 	Size         int64
 	Platform     *Platform
 	Annotations  map[string]string
-	// DiffID is the digest of a layer decompressed, as the image's configuration says;
-	// empty if it does not.
+	// DiffID is the digest of a layer decompressed, as the image's configuration says.
 	DiffID string
 }
 
@@ -243,14 +242,22 @@ type jsonConfig struct {
 	} `json:"rootfs"`
 }
 
-// diffIDs are the digests that a configuration gives its layers, decompressed; none
-// unless there is one for each layer.
-func diffIDs(content []byte, layers int) []string {
+// diffIDs are the digests that a configuration gives its layers, decompressed. Runtimes
+// unpack no image without one for each layer.
+func diffIDs(content []byte, layers int) ([]string, error) {
 	var j jsonConfig
-	if strictjson.Unmarshal(content, &j) != nil || len(j.RootFS.DiffIDs) != layers {
-		return nil
+	if err := strictjson.Unmarshal(content, &j); err != nil {
+		return nil, unreadable("the image's configuration", err)
 	}
-	return j.RootFS.DiffIDs
+	if n := len(j.RootFS.DiffIDs); n != layers {
+		return nil, NewFault(ReasonNotAnImage, "the image's configuration has %d diff_ids for %d layers", n, layers)
+	}
+	for _, d := range j.RootFS.DiffIDs {
+		if err := imageref.CheckDigest(d); err != nil {
+			return nil, NewFault(ReasonNotAnImage, "the image's configuration has a malformed diff_id").WithCause(err)
+		}
+	}
+	return j.RootFS.DiffIDs, nil
 }
 
 // Environment is what a configuration sets: values by name, the last one of a name.

@@ -95,6 +95,8 @@ func hasEndRecord(r io.Reader) (bool, error) {
 type archiveBudget struct {
 	bytes   int64
 	entries int
+	// others asks for packages of Python and npm, too.
+	others bool
 }
 
 func (b *archiveBudget) open(f *zip.File, limit int64) ([]byte, error) {

@@ -23,7 +23,7 @@ type Cache interface {
 
 // setVersion changes with everything that changes what a layer's outcome is: the
 // extractors, their wrappers here, and the encoding below.
-const setVersion = "7"
+const setVersion = "8"
 
 // ExtractorSet is the version of the set of extractors under these limits and
 // options. Another release of the extractors may find something else in a layer.
@@ -68,15 +68,16 @@ type storedFile struct {
 	Database   bool
 	Problem    string
 	Untold     string
+	Unread     string
 	Owners     []owner
 	Secrets    []string
 	Bits       bits
 }
 
 type storedFound struct {
-	PURLType, Name, Version, SourceName, SourceVersion, Arch, As, Module string
-	Lock                                                                 bool
-	Licenses                                                             []string
+	PURLType, Name, Version, SourceName, SourceVersion, Arch, As, Module, Maker string
+	Lock                                                                        bool
+	Licenses                                                                    []string
 	// Of the clues of a Java archive.
 	Artifacts, Packages, Claims []string
 }
@@ -110,7 +111,7 @@ func encodeLayer(r *layerResult) ([]byte, error) {
 
 func storeFile(f *file) storedFile {
 	out := storedFile{
-		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Passwd: f.passwd, Database: f.database, Problem: f.problem, Untold: f.untold, Owners: f.owners,
+		Considered: pluginNames(f.considered), OSRelease: f.osRelease, Passwd: f.passwd, Database: f.database, Problem: f.problem, Untold: f.untold, Unread: f.unread, Owners: f.owners,
 		Secrets: f.secrets, Bits: f.bits,
 	}
 	for _, p := range f.packages {
@@ -121,7 +122,7 @@ func storeFile(f *file) storedFile {
 		out.Packages = append(out.Packages, storedFound{
 			PURLType: p.purlType, Name: p.name, Version: p.version, SourceName: p.sourceName,
 			SourceVersion: p.sourceVersion, Arch: p.arch, Licenses: p.licenses, As: p.as,
-			Module: p.module, Lock: p.lock, Artifacts: clues.artifacts, Packages: clues.packages, Claims: clues.claims,
+			Module: p.module, Maker: p.maker, Lock: p.lock, Artifacts: clues.artifacts, Packages: clues.packages, Claims: clues.claims,
 		})
 	}
 	return out
@@ -170,7 +171,7 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, untold: f.Untold, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
+	out := &file{considered: considered, osRelease: f.OSRelease, passwd: f.Passwd, database: f.Database, problem: f.Problem, untold: f.Untold, unread: f.Unread, owners: f.Owners, secrets: f.Secrets, bits: f.Bits}
 	for _, p := range f.Packages {
 		var clues *jarClues
 		if p.Artifacts != nil {
@@ -179,7 +180,7 @@ func (ps *plugins) loadFile(f storedFile) (*file, error) {
 		out.packages = append(out.packages, found{
 			purlType: p.PURLType, name: p.Name, version: p.Version, sourceName: p.SourceName,
 			sourceVersion: p.SourceVersion, arch: p.Arch, licenses: p.Licenses, as: p.As,
-			module: p.Module, lock: p.Lock, jar: clues,
+			module: p.Module, maker: p.Maker, lock: p.Lock, jar: clues,
 		})
 	}
 	return out, nil

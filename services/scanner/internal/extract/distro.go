@@ -1,7 +1,10 @@
 package extract
 
 import (
+	"slices"
 	"strings"
+
+	"github.com/google/osv-scalibr/purl"
 )
 
 // maxOSRelease is how much of an os-release file is read.
@@ -136,6 +139,22 @@ func (d distro) rpmEcosystem() string {
 		return "Photon OS:" + d.version
 	}
 	return ""
+}
+
+// makers is how the distributions with advisories call themselves in their packages.
+var makers = map[string][]string{
+	"debian": {"debian"}, "ubuntu": {"ubuntu", "debian"}, "almalinux": {"almalinux"}, "rocky": {"rocky"}, "opensuse-leap": {"suse"},
+	"opensuse-tumbleweed": {"suse"}, "mageia": {"mageia"}, "azurelinux": {"microsoft"}, "mariner": {"microsoft"}, "photon": {"vmware", "broadcom"},
+}
+
+// made tells whether the distribution built a package with this vendor or maintainer.
+func (d distro) made(purlType, maker string) bool {
+	names := makers[d.id]
+	if names == nil || purlType == purl.TypeDebian && maker == "" {
+		return true // no advisories decide, or a database without maintainers
+	}
+	maker = strings.ToLower(maker)
+	return slices.ContainsFunc(names, func(name string) bool { return strings.Contains(maker, name) })
 }
 
 // advisoriesByBinary: AlmaLinux' advisories name the packages that are installed,

@@ -52,7 +52,7 @@ func isDpkgDatabase(path string) bool {
 }
 
 // dpkgFields are the fields that count, in lower case as dpkg does not tell the cases apart.
-var dpkgFields = map[string]bool{"package": true, "status": true, "version": true, "architecture": true, "source": true}
+var dpkgFields = map[string]bool{"package": true, "status": true, "version": true, "architecture": true, "source": true, "maintainer": true}
 
 // readDpkg adds the packages of a database. It reads on after a record that it cannot
 // understand; the error is that of the first one.
@@ -140,7 +140,7 @@ func dpkgPackage(fields map[string]string, kind string) (f found, ok bool, err e
 	if state := strings.Fields(fields["status"]); len(state) == 3 && (state[2] == "not-installed" || state[2] == "config-files") {
 		return found{}, false, nil
 	}
-	f = found{purlType: kind, name: fields["package"], version: fields["version"], arch: fields["architecture"]}
+	f = found{purlType: kind, name: fields["package"], version: fields["version"], arch: fields["architecture"], maker: fields["maintainer"]}
 	if f.name == "" || f.version == "" {
 		return found{}, false, fmt.Errorf("a package without a name or version: %.100q", f.name+" "+f.version)
 	}

@@ -2,8 +2,9 @@ package extract
 
 import "bytes"
 
-// magicSize is how much of a file is read to tell an executable from a script.
-const magicSize = 4
+// magicSize is how much of a file is read to tell an executable from a script, and an archive
+// behind the first line of one.
+const magicSize = 128
 
 var executableMagics = [][]byte{
 	[]byte("\x7fELF"),
@@ -20,6 +21,16 @@ func isExecutable(head []byte) bool {
 		}
 	}
 	return false
+}
+
+// maxPlainScript is the size up to which a script has no archive behind it.
+const maxPlainScript = 1 << 10
+
+// mayBeZip recognises zip archives and what may have one behind it, as a zip archive is read from
+// its end: scripts and programs. Java and Python run them whatever they are called.
+func mayBeZip(head []byte, size int64) bool {
+	return bytes.HasPrefix(head, []byte("PK\x03\x04")) || isELF(head) ||
+		bytes.HasPrefix(head, []byte("#!")) && (size > maxPlainScript || bytes.Contains(head, []byte("\nPK\x03\x04")))
 }
 
 // dropNonExecutables takes the executable extractors from the jobs of a file that

@@ -40,9 +40,6 @@ type Extractor struct {
 type Options struct {
 	// SkipSecrets looks for no credentials.
 	SkipSecrets bool
-	// VerifyDiffID compares every layer, decompressed, with the digest that the image's
-	// configuration gives it. The digest of the compressed layer is always verified.
-	VerifyDiffID bool
 	// MaxKnown is how many bytes of what was found in the layers used last are held in
 	// memory beside the cache; 0 holds nothing. Without a cache it means nothing.
 	MaxKnown config.Bytes
@@ -115,7 +112,7 @@ const maxProblems = 100
 
 // readLayers returns one result a layer; nil for a layer of a foreign kind.
 func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []core.Descriptor) ([]*layerResult, error) {
-	b := &budget{limits: x.limits}
+	b := newBudget(x.limits)
 	results := make([]*layerResult, len(layers))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(x.layers)
@@ -141,31 +138,32 @@ func (x *Extractor) readLayers(ctx context.Context, ref imageref.Ref, layers []c
 
 // layer returns the outcome of a layer. A layer that is known is not pulled.
 func (x *Extractor) layer(ctx context.Context, ref imageref.Ref, l core.Descriptor, b *budget) (*layerResult, error) {
-	if x.options.VerifyDiffID && l.DiffID == "" {
-		return nil, core.NewFault(core.ReasonLayerCorrupt, "the image's configuration does not name the layer")
-	}
 	known, err := x.cached(ctx, l.Digest, b)
-	if err != nil || known != nil && (!x.options.VerifyDiffID || known.diffID != "") {
-		return known, x.verify(known, l.DiffID, err)
+	if err != nil {
+		return nil, err
 	}
-	r := &layerReader{plugins: x.plugins, budget: b, buffers: x.buffers, hash: x.options.VerifyDiffID}
+	if known != nil {
+		return known, known.verify(l.DiffID)
+	}
+	r := &layerReader{plugins: x.plugins, budget: b, buffers: x.buffers}
 	res, err := r.read(ctx, l.Digest, func() (io.ReadCloser, error) { return x.opener.Layer(ctx, ref, l) })
 	if err != nil {
 		return nil, err
 	}
-	if err := x.verify(res, l.DiffID, nil); err != nil {
+	if err := res.verify(l.DiffID); err != nil {
 		return nil, err
 	}
 	return res, x.keep(ctx, res)
 }
 
-// verify passes an error on, or tells that a layer is not what the image's
-// configuration says.
-func (x *Extractor) verify(r *layerResult, diffID string, err error) error {
-	if err == nil && x.options.VerifyDiffID && r.diffID != diffID {
+// verify refuses a layer that is not the one the image's configuration names. Runtimes do
+// not unpack a layer whose diff_id they have already: with another image's diff_ids, that
+// image would run in place of the one that was scanned.
+func (r *layerResult) verify(diffID string) error {
+	if diffID != "" && r.diffID != diffID {
 		return core.NewFault(core.ReasonLayerCorrupt, "it decompresses to %s, the image's configuration says %.80q", r.diffID, diffID)
 	}
-	return err
+	return nil
 }
 
 // explain names the layer in the fault that people see.

@@ -224,7 +224,7 @@ func TestOverlay(t *testing.T) {
 		{"file replaced by a directory", [][]lt.Entry{{lodash("1.0.0")}, {lt.Dir(at)}}, nil},
 		{"file replaced by a parent", [][]lt.Entry{{lodash("1.0.0")}, {lt.File(at+"/deep/x", "")}}, nil},
 		{"directory stays", [][]lt.Entry{{lodash("1.0.0")}, {lt.Dir("app/node_modules"), lt.Dir("app")}}, []string{"lodash@1.0.0 " + at + " 0"}},
-		{"replaced by something else", [][]lt.Entry{{lodash("1.0.0")}, {lt.File(at, "{}")}}, nil},
+		{"replaced by something else", [][]lt.Entry{{lodash("1.0.0")}, {lt.File(at, "[]")}}, nil},
 		{"removed and made again", [][]lt.Entry{{lodash("1.0.0")}, {lt.File("app/.wh.node_modules", "")}, {lodash("1.0.0")}}, []string{"lodash@1.0.0 " + at + " 2"}},
 		{"twice in one layer", [][]lt.Entry{{lodash("1.0.0"), lodash("2.0.0")}}, []string{"lodash@2.0.0 " + at + " 0"}},
 		{"through a linked directory", [][]lt.Entry{{lt.Symlink("lib", "usr/lib")}, {npm("lib/a", "a", "1.0.0")}, {lt.File("usr/lib/.wh.a", "")}}, nil},

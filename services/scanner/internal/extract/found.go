@@ -22,6 +22,8 @@ type found struct {
 	licenses      []string
 	// module is the module of an rpm package, as name:stream.
 	module string
+	// maker is who made an OS package, as its database says.
+	maker string
 	// jar is what is known of a Java archive whose coordinates are a guess.
 	jar *jarClues
 	// lock: a lockfile names the package, which need not be installed.
@@ -82,7 +84,7 @@ func convert(p *extractor.Package) (f found, ok bool, err error) {
 
 // tidy checks the texts of a package and brings them into the form of reports.
 func (f *found) tidy() error {
-	for _, s := range []*string{&f.name, &f.version, &f.sourceName, &f.sourceVersion, &f.arch, &f.module} {
+	for _, s := range []*string{&f.name, &f.version, &f.sourceName, &f.sourceVersion, &f.arch, &f.module, &f.maker} {
 		if len(*s) > maxText {
 			return errTextTooLong
 		}

@@ -33,12 +33,31 @@ const (
 	maxArchiveText = 16 << 20
 )
 
+const (
+	javaArchiveName = "java/archive"
+	zipArchiveName  = "zip"
+)
+
+// zipArchive reads archives by their content that no name calls ones of Java: `java -jar app`
+// runs them, and Python and Yarn load packages out of them. It is lenient, as test data is full
+// of malformed ones.
+func zipArchive() *plugin {
+	p := javaArchive()
+	p.name, p.lenient = zipArchiveName, true
+	p.required = func(string, fs.FileInfo) bool { return false }
+	p.extract = func(ctx context.Context, name string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
+		left := archiveBudget{bytes: maxOpened, entries: maxArchiveEntries, others: true}
+		return left.jar(ctx, path.Base(name), content.reader(), content.size, 1)
+	}
+	return p
+}
+
 // javaArchive reads Java archives. The extractor of scalibr does not read pom.xml beside
 // pom.properties, takes the first manifest field for the group, and believes the sizes that an
 // archive declares.
 func javaArchive() *plugin {
 	return &plugin{
-		name:     "java/archive",
+		name:     javaArchiveName,
 		required: func(p string, _ fs.FileInfo) bool { return archive.IsArchive(p) },
 		extract: func(ctx context.Context, p string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
 			left := archiveBudget{bytes: maxOpened, entries: maxArchiveEntries}
@@ -76,10 +95,12 @@ func (b *archiveBudget) jar(ctx context.Context, name string, content io.ReaderA
 			return nil, err
 		}
 		var err error
-		if archive.IsArchive(f.Name) {
+		if archive.IsArchive(f.Name) || path.Ext(f.Name) == ".zip" {
 			var inner []*extractor.Package
 			inner, err = b.nested(ctx, f, depth)
 			out = append(out, inner...)
+		} else if p := b.other(f); p != nil {
+			out = append(out, p)
 		} else {
 			err = b.entry(&j, f)
 		}
@@ -103,6 +124,25 @@ func (b *archiveBudget) nested(ctx context.Context, f *zip.File, depth int) ([]*
 		return nil, nil
 	}
 	return pkgs, err
+}
+
+// other is the package of Python or npm whose metadata a file in an archive is.
+func (b *archiveBudget) other(f *zip.File) *extractor.Package {
+	if !b.others {
+		return nil
+	}
+	switch base := path.Base(f.Name); {
+	case base == "METADATA", base == "PKG-INFO", strings.HasSuffix(base, ".egg-info"):
+		return fromDirectory(f.Name)
+	case base == "package.json" && directoryName(f.Name) != "":
+		if text, err := b.open(f, maxArchiveText); err == nil {
+			pkgs, _ := parsePackageJSON(f.Name, text)
+			if len(pkgs) == 1 {
+				return pkgs[0]
+			}
+		}
+	}
+	return nil
 }
 
 // entry takes what a file in an archive tells about the archive.

@@ -53,8 +53,9 @@ func TestInstalledPackages(t *testing.T) {
 		{"what is installed by npm", []lt.Entry{
 			lt.File("node_modules/marked/package.json", `{"name":"marked","version":"0.3.5","publisher":"x","engines":{"vscode":"^1.0.0"}}`),
 			lt.File("node_modules/@s/nameless/package.json", `{"version":"1.0.0"}`), lt.File("node_modules/rxjs/operators/package.json", `{"version":"1.0.0"}`),
-			lt.File("ext/package.json", `{"name":"python","version":"1.0.0","publisher":"x","engines":{"vscode":"^1.0.0"}}`),
-		}, []string{"pkg:npm/%40s/nameless@1.0.0", "pkg:npm/marked@0.3.5"}},
+			lt.File("lib/lodash/package.json", `{"name":"lodash","version":"4.17.15","publisher":"x","engines":{"vscode":"^1.0.0"},"unity":"2019"}`),
+			lt.File("node_modules/ms/package.json", `{"name":"ms"}`), lt.File("node_modules/ms/esm/package.json", `{"name":"ms"}`),
+		}, []string{"pkg:npm/%40s/nameless@1.0.0", "pkg:npm/lodash@4.17.15", "pkg:npm/marked@0.3.5", "pkg:npm/ms"}},
 		{"runtime of .NET", []lt.Entry{lt.File("app/a.deps.json", `{"libraries":{"runtimepack.Microsoft.NETCore.App.Runtime.linux-x64/6.0.1":{"type":"runtimepack"},"B/1.0.0":{"type":"referenceassembly"}}}`)}, []string{"pkg:nuget/Microsoft.NETCore.App.Runtime.linux-x64@6.0.1"}},
 		{"Python metadata without a name", []lt.Entry{lt.File("site-packages/requests-2.30.0.dist-info/METADATA", "Metadata-Version: 2.1\n\n")}, []string{"pkg:pypi/requests@2.30.0"}},
 	} {
@@ -86,7 +87,14 @@ var lockfiles = map[string]struct {
 	"pip":      {lt.File("app/requirements.txt", "requests==2.30.0\nflask>=2\nurllib3\n"), []string{"pkg:pypi/requests@2.30.0"}},
 	"go": {lt.File("app/go.mod", "module example.org/app\n\ngo 1.21.0\n\nrequire (\n\tgolang.org/x/text v0.3.5\n\tgolang.org/x/net v0.1.0 // indirect\n\texample.org/old v1.0.0\n\texample.org/local v1.0.0\n)\n\n"+
 		"replace example.org/old => example.org/fork v1.0.1\n\nreplace example.org/local => ./local\n"), []string{"pkg:golang/example.org/fork@v1.0.1", "pkg:golang/golang.org/x/net@v0.1.0", "pkg:golang/golang.org/x/text@v0.3.5"}},
-	"nuget": {lt.File("app/packages.lock.json", `{"version":1,"dependencies":{"net8.0":{"Newtonsoft.Json":{"type":"Direct","resolved":"12.0.1"}}}}`), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
+	"bun": {lt.File("app/bun.lock", "{\n  \"lockfileVersion\": 1,\n  \"workspaces\": {\"\": {\"name\": \"app,]\",},},\n  \"packages\": {\n    \"@s/b\": [\"@s/b@2.0.0\", \"\", {}, \"sha512-x\"],\n"+
+		"    \"local\": [\"local@workspace:packages/local\"],\n    \"a\": [\"a@1.0.0\", \"\", {\"dependencies\": {\"b\": \"^1\",},}, \"sha512-x\",],\n  },\n}\n"), []string{"pkg:npm/%40s/b@2.0.0", "pkg:npm/a@1.0.0"}},
+	"pdm":             {lt.File("app/pdm.lock", "[[package]]\nname = \"requests\"\nversion = \"2.30.0\"\n"), []string{"pkg:pypi/requests@2.30.0"}},
+	"PEP 751":         {lt.File("app/pylock.toml", "lock-version = \"1.0\"\n[[packages]]\nname = \"requests\"\nversion = \"2.30.0\"\n"), []string{"pkg:pypi/requests@2.30.0"}},
+	"gradle":          {lt.File("app/gradle.lockfile", "# comment\norg.example:a:1.0.0=compileClasspath,runtimeClasspath\nempty=annotationProcessor\n"), []string{"pkg:maven/org.example/a@1.0.0"}},
+	"packages.config": {lt.File("app/packages.config", `<?xml version="1.0" encoding="utf-8"?><packages><package id="Newtonsoft.Json" version="12.0.1"/></packages>`), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
+	"paket":           {lt.File("app/paket.lock", "NUGET\n  remote: https://api.nuget.org/v3/index.json\n    Newtonsoft.Json (12.0.1)\n      Other (>= 1.0)\n"), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
+	"nuget":           {lt.File("app/packages.lock.json", `{"version":1,"dependencies":{"net8.0":{"Newtonsoft.Json":{"type":"Direct","resolved":"12.0.1"}}}}`), []string{"pkg:nuget/Newtonsoft.Json@12.0.1"}},
 }
 
 // TestLockfiles: a lockfile counts where nothing is installed beside it.
@@ -98,6 +106,7 @@ func TestLockfiles(t *testing.T) {
 		"cargo":    lt.Executable("usr/bin/app", moduleFile(t, scalibr, "extractor/filesystem/language/rust/cargoauditable/testdata/no_deps/no_deps")),
 		"pypi":     lt.File("usr/lib/python3/site-packages/z-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: z\nVersion: 1.0.0\n\n"),
 		"golang":   lt.Executable("usr/bin/app", goProgram(t)),
+		"maven":    lt.File("srv/z.jar", jarOf(t, map[string]string{"META-INF/maven/z/z/pom.properties": "groupId=z\nartifactId=z\nversion=1.0.0\n"})),
 		"nuget":    lt.File("app/web.deps.json", `{"libraries":{"z/1.0.0":{"type":"package"}}}`),
 	}
 	for name, c := range lockfiles {
@@ -136,6 +145,11 @@ func TestUnreadLanguageFiles(t *testing.T) {
 		lt.File("a/Cargo.lock", "a"+strings.Repeat(".a", 100_000)+" = 1\n"),
 		lt.File("a/yarn.lock", "a@1:\n  version \"1\"\n  x "+strings.Repeat("y", 70_000)+"\nb@1:\n  version \"1\"\n"),
 		lt.File("a/Pipfile.lock", `{`),
+		lt.File("a/bun.lock", `{"packages":{"a":["a@1.0.0"]}`),
+		lt.File("a/bun.lock", `{"packages":{"a":["a"]}}`),
+		lt.File("a/bun.lock", `{"packages":{"a":[]}}`),
+		lt.File("a/packages.config", `<packages>`),
+		lt.File("a/pylock.toml", `[[`),
 	} {
 		if inv := inventory(t, []lt.Entry{f}); len(inv.Problems) != 1 || !strings.HasPrefix(inv.Problems[0], f.Name+": ") {
 			t.Errorf("%s: %q", f.Name, inv.Problems)

@@ -33,7 +33,8 @@ type event struct {
 	kind   kind
 	// file is set for files that an extractor looked into.
 	file *file
-	// wanted are the extractors that want a hard link under its own name.
+	// wanted are the extractors that want a link under its own name; of a symbolic link those
+	// of packages.
 	wanted []*plugin
 }
 
@@ -50,6 +51,8 @@ type file struct {
 	// next layer's version of the file repeats them.
 	database bool
 	problem  string
+	// unread is what the file is, if it tells of packages and nobody reads it.
+	unread string
 	// untold is the problem of a program that does not tell what it is made of. It counts
 	// unless the program belongs to a package of the distribution.
 	untold string
@@ -69,7 +72,7 @@ type layerResult struct {
 	events []event
 	// size is the number of bytes of the layer, decompressed.
 	size int64
-	// diffID is the digest of the decompressed layer; empty if it was not asked for.
+	// diffID is the digest of the decompressed layer.
 	diffID string
 }
 
@@ -78,8 +81,6 @@ type layerReader struct {
 	plugins *plugins
 	budget  *budget
 	buffers *buffers
-	// hash asks for the digest of the decompressed layer.
-	hash bool
 	// aliases maps the target of a hard link to the names it is linked under whose
 	// extractors want it. Set for the second walk only.
 	aliases map[string][]string
@@ -99,7 +100,8 @@ func (l *layerReader) read(ctx context.Context, digest string, open func() (io.R
 	}
 	again := *l
 	again.aliases = aliases
-	again.budget = &budget{limits: l.budget.limits}
+	again.budget = newBudget(l.budget.limits)
+	again.budget.work = l.budget.work
 	if res, err = again.walk(ctx, digest, open); err != nil {
 		return nil, err
 	}
@@ -167,9 +169,7 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		return nil, err
 	}
 	defer s.close()
-	if l.hash {
-		s.hash = sha256.New()
-	}
+	s.hash = sha256.New()
 	res := &layerResult{digest: digest}
 	tr := tar.NewReader(s)
 	for {
@@ -195,9 +195,7 @@ func (l *layerReader) walk(ctx context.Context, digest string, open func() (io.R
 		return nil, s.classify(err)
 	}
 	res.size = s.n
-	if l.hash {
-		res.diffID = "sha256:" + hex.EncodeToString(s.hash.Sum(nil))
-	}
+	res.diffID = "sha256:" + hex.EncodeToString(s.hash.Sum(nil))
 	return res, nil
 }
 
@@ -242,6 +240,7 @@ func (l *layerReader) entry(ctx context.Context, h *tar.Header, r entryReader) (
 		if len(h.Linkname) > maxPath {
 			return event{}, false, exceeded("the target of a symbolic link is longer than %d bytes", maxPath)
 		}
+		e.wanted = ofPackages(l.plugins.wants(name, anyFile{path.Base(name)}))
 	case tar.TypeLink:
 		e.kind = kindHardLink
 		if e.target, err = l.clean(h.Linkname); err != nil {
@@ -291,6 +290,9 @@ func (l *layerReader) file(ctx context.Context, name string, h *tar.Header, r en
 	plain := len(jobs) == 0 && isELF(head)
 	if plain {
 		jobs = []job{{path: name, plugins: l.plugins.executables}}
+	}
+	if mayBeZip(head, h.Size) && !slices.ContainsFunc(jobs, func(j job) bool { return slices.Contains(j.plugins, l.plugins.archive) }) {
+		jobs = append(jobs, job{path: name, plugins: []*plugin{l.plugins.zip}})
 	}
 	if len(jobs) == 0 {
 		if bits.Exec {

@@ -63,6 +63,90 @@ func withoutStdlib(next extractFunc) extractFunc {
 	}
 }
 
+// pdmLockfile counts the packages of every group: a lockfile of PDM that names no groups looks
+// to its extractor as if all packages were optional.
+func pdmLockfile(p *plugin) {
+	next := p.extract
+	p.extract = func(ctx context.Context, path string, info fs.FileInfo, content *content) ([]*extractor.Package, error) {
+		pkgs, err := next(ctx, path, info, content)
+		for _, sp := range pkgs {
+			sp.Metadata = nil
+		}
+		return pkgs, err
+	}
+	lockfile("pdm.lock")(p)
+	p.checked(checkTOML)
+}
+
+// bunLock reads bun.lock: JSON with commas before closing brackets, where packages are lists that
+// begin with `name@version`. What is for development only is not marked in it. The extractor of
+// scalibr looks every package up in the whole text again.
+func bunLock() *plugin {
+	p := &plugin{
+		name:     "bun-lock",
+		required: func(p string, _ fs.FileInfo) bool { return path.Base(p) == "bun.lock" },
+		extract: func(_ context.Context, _ string, _ fs.FileInfo, content *content) ([]*extractor.Package, error) {
+			text, err := content.bytes()
+			if err != nil {
+				return nil, err
+			}
+			var lock struct {
+				Packages map[string][]json.RawMessage `json:"packages"`
+			}
+			if err := json.Unmarshal(strictJSON(text), &lock); err != nil {
+				return nil, fmt.Errorf("bun.lock: %w", err)
+			}
+			var out []*extractor.Package
+			for key, list := range lock.Packages {
+				if len(list) == 0 {
+					return nil, fmt.Errorf("bun.lock: the package %.100q is empty", key)
+				}
+				id := jsonString(list[0])
+				at := strings.LastIndexByte(id, '@')
+				if at < 1 {
+					return nil, fmt.Errorf("bun.lock: the package %.100q has no version", key)
+				}
+				if strings.Contains(id[at:], ":") {
+					continue // of the project itself, or from elsewhere than a registry
+				}
+				out = append(out, &extractor.Package{Name: id[:at], Version: id[at+1:], PURLType: purl.TypeNPM})
+			}
+			return out, nil
+		},
+	}
+	setLockfile(p, []string{"bun.lock"})
+	return p
+}
+
+// strictJSON leaves out the commas before closing brackets.
+func strictJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	quoted, comma := false, -1
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case quoted && c == '\\' && i+1 < len(text):
+			out = append(out, c)
+			i++
+			c = text[i]
+		case c == '"':
+			quoted, comma = !quoted, -1
+		case quoted:
+		case c == ',':
+			comma = len(out)
+		case c == ']' || c == '}':
+			if comma >= 0 {
+				out[comma] = ' '
+			}
+			comma = -1
+		case c != ' ' && c != '\t' && c != '\n' && c != '\r':
+			comma = -1
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
 // packageLock reads npm's lockfiles. The extractor of scalibr looks every package up
 // in the whole text again, which takes minutes for a large hostile file.
 func packageLock() *plugin {

@@ -90,7 +90,7 @@ func (m *merger) apply(e *event, layer int) {
 	case kindDir:
 		m.tree.mkdir(cs)
 	case kindSymlink:
-		m.tree.put(cs, &node{target: e.target, layer: layer})
+		m.tree.put(cs, &node{target: e.target, wanted: e.wanted, layer: layer})
 	case kindHardLink:
 		m.link(e, cs, layer)
 	default:
@@ -112,7 +112,7 @@ func (m *merger) link(e *event, cs []string, layer int) {
 	switch {
 	case target != nil && target.target != "":
 		// A symbolic link has several names like any file.
-		m.tree.put(cs, &node{target: target.target, layer: layer})
+		m.tree.put(cs, &node{target: target.target, wanted: ofPackages(e.wanted), layer: layer})
 	case target != nil && target.file != nil && target.file.considers(e.wanted):
 		m.place(cs, &node{file: target.file, name: e.path, layer: layer})
 	case len(e.wanted) > 0 && !onlyExecutable(e.wanted):
@@ -164,13 +164,14 @@ func (m *merger) inventory() core.Inventory {
 	m.files = m.tree.files()
 	d := m.distro()
 	inv.Distro = core.Distro{ID: d.id, Version: d.version}
-	owned := m.ownership()
+	owned := m.ownership(d)
 	installed := m.installation(owned)
 	for _, n := range m.files {
 		m.packagesOf(&inv, n, d, owned, installed)
 	}
 	m.facts(&inv)
 	inv.Problems = append(inv.Problems, m.unread(&inv, d)...)
+	inv.Problems = append(inv.Problems, m.unreadFiles(owned, installed)...)
 	core.SortPackages(inv.Packages)
 	inv.Packages = slices.CompactFunc(inv.Packages, func(a, b core.Package) bool {
 		return a.PURL == b.PURL && a.Location == b.Location

@@ -127,12 +127,14 @@ func onePackage(next extractFunc) extractFunc {
 	}
 }
 
+const bitnami = "bitnami"
+
 // bitnamiPlugin reads the documents of SPDX that Bitnami's images have of each application,
 // such as `opt/bitnami/redis/.spdx-redis.spdx`. What else they list is read from the files
 // of the application.
 func bitnamiPlugin() *plugin {
 	return &plugin{
-		name:    "bitnami",
+		name:    bitnami,
 		maxSize: maxParsed,
 		required: func(p string, _ fs.FileInfo) bool {
 			base := path.Base(p)

@@ -20,7 +20,9 @@ type owner struct {
 	// file of its own for every package.
 	Identity string
 	// Name is the name of the package.
-	Name  string
+	Name string
+	// Maker is who made a package of rpm.
+	Maker string
 	Paths []string
 }
 
@@ -178,18 +180,22 @@ type ownership struct {
 }
 
 // ownership collects what the merged image says. A list of a package that dpkg does
-// not name as installed says nothing.
-func (m *merger) ownership() ownership {
+// not name as installed says nothing, and a package that another made than the distribution
+// owns nothing: the distribution's advisories do not speak of it.
+func (m *merger) ownership(d distro) ownership {
 	o := ownership{layers: map[string]int{}, installed: map[string]bool{}}
 	for _, n := range m.files {
 		for i := range n.file.packages {
-			if f := &n.file.packages[i]; f.purlType == purl.TypeDebian {
+			if f := &n.file.packages[i]; f.purlType == purl.TypeDebian && d.made(f.purlType, f.maker) {
 				o.installed[f.name] = true
 			}
 		}
 	}
 	for _, n := range m.files {
 		for _, own := range n.file.owners {
+			if isRPMDatabase(n.name) && !d.made(purl.TypeRPM, own.Maker) {
+				continue
+			}
 			m.own(&o, n, &own)
 		}
 	}

@@ -28,24 +28,29 @@ func packageJSON() *plugin {
 			if err != nil {
 				return nil, err
 			}
-			var members map[string]json.RawMessage
-			if err := json.Unmarshal(text, &members); err != nil {
-				return nil, fmt.Errorf("package.json: %w", err)
-			}
-			name, version := jsonString(members["name"]), jsonString(members["version"])
-			if name == "" {
-				name = directoryName(p)
-			}
-			if name == "" || version == "" || ofOtherKind(p, members) {
-				return nil, nil
-			}
-			out := &extractor.Package{Name: name, Version: version, PURLType: purl.TypeNPM, Location: extractor.LocationFromPath(p)}
-			if l := npmLicense(members["license"]); l != "" {
-				out.Licenses = []string{l}
-			}
-			return []*extractor.Package{out}, nil
+			return parsePackageJSON(p, text)
 		},
 	}
+}
+
+func parsePackageJSON(p string, text []byte) ([]*extractor.Package, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, fmt.Errorf("package.json: %w", err)
+	}
+	name, version := jsonString(members["name"]), jsonString(members["version"])
+	if name == "" {
+		name = directoryName(p)
+	}
+	// Node.js loads an installed package without a version all the same.
+	if name == "" || version == "" && directoryName(p) == "" {
+		return nil, nil
+	}
+	out := &extractor.Package{Name: name, Version: version, PURLType: purl.TypeNPM, Location: extractor.LocationFromPath(p)}
+	if l := npmLicense(members["license"]); l != "" {
+		out.Licenses = []string{l}
+	}
+	return []*extractor.Package{out}, nil
 }
 
 // directoryName is what Node.js finds a package by: its directory in node_modules.
@@ -60,17 +65,6 @@ func directoryName(p string) string {
 		return "" // a directory within a package
 	}
 	return name
-}
-
-// ofOtherKind recognises the extensions of Visual Studio Code and the packages of Unity, which
-// have a package.json of their own. Nothing that npm installed is one, whatever it says.
-func ofOtherKind(p string, members map[string]json.RawMessage) bool {
-	if strings.Contains("/"+p, "/"+nodeModules) {
-		return false
-	}
-	var engines map[string]json.RawMessage
-	_ = json.Unmarshal(members["engines"], &engines)
-	return engines["vscode"] != nil && members["publisher"] != nil || jsonString(members["unity"]) != ""
 }
 
 // npmLicense reads both forms of the field: a string, and the old object.

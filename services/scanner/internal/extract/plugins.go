@@ -17,12 +17,17 @@ import (
 	"github.com/google/osv-scalibr/extractor"
 	"github.com/google/osv-scalibr/extractor/filesystem"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/depsjson"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packagesconfig"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/packageslockjson"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/dotnet/paketlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gobinary"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/golang/gomod"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/java/gradlelockfile"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/pnpmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/javascript/yarnlock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pdmlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/poetrylock"
+	"github.com/google/osv-scalibr/extractor/filesystem/language/python/pylock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/requirements"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/uvlock"
 	"github.com/google/osv-scalibr/extractor/filesystem/language/python/wheelegg"
@@ -79,6 +84,8 @@ type plugins struct {
 	byName map[string]*plugin
 	// executables are those that read programs.
 	executables []*plugin
+	// archive reads what is called a Java archive, zip what only begins like one.
+	archive, zip *plugin
 }
 
 // job is one file name with the extractors that want it.
@@ -118,7 +125,12 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		{poetrylock.New, func(p *plugin) { lockfile("poetry.lock")(p); p.checked(checkTOML) }},
 		{uvlock.New, func(p *plugin) { lockfile("uv.lock")(p); p.checked(checkTOML) }},
 		{requirements.New, func(p *plugin) { lockfile(".txt")(p); p.checked(checkLines) }},
+		{pdmlock.New, pdmLockfile},
+		{pylock.New, func(p *plugin) { lockfile(".toml")(p); p.checked(checkTOML) }},
+		{gradlelockfile.New, func(p *plugin) { lockfile("gradle.lockfile")(p); p.checked(checkLines) }},
 		{packageslockjson.New, lockfile("packages.lock.json")},
+		{packagesconfig.New, lockfile("packages.config")},
+		{paketlock.New, func(p *plugin) { lockfile("paket.lock")(p); p.checked(checkLines) }},
 		{gomod.New, func(p *plugin) { lockfile("go.mod")(p); p.extract = withoutStdlib(p.extract) }},
 	} {
 		// The limit on the size of a file is enforced before, with a problem in the
@@ -141,7 +153,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 		out.list = append(out.list, secretsPlugin())
 	}
 	out.list = append(out.list, dpkgPlugin(l.MaxPackages), rpmPlugin(out, l.MaxPackages), rpmManifestPlugin(l.MaxPackages), chiselPlugin(l.MaxPackages), bitnamiPlugin(),
-		releasePlugin(), javaArchive(), packageJSON(), composerInstalled(), composerLock(), packageLock(), pipfileLock())
+		releasePlugin(), unreadPlugin(), javaArchive(), zipArchive(), packageJSON(), composerInstalled(), composerLock(), packageLock(), bunLock(), pipfileLock())
 	out.byName = map[string]*plugin{}
 	for _, p := range out.list {
 		out.byName[p.name] = p
@@ -149,6 +161,7 @@ func newPlugins(l Limits, o Options) (*plugins, error) {
 			out.executables = append(out.executables, p)
 		}
 	}
+	out.archive, out.zip = out.byName[javaArchiveName], out.byName[zipArchiveName]
 	return out, nil
 }
 
@@ -257,8 +270,11 @@ func (ps *plugins) run(ctx context.Context, b *budget, out *file, j job, own str
 		}
 		out.database = out.database || p.database
 		before := len(out.packages)
-		err := p.measured(ctx, maxWork, j.path, info, content, out)
+		took, err := p.measured(ctx, maxWork, j.path, info, content, out)
 		if core.AsFault(err) != nil {
+			return err
+		}
+		if err := b.spendWork(took); err != nil {
 			return err
 		}
 		var untold *untoldError
@@ -282,17 +298,18 @@ func (f *file) fail(path string, err error) {
 	}
 }
 
-// measured stops an extractor that is busy with a file for too long.
-func (p *plugin) measured(ctx context.Context, limit time.Duration, path string, info fs.FileInfo, content *content, out *file) error {
+// measured stops an extractor that is busy with a file for too long, and tells how long it was.
+func (p *plugin) measured(ctx context.Context, limit time.Duration, path string, info fs.FileInfo, content *content, out *file) (took time.Duration, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	content.work = beginWork(limit)
 	defer func() { content.work = nil }()
-	err := p.guarded(workContext{Context: ctx, work: content.work}, path, info, content, out) //nolint:contextcheck // workContext wraps ctx
+	err = p.guarded(workContext{Context: ctx, work: content.work}, path, info, content, out) //nolint:contextcheck // workContext wraps ctx
+	took = threadTime() - content.work.begin
 	if content.work.err != nil && core.AsFault(err) == nil && ctx.Err() == nil {
-		return content.work.err // whatever the extractor made of it
+		return took, content.work.err // whatever the extractor made of it
 	}
-	return err
+	return took, err
 }
 
 // guarded turns a panic of an extractor into an error: the bytes are hostile and

@@ -47,7 +47,7 @@ func rpmPlugin(ps *plugins, limit int) *plugin {
 				}
 				out.packages = append(out.packages, f)
 				if owned += len(r.Files); len(r.Files) > 0 && owned <= maxOwned {
-					o := owner{Identity: f.identity(), Name: f.name}
+					o := owner{Identity: f.identity(), Name: f.name, Maker: r.Vendor}
 					for _, file := range r.Files {
 						o.Paths = append(o.Paths, cleanPath(file))
 					}
@@ -79,7 +79,7 @@ func isRPMDatabase(p string) bool {
 
 func convertRPM(r *rpmdb.Package) (found, error) {
 	f := found{
-		purlType: purl.TypeRPM, name: r.Name, version: evr(r.Epoch, r.Version, r.Release), arch: r.Arch, module: module(r.ModularityLabel),
+		purlType: purl.TypeRPM, name: r.Name, version: evr(r.Epoch, r.Version, r.Release), arch: r.Arch, module: module(r.ModularityLabel), maker: r.Vendor,
 	}
 	if name, version, ok := sourceRPM(r.SourceRPM); ok {
 		// The file's name has no epoch; a source package has that of its packages but

@@ -105,7 +105,7 @@ func TestRPMOwns(t *testing.T) {
 		return lt.File(path, "Metadata-Version: 2.1\nName: "+name+"\nVersion: 1.0\n\n")
 	}
 	db := lt.File("var/lib/rpm/Packages", rpmDatabase(t, "centos7-python35/Packages"))
-	release := lt.File("etc/os-release", "ID=rocky\nVERSION_ID=9\n")
+	release := lt.File("etc/os-release", "ID=centos\nVERSION_ID=7\n")
 	at := "opt/rh/rh-python35/root/usr/lib/python3.5/site-packages/setuptools-18.0.1.dist-info/METADATA"
 	inv := inventory(t, []lt.Entry{release, db, metadata(at, "setuptools"), metadata(owned, "other")})
 	if got := one(inv, "setuptools"); got.Name != "" {
@@ -113,6 +113,11 @@ func TestRPMOwns(t *testing.T) {
 	}
 	if one(inv, "other").Name == "" {
 		t.Error("a package that rpm does not own is missing")
+	}
+	// Rocky's advisories say nothing of a package that CentOS built.
+	inv = inventory(t, []lt.Entry{lt.File("etc/os-release", "ID=rocky\nVERSION_ID=9\n"), db, metadata(at, "setuptools")})
+	if one(inv, "setuptools").Name == "" {
+		t.Error("a package of Python that is in another's rpm is missing")
 	}
 	inv = inventory(t, []lt.Entry{release, db}, []lt.Entry{metadata(at, "setuptools")})
 	if one(inv, "setuptools").Name == "" {

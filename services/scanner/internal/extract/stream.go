@@ -26,7 +26,11 @@ type budget struct {
 	// packages found in files, before the layers are merged.
 	packages atomic.Int64
 	searched atomic.Int64
+	// work is how long the processor was busy with the files, in nanoseconds.
+	work *atomic.Int64
 }
+
+func newBudget(l Limits) *budget { return &budget{limits: l, work: &atomic.Int64{}} }
 
 // maxSearched is how much of an image is searched for credentials, in bytes. Real
 // images have some kilobytes of files that could hold some.
@@ -86,7 +90,7 @@ type meter struct {
 	budget *budget
 	n      int64
 	err    error
-	// hash is set if the digest of the decompressed bytes is asked for.
+	// hash is of the decompressed bytes, and set before the first of them is read.
 	hash hash.Hash
 }
 
@@ -96,9 +100,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	n, err := m.r.Read(p)
 	m.n += int64(n)
-	if m.hash != nil {
-		m.hash.Write(p[:n])
-	}
+	m.hash.Write(p[:n])
 	if lerr := m.check(int64(n)); lerr != nil {
 		m.err = lerr
 		return 0, lerr

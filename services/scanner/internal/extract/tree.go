@@ -11,8 +11,10 @@ type node struct {
 	// name is the path the file had in its layer, layer the index of that layer.
 	name  string
 	layer int
-	// target is set for a symbolic link.
+	// target is set for a symbolic link, and wanted if its name is that of something with
+	// packages.
 	target string
+	wanted []*plugin
 }
 
 // maxLinks is how many symbolic links are followed to resolve one path.
@@ -59,14 +61,23 @@ func (t *tree) resolve(p string) (components []string, ok bool) {
 
 // follow resolves p entirely, its last component included.
 func (t *tree) follow(p string) *node {
+	cs, ok := t.real(p)
+	if !ok {
+		return nil
+	}
+	return t.at(cs)
+}
+
+// real returns the components of the path that p leads to; ok is false for a cycle of links.
+func (t *tree) real(p string) (components []string, ok bool) {
 	for range maxLinks {
 		cs, ok := t.resolve(p)
 		if !ok {
-			return nil
+			return nil, false
 		}
 		n := t.at(cs)
 		if n == nil || n.target == "" {
-			return n
+			return cs, true
 		}
 		if strings.HasPrefix(n.target, "/") {
 			p = strings.TrimPrefix(n.target, "/")
@@ -74,7 +85,7 @@ func (t *tree) follow(p string) *node {
 			p = strings.Join(append(cs[:len(cs)-1:len(cs)-1], n.target), "/")
 		}
 	}
-	return nil
+	return nil, false
 }
 
 func (t *tree) at(components []string) *node {

@@ -11,6 +11,18 @@ import (
 // images take seconds.
 const maxWork = time.Minute
 
+// maxImageWork is how long the processor may be busy with all files of an image. Real images of
+// some gigabytes take seconds. One over it would be over it at every try.
+const maxImageWork = 5 * time.Minute
+
+// spendWork counts what an extractor took.
+func (b *budget) spendWork(d time.Duration) error {
+	if b.work.Add(int64(d)) > int64(maxImageWork) {
+		return exceeded("reading the files of the image takes more than %s of the processor", maxImageWork)
+	}
+	return nil
+}
+
 // workEvery is how many reads are not measured.
 const workEvery = 16
 

@@ -7,7 +7,32 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
+
+// TestImageWork: what all files of an image take is bounded, too, and a second walk of a layer
+// counts.
+func TestImageWork(t *testing.T) {
+	b := newBudget(DefaultLimits())
+	again := *newBudget(DefaultLimits())
+	again.work = b.work
+	if err := b.spendWork(maxImageWork - time.Second); err != nil {
+		t.Fatal(err)
+	}
+	err := again.spendWork(2 * time.Second)
+	if f := core.AsFault(err); f == nil || f.Reason != core.ReasonLimitExceeded || f.Temporary {
+		t.Errorf("error %v", err)
+	}
+	// The files of an image run into it.
+	ps, err := newPlugins(DefaultLimits(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ps.run(t.Context(), b, &file{}, job{path: "etc/passwd", plugins: []*plugin{ps.byName["passwd"]}}, "etc/passwd", nil, inMemory([]byte("x"))); core.AsFault(err) == nil {
+		t.Errorf("a file of an image over the limit: %v", err)
+	}
+}
 
 // TestWork: an extractor that does not come to an end is stopped, whatever it asks for,
 // and the file is named.
@@ -34,7 +59,7 @@ func TestWork(t *testing.T) {
 		p := &plugin{name: name, lenient: true, look: func(ctx context.Context, _ string, c *content, _ *file) error { return look(ctx, c) }}
 		out := &file{}
 		c := inMemory(make([]byte, 100))
-		if err := p.measured(t.Context(), 10*time.Millisecond, "etc/x", nil, c, out); !errors.Is(err, errOver) || errors.Is(err, context.DeadlineExceeded) {
+		if _, err := p.measured(t.Context(), 10*time.Millisecond, "etc/x", nil, c, out); !errors.Is(err, errOver) || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if c.work != nil {
@@ -51,7 +76,7 @@ func TestWork(t *testing.T) {
 		}
 		return nil
 	}}
-	if err := p.measured(t.Context(), 20*time.Millisecond, "etc/x", nil, inMemory(nil), &file{}); err != nil {
+	if _, err := p.measured(t.Context(), 20*time.Millisecond, "etc/x", nil, inMemory(nil), &file{}); err != nil {
 		t.Errorf("waiting: %v", err)
 	}
 }

@@ -36,9 +36,9 @@ type content struct {
 	err error
 }
 
-// cached is what is remembered of a download, beside it.
+// cached is what is remembered of a download, beside it. The name of the file says of
+// which URL; the URL itself may hold a token.
 type cached struct {
-	URL        string              `json:"url"`
 	File       string              `json:"file"`
 	Digest     string              `json:"digest"`
 	Validators osvfiles.Validators `json:"validators"`
@@ -57,7 +57,7 @@ func (f *fetcher) fetch(ctx context.Context, feed Feed) (content, error) {
 	}
 	sum := sha256.Sum256([]byte(feed.URL))
 	name := hex.EncodeToString(sum[:16])
-	have, ok := f.remembered(name, feed.URL)
+	have, ok := f.remembered(name)
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	d, err := osvfiles.Download(ctx, f.client, feed.URL, f.dir, name, have.Validators, osvfiles.MaxDownload)
@@ -70,7 +70,7 @@ func (f *fetcher) fetch(ctx context.Context, feed Feed) (content, error) {
 		return content{}, err
 	}
 	c := content{path: d.Path, digest: d.Digest}
-	note, err := json.Marshal(cached{URL: feed.URL, File: filepath.Base(d.Path), Digest: d.Digest, Validators: d.Validators})
+	note, err := json.Marshal(cached{File: filepath.Base(d.Path), Digest: d.Digest, Validators: d.Validators})
 	if err != nil {
 		return c, fmt.Errorf("remember download: %w", err)
 	}
@@ -81,9 +81,9 @@ func (f *fetcher) fetch(ctx context.Context, feed Feed) (content, error) {
 }
 
 // remembered is what the last download of a feed was, if it is still there.
-func (f *fetcher) remembered(name, url string) (c cached, ok bool) {
+func (f *fetcher) remembered(name string) (c cached, ok bool) {
 	note, err := os.ReadFile(filepath.Join(f.dir, name+".note"))
-	if err != nil || json.Unmarshal(note, &c) != nil || c.URL != url || c.File != filepath.Base(c.File) {
+	if err != nil || json.Unmarshal(note, &c) != nil || c.File != filepath.Base(c.File) {
 		return cached{}, false
 	}
 	if info, err := os.Stat(filepath.Join(f.dir, c.File)); err != nil || !info.Mode().IsRegular() {

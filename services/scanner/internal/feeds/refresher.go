@@ -72,7 +72,16 @@ type Refresher struct {
 	Done func(ctx context.Context, changed bool, err error)
 	Log  *slog.Logger
 	Now  func() time.Time
+
+	// The holder of Lock may use these: when to try again what was fetched and could not
+	// be put in use, and how often that failed.
+	again    time.Time
+	failures int
 }
+
+// firstRetry is when a snapshot that could not be put in use is tried again; the wait
+// doubles up to the interval.
+const firstRetry = 2 * time.Minute
 
 // Result is what a refresh came to.
 type Result struct {
@@ -88,7 +97,7 @@ func (r *Refresher) Run(ctx context.Context) error {
 		return nil
 	}
 	// Replicas do not agree on when it is time, so each looks more often than that.
-	t := time.NewTicker(max(r.Interval/10, time.Second))
+	t := time.NewTicker(max(min(r.Interval/10, firstRetry/2), time.Second))
 	defer t.Stop()
 	for {
 		if _, err := r.refresh(ctx, false, false); err != nil && ctx.Err() == nil {
@@ -133,8 +142,12 @@ func (r *Refresher) refresh(ctx context.Context, now, force bool) (res Result, e
 	return res, errors.Join(err, r.Store.SetFeeds(context.WithoutCancel(ctx), res.Feeds))
 }
 
-// due tells whether a feed was not tried for so long that it is time.
+// due tells whether a feed was not tried for so long that it is time, or a snapshot could
+// not be put in use.
 func (r *Refresher) due(known []store.Feed) bool {
+	if !r.again.IsZero() && !r.Now().Before(r.again) {
+		return true
+	}
 	return slices.ContainsFunc(r.Feeds, func(f Feed) bool {
 		i := slices.IndexFunc(known, func(k store.Feed) bool { return k.Name == f.Name })
 		return i < 0 || r.Now().Sub(known[i].TryTime) >= r.Interval
@@ -180,8 +193,11 @@ func (r *Refresher) ask(ctx context.Context, f *fetcher, known []store.Feed, for
 		return states, nil
 	}
 	if err := r.build(ctx, paths, force, res); err != nil {
+		r.again = now.Add(min(firstRetry<<min(r.failures, 10), r.Interval))
+		r.failures++
 		return states, err
 	}
+	r.again, r.failures = time.Time{}, 0
 	for i := range states {
 		if states[i].Digest != digests[i] {
 			states[i].Digest, states[i].ChangeTime = digests[i], now

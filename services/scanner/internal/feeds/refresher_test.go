@@ -20,6 +20,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots/snapshotstest"
@@ -267,5 +268,47 @@ func TestOneReplica(t *testing.T) {
 	wg.Wait()
 	if requests, _ := site.counts(); requests != 1 || a.attempts.Load()+b.attempts.Load() != 1 {
 		t.Errorf("%d requests, %d and %d attempts", requests, a.attempts.Load(), b.attempts.Load())
+	}
+}
+
+// failing is a store of snapshots that cannot put one in use for a while.
+type failing struct {
+	*snapshots.Keeper
+	left int
+}
+
+func (f *failing) Import(ctx context.Context, b *advisory.Builder, force bool) (core.SnapshotInfo, error) {
+	if f.left--; f.left >= 0 {
+		return core.SnapshotInfo{}, errors.New("the database is away")
+	}
+	return f.Keeper.Import(ctx, b, force)
+}
+
+// TestFailedSwitchIsTriedAgain: a snapshot that could not be put in use is tried again
+// after minutes, not after the interval, and less often the longer that lasts.
+func TestFailedSwitchIsTriedAgain(t *testing.T) {
+	f := newFleet(t)
+	file := filepath.Join(t.TempDir(), "a.json")
+	if err := os.WriteFile(file, []byte(record("A", "1.0.0")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := f.replica(t, feeds.Feed{Name: "a", URL: file})
+	r.Advisories = &failing{Keeper: r.keeper, left: 2}
+	for i, want := range []struct {
+		after    time.Duration
+		attempts int64
+		count    int64
+	}{
+		{0, 1, 0}, {time.Minute, 1, 0}, {time.Minute, 2, 0}, {3 * time.Minute, 2, 0}, {time.Minute, 3, 1}, {30 * time.Minute, 3, 1}, {30 * time.Minute, 4, 1},
+	} {
+		f.now.Add(int64(want.after / time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		if err := r.Run(ctx); err != nil { // looks once
+			t.Fatal(err)
+		}
+		cancel()
+		if r.attempts.Load() != want.attempts || r.count() != want.count {
+			t.Errorf("step %d: %d attempts and %d advisories, want %d and %d", i, r.attempts.Load(), r.count(), want.attempts, want.count)
+		}
 	}
 }

@@ -107,6 +107,27 @@ func npm(path, name, version string) lt.Entry {
 	return lt.File(path+"/package.json", `{"name":"`+name+`","version":"`+version+`","license":"MIT"}`)
 }
 
+// TestScan_DiffID: a configuration with another image's diff_ids would run that other image
+// wherever its layers are unpacked already.
+func TestScan_DiffID(t *testing.T) {
+	img := testImage(t)
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg = cfg.DeepCopy()
+	cfg.RootFS.DiffIDs[0] = cfg.RootFS.DiffIDs[len(cfg.RootFS.DiffIDs)-1]
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	writeLayout(t, dir, img)
+	_, _, err = oneshot.Scan(t.Context(), options(t, "oci:"+dir))
+	if f := core.AsFault(err); f == nil || f.Reason != core.ReasonLayerCorrupt || f.Temporary {
+		t.Errorf("error %v", err)
+	}
+}
+
 func testImage(tb testing.TB) v1.Image {
 	tb.Helper()
 	return image(tb, linux,

@@ -48,20 +48,28 @@ func (s *scanner) ListAffectedImages(ctx context.Context, req *scannerv1.ListAff
 		return nil, affectedError(err)
 	}
 	out := &scannerv1.ListAffectedImagesResponse{}
-	if next != "" {
-		out.NextPageToken = page.Encode(query, next)
-	}
-	seen := map[imageref.Ref]bool{}
 	for _, i := range images {
 		m := &scannerv1.AffectedImage{ImageDigest: i.Digest, Findings: i.Findings, Packages: i.Packages}
 		for _, p := range i.Places {
 			m.Images = append(m.Images, wire.Image(p))
-			if !seen[p] {
-				seen[p] = true
-				out.Images = append(out.Images, wire.Image(p))
-			}
 		}
 		out.Affected = append(out.Affected, m)
+	}
+	if fits := page.Fit(out.GetAffected(), size); fits < len(images) {
+		out.Affected = out.GetAffected()[:fits]
+		next = images[fits].Digest
+	}
+	if next != "" {
+		out.NextPageToken = page.Encode(query, next)
+	}
+	seen := map[imageref.Ref]bool{}
+	for i := range out.GetAffected() {
+		for n, p := range images[i].Places {
+			if !seen[p] {
+				seen[p] = true
+				out.Images = append(out.Images, out.GetAffected()[i].GetImages()[n])
+			}
+		}
 	}
 	return out, nil
 }

@@ -51,7 +51,7 @@ func (s *scanner) ListFindings(ctx context.Context, req *scannerv1.ListFindingsR
 		return nil, err
 	}
 	offset = min(offset, len(findings))
-	end := min(offset+size, len(findings))
+	end := offset + page.Fit(findings[offset:], size)
 	out := &scannerv1.ListFindingsResponse{Findings: findings[offset:end], ImageDigest: sc.Image.Digest}
 	if end < len(findings) {
 		out.NextPageToken = page.Encode(query, sc.ID+" "+strconv.Itoa(end))

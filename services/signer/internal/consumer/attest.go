@@ -19,7 +19,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/spool"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 )
 
 // maxPlatforms is the limit of ImageScannedEvent.
@@ -50,17 +49,11 @@ type Attest struct {
 	Formats []core.SBOMFormat
 	// MaxSBOM is the largest bill of materials that is read, in bytes.
 	MaxSBOM int64
-	// Slots are held by events that are worked on.
-	Slots *slots.Slots
-	Log   *slog.Logger
+	Log     *slog.Logger
 }
 
 // Handle handles one event. Errors that no retry cures are Permanent.
 func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *eventbus.Delivery) error {
-	return h.Slots.Hold(ctx, e.GetImage().GetRegistry()+"/"+e.GetImage().GetRepository(), func(ctx context.Context) error { return h.handle(ctx, e) })
-}
-
-func (h *Attest) handle(ctx context.Context, e *eventv1.ImageScannedEvent) error {
 	image, err := checkScanned(e)
 	if err != nil {
 		return eventbus.Permanent(ReasonInvalidEvent, err)
@@ -70,7 +63,7 @@ func (h *Attest) handle(ctx context.Context, e *eventv1.ImageScannedEvent) error
 		return fault(err)
 	}
 	for _, r := range reports {
-		slots.Carry(ctx, int64(len(r.Canonical)))
+		eventbus.Carry(ctx, int64(len(r.Canonical)))
 	}
 	out := &eventv1.ImageAttestedEvent{Image: e.GetImage(), ScanId: e.GetScanId(), ScanTime: timestamppb.New(scan.EndTime)}
 	id := []string{"attested", e.GetScanId()}
@@ -109,8 +102,8 @@ func (h *Attest) platform(ctx context.Context, ref imageref.Ref, scan core.Scan,
 		if err != nil {
 			return nil, err
 		}
-		slots.Carry(ctx, doc.Size())
-		defer slots.Carry(ctx, -doc.Size())
+		eventbus.Carry(ctx, doc.Size())
+		defer eventbus.Carry(ctx, -doc.Size())
 		sboms = append(sboms, s)
 	}
 	claims, err := core.Evidence(scan, r, sboms...)

@@ -38,7 +38,6 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/identity"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/registrytest"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -133,7 +132,7 @@ func newSigner(tb testing.TB, host string, image imageref.Ref, size int64, k kin
 				ScanId: "scan", Image: ref, State: scannerv1.Scan_STATE_SUCCEEDED, Reports: []*scannerv1.Report{report},
 				CreateTime: timestamppb.Now(), EndTime: timestamppb.Now(),
 			}},
-			Evidence: w, Slots: slots.New(1), Formats: []core.SBOMFormat{core.SPDXJSON}, MaxSBOM: attest.MaxDocument, Log: obs.Discard("signer").Logger,
+			Evidence: w, Formats: []core.SBOMFormat{core.SPDXJSON}, MaxSBOM: attest.MaxDocument, Log: obs.Discard("signer").Logger,
 			Publish: func(context.Context, string, proto.Message) error { return nil },
 		},
 		event: &eventv1.ImageScannedEvent{Image: ref, ScanId: "scan", Platforms: []*eventv1.ImageScannedEvent_PlatformScan{

@@ -15,7 +15,6 @@ import (
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 )
 
 // Verdicts is what the signer asks the verifier.
@@ -28,18 +27,12 @@ type VSA struct {
 	Evidence Attacher
 	// VerifierID is the URI that names the verifier in the summaries.
 	VerifierID string
-	// Slots are held by events that are worked on.
-	Slots *slots.Slots
-	Log   *slog.Logger
+	Log        *slog.Logger
 }
 
 // Handle handles one event. A verdict that is neither PASS nor FAIL gives nothing
 // to sign, and one that has been replaced is left to its own event.
 func (h *VSA) Handle(ctx context.Context, e *eventv1.VerdictReachedEvent, _ *eventbus.Delivery) error {
-	return h.Slots.Hold(ctx, e.GetImage().GetRegistry()+"/"+e.GetImage().GetRepository(), func(ctx context.Context) error { return h.handle(ctx, e) })
-}
-
-func (h *VSA) handle(ctx context.Context, e *eventv1.VerdictReachedEvent) error {
 	if s := e.GetState(); s != eventv1.VerdictReachedEvent_STATE_PASS && s != eventv1.VerdictReachedEvent_STATE_FAIL {
 		return nil
 	}
@@ -51,7 +44,7 @@ func (h *VSA) handle(ctx context.Context, e *eventv1.VerdictReachedEvent) error 
 	if err != nil {
 		return fmt.Errorf("fetch the verdict: %w", err)
 	}
-	slots.Carry(ctx, int64(proto.Size(v)))
+	eventbus.Carry(ctx, int64(proto.Size(v)))
 	if v.GetDigest() != e.GetVerdictDigest() {
 		h.Log.InfoContext(ctx, "verdict has been replaced: its own event follows",
 			slog.String("image", image.String()), slog.String("verdict", e.GetVerdictDigest()), slog.String("now", v.GetDigest()))

@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
-	"github.com/seaworthy-dev/seaworthy/services/signer/internal/slots"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/store"
 )
 
@@ -171,7 +171,7 @@ func (w *Writer) list(ctx context.Context, im *image, claims []*claim) error {
 	if err != nil {
 		return fmt.Errorf("list attestations: %w", err)
 	}
-	if err := slots.Idle(ctx, func() error { return listing.Settle(ctx) }); err != nil {
+	if err := eventbus.Idle(ctx, func() error { return listing.Settle(ctx) }); err != nil {
 		return fmt.Errorf("list attestations: %w", err)
 	}
 	return nil

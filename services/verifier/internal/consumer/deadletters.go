@@ -34,9 +34,34 @@ type DeadLetters struct {
 	Now      func() time.Time
 }
 
-// Handle looks at one dead letter. Those of steps after the verdict, and those
-// that name no image, change nothing here.
-func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, d *eventbus.Delivery) error {
+// letterLimits bound the dead letters that are stored.
+var letterLimits = store.DeadLetterLimits{Age: 30 * 24 * time.Hour, Bytes: 1 << 30, LeastAge: 24 * time.Hour}
+
+// Handle stores a dead letter, which the stream drops after that, and acts on it.
+func (l *DeadLetters) Handle(ctx context.Context, d *eventbus.Delivery) error {
+	letter := events.ReadDeadLetter(d)
+	body, err := proto.Marshal(letter.Event)
+	if err != nil {
+		return fmt.Errorf("encode dead letter: %w", err)
+	}
+	early, err := l.Recorder.Store.KeepDeadLetter(ctx, store.DeadLetter{
+		// The digest of an id fits into an index, however long the id is.
+		Service: letter.Event.GetService(), EventID: events.ID(letter.Event.GetMeta().GetEventId()),
+		Reason: core.Truncate(letter.Event.GetReason()), StoreTime: l.Now(), Traceparent: core.Truncate(letter.Traceparent), Body: body,
+	}, letterLimits)
+	if err != nil {
+		return err
+	}
+	if early > 0 {
+		l.Recorder.log.WarnContext(ctx, "dead letters fill their space; the oldest were dropped before their time",
+			"dropped", early, "limit_bytes", letterLimits.Bytes)
+	}
+	return l.act(ctx, letter.Event, d.Attempt)
+}
+
+// act looks at one dead letter. Those of steps after the verdict, and those that name no
+// image, change nothing here.
+func (l *DeadLetters) act(ctx context.Context, ev *eventv1.DeadLetterEvent, attempt int) error {
 	switch ev.GetSubject() {
 	case events.SubjectImagePushed, events.SubjectImageScanned, events.SubjectImageAttested:
 	default:
@@ -55,7 +80,7 @@ func (l *DeadLetters) Handle(ctx context.Context, ev *eventv1.DeadLetterEvent, d
 		return err
 	}
 	for range maxConflicts {
-		err := l.fail(ctx, ev, image, problem, d.Attempt)
+		err := l.fail(ctx, ev, image, problem, attempt)
 		if !errors.Is(err, store.ErrConflict) {
 			return err
 		}

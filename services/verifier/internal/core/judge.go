@@ -351,9 +351,10 @@ func problems(all []string) string {
 	return text
 }
 
-// Truncate shortens a text to MaxText bytes of valid UTF-8.
+// Truncate shortens a text to MaxText bytes of valid UTF-8 without NUL, which PostgreSQL
+// refuses.
 func Truncate(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 	if len(s) <= MaxText {
 		return s
 	}

@@ -294,3 +294,15 @@ func TestEndedContextIsNoVerdict(t *testing.T) {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
+
+// PostgreSQL refuses NUL, and problems quote what registries say.
+func TestTruncate(t *testing.T) {
+	for in, want := range map[string]string{
+		"a\x00b\xff": "a\uFFFDb\uFFFD", "": "",
+		strings.Repeat("é", core.MaxText): strings.Repeat("é", (core.MaxText-3)/2) + "…",
+	} {
+		if got := core.Truncate(in); got != want {
+			t.Errorf("Truncate(%.20q) = %.20q of %d bytes, want %d", in, got, len(got), len(want))
+		}
+	}
+}

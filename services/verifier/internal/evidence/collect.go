@@ -152,13 +152,13 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	out.Present = map[string]bool{}
 	out.Trust = roots.Fingerprint()
 	left := c.perImage()
-	index, err := c.index(ctx, image, all, reading{owed[image.Digest], &left}, roots, version, out.Present)
+	index, err := c.index(ctx, image, all, reading{owed[image.Digest], left}, roots, version, out.Present)
 	if err != nil {
 		return Evidence{}, false, err
 	}
 	unknown = index.foreign
 	for _, t := range all {
-		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, reading{owed[t.digest], &left}, roots, version, out.Present)
+		e, foreign, err := c.platform(ctx, image.WithDigest(t.digest), t, index, reading{owed[t.digest], left}, roots, version, out.Present)
 		if err != nil {
 			return Evidence{}, false, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
@@ -18,17 +19,14 @@ const usualTotal = 32 << 20
 // than usual waits until no other one does, so that the limit holds for all together.
 // The caller calls done when it no longer needs what was read.
 func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, read reading, predicateTypes ...string) (referred []attest.Referred, done func(), err error) {
-	most := c.perManifest()
-	if read.left != nil {
-		// At least one, because zero stands for the default.
-		most = max(1, min(most, *read.left))
-		defer func() { *read.left -= len(referred) }()
-	}
+	// At least one, because zero stands for the default.
+	most := max(1, min(c.perManifest(), read.budget.manifests))
+	defer func() { read.budget.manifests -= len(referred) }()
 	full := attest.Limits{
 		// Summaries of verdicts are what comes out of here; images have many.
 		First: read.first, WithoutTypes: []string{attest.PredicateVSA},
 		MaxReferrers: most, MaxBundle: c.limits.MaxAttestation, MaxTotal: c.limits.MaxTotal, PredicateTypes: predicateTypes,
-		Partial: true,
+		Partial: true, Stop: func() bool { return c.now().After(read.budget.until) },
 	}
 	usual := full
 	usual.MaxTotal = least(full.MaxTotal, c.usual)
@@ -52,12 +50,22 @@ func (c *Collector) fetch(ctx context.Context, ref imageref.Ref, read reading, p
 // replica busy for longer than any event may take.
 const manifestsPerImage = 4
 
+// timePerImage is how long attestations of one image are read. A registry that answers
+// slowly would otherwise hold a handler for longer than any event may take.
+const timePerImage = 2 * time.Minute
+
 // reading says how to read the attestations of one manifest.
 type reading struct {
-	// first are those that are read however many there are.
+	// first are those that are read however many there are and however long it takes.
 	first []string
-	// left is how many may be read of the other manifests of the image; nil for no limit.
-	left *int
+	// budget is what is left of the image's.
+	budget *budget
+}
+
+// budget bounds what is read of one image.
+type budget struct {
+	manifests int
+	until     time.Time
 }
 
 func (c *Collector) perManifest() int {
@@ -67,7 +75,9 @@ func (c *Collector) perManifest() int {
 	return c.limits.MaxAttestations
 }
 
-func (c *Collector) perImage() int { return manifestsPerImage * c.perManifest() }
+func (c *Collector) perImage() *budget {
+	return &budget{manifests: manifestsPerImage * c.perManifest(), until: c.now().Add(timePerImage)}
+}
 
 // least takes a limit of zero for that of package attest.
 func least(limit, usual int64) int64 {

@@ -168,6 +168,29 @@ func TestTenThousandReferrers(t *testing.T) {
 	}
 }
 
+// index makes the image an index of platforms that each have a report and garbage, and
+// returns the reports.
+func (h *hostile) index(t *testing.T, key *evidencetest.Key, platforms, garbage int) Owed {
+	t.Helper()
+	owed := Owed{}
+	var index []any
+	for i := range platforms {
+		h.image.Digest = h.add(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIManifest, "annotations": map[string]string{"n": fmt.Sprint(i)}})
+		index = append(index, map[string]any{
+			"mediaType": registry.MediaTypeOCIManifest, "digest": h.image.Digest, "size": len(h.manifests[h.image.Digest]),
+			"platform": map[string]string{"os": "linux", "architecture": fmt.Sprintf("a%d", i)},
+		})
+		for n := range garbage {
+			h.attach(i*garbage+n, 0)
+		}
+		owed[h.image.Digest] = []string{h.attachBundle(key.Sign(h.image.Digest, attest.PredicateCosignVuln,
+			evidencetest.Predicate(t, evidencetest.Report(h.image.Digest), evidencetest.Now)))}
+	}
+	h.image.Digest = h.add(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": index})
+	h.bySubject = true
+	return owed
+}
+
 // TestForeignReferrersHideNothing floods an image with more referrers than are read: what
 // an event or an earlier verdict names is read all the same. Without that the list is
 // incomplete, and evidence that is owed is invalid, not absent.
@@ -220,22 +243,7 @@ func TestManyPlatformsWithGarbage(t *testing.T) {
 	h := newHostile(t)
 	key := evidencetest.NewKey(t)
 	const garbage, platforms, most = 90, 16, 100
-	owed := Owed{}
-	var index []any
-	for i := range platforms {
-		h.image.Digest = h.add(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIManifest, "annotations": map[string]string{"n": fmt.Sprint(i)}})
-		index = append(index, map[string]any{
-			"mediaType": registry.MediaTypeOCIManifest, "digest": h.image.Digest, "size": len(h.manifests[h.image.Digest]),
-			"platform": map[string]string{"os": "linux", "architecture": fmt.Sprintf("a%d", i)},
-		})
-		for n := range garbage {
-			h.attach(i*garbage+n, 0)
-		}
-		owed[h.image.Digest] = []string{h.attachBundle(key.Sign(h.image.Digest, attest.PredicateCosignVuln,
-			evidencetest.Predicate(t, evidencetest.Report(h.image.Digest), evidencetest.Now)))}
-	}
-	h.image.Digest = h.add(map[string]any{"schemaVersion": 2, "mediaType": registry.MediaTypeOCIIndex, "manifests": index})
-	h.bySubject = true
+	owed := h.index(t, key, platforms, garbage)
 	c := NewCollector(h.client, trusting(key), nil, Limits{MaxAttestations: most}, slog.New(slog.DiscardHandler), func() time.Time { return evidencetest.Now })
 	found, err := c.CollectOwed(t.Context(), h.image, owed)
 	if err != nil {
@@ -255,6 +263,37 @@ func TestManyPlatformsWithGarbage(t *testing.T) {
 	}
 	if want := platforms - most*manifestsPerImage/(garbage+1); cut != want {
 		t.Errorf("%d platforms are incomplete, want %d", cut, want)
+	}
+}
+
+// TestTimePerImage: a slow registry holds up one image for a bounded time. What is known
+// to be attached is read all the same; the other platforms are incomplete.
+func TestTimePerImage(t *testing.T) {
+	h := newHostile(t)
+	key := evidencetest.NewKey(t)
+	const garbage, platforms = 50, 16
+	owed := h.index(t, key, platforms, garbage)
+	// Each manifest takes a second.
+	now := func() time.Time { return evidencetest.Now.Add(time.Duration(h.asked.Load()) * time.Second) }
+	c := NewCollector(h.client, trusting(key), nil, Limits{}, slog.New(slog.DiscardHandler), now)
+	found, err := c.CollectOwed(t.Context(), h.image, owed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked := h.asked.Load(); asked > int64(timePerImage/time.Second)+2+platforms {
+		t.Errorf("%d manifests were asked for, one a second", asked)
+	}
+	unread := 0
+	for _, p := range found.Platforms {
+		if p.Report == nil {
+			t.Errorf("%s has no report: %+v", p.Platform, p.Rejected)
+		}
+		if p.Unread != "" {
+			unread++
+		}
+	}
+	if want := platforms - int(timePerImage/time.Second)/(garbage+1); unread != want {
+		t.Errorf("%d platforms are incomplete, want %d", unread, want)
 	}
 }
 

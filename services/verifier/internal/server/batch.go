@@ -17,13 +17,15 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 )
 
-// Numbers of the fields that batchRequest reads; a test compares them with the
-// descriptors.
+// Numbers of the fields that batchRequest reads and batchResponse writes; a test compares
+// them with the descriptors.
 const (
 	batchImages      protowire.Number = 1
 	batchEnvironment protowire.Number = 2
 	batchMinSequence protowire.Number = 5
 	batchView        protowire.Number = 6
+
+	batchShortened protowire.Number = 2
 
 	imageRegistry   protowire.Number = 1
 	imageRepository protowire.Number = 2
@@ -87,14 +89,21 @@ func (s *Verdicts) batch(ctx context.Context, req *batchRequest) (batchResponse,
 			sound = append(sound, ref)
 		}
 	}
-	all, err := s.answers(ctx, sound, q)
-	if err != nil || faults == nil {
-		return all, err
+	all, whole, err := s.boundedAnswers(ctx, sound, q)
+	if err != nil {
+		return nil, err
+	}
+	if faults == nil {
+		return shortened(all, whole, len(all)), nil
 	}
 	out := make([][]byte, len(req.refs))
+	from := len(out)
 	for i := range out {
 		fault := faults[i]
 		if fault == nil {
+			if whole--; whole < 0 {
+				from = min(from, i)
+			}
 			out[i], all = all[0], all[1:]
 			continue
 		}
@@ -105,7 +114,47 @@ func (s *Verdicts) batch(ctx context.Context, req *batchRequest) (batchResponse,
 			return nil, err
 		}
 	}
-	return out, nil
+	return shortened(out, from, len(out)), nil
+}
+
+// maxBatchBytes of verdicts are answered as fully as was asked for, far below the limit
+// of a message, and batchPart verdicts are read at a time to find out.
+const (
+	maxBatchBytes = 8 << 20
+	batchPart     = 50
+)
+
+// boundedAnswers is answers with the view of a decision after the first maxBatchBytes.
+// It also returns how many have the view of the question.
+func (s *Verdicts) boundedAnswers(ctx context.Context, refs []imageref.Ref, q question) (out [][]byte, whole int, err error) {
+	if q.view == verifierv1.VerdictView_VERDICT_VIEW_DECISION {
+		out, err = s.answers(ctx, refs, q)
+		return out, len(out), err
+	}
+	size := 0
+	for part := range slices.Chunk(refs, batchPart) {
+		all, err := s.answers(ctx, part, q)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, body := range all {
+			if size += len(body); size > maxBatchBytes && len(out) > 0 {
+				q.view = verifierv1.VerdictView_VERDICT_VIEW_DECISION
+				rest, err := s.answers(ctx, refs[len(out):], q)
+				return append(out, rest...), len(out), err
+			}
+			out = append(out, body)
+		}
+	}
+	return out, len(out), nil
+}
+
+// shortened adds from which answer on the view is that of a decision, if there are any.
+func shortened(all [][]byte, from, count int) batchResponse {
+	if from >= count {
+		return all
+	}
+	return append(all, protowire.AppendVarint(protowire.AppendTag(nil, batchShortened, protowire.VarintType), uint64(from)))
 }
 
 // batchResponse is a BatchGetVerdictsResponse: encoded answers, each with its field.

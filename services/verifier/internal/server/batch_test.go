@@ -16,8 +16,9 @@ import (
 func TestBatchFieldNumbers(t *testing.T) {
 	t.Parallel()
 	for m, want := range map[proto.Message]map[string]protowire.Number{
-		&verifierv1.BatchGetVerdictsRequest{}: {"images": batchImages, "environment": batchEnvironment, "min_sequence": batchMinSequence, "view": batchView},
-		&typev1.ImageRef{}:                    {"registry": imageRegistry, "repository": imageRepository, "tag": imageTag, "digest": imageDigest},
+		&verifierv1.BatchGetVerdictsRequest{}:  {"images": batchImages, "environment": batchEnvironment, "min_sequence": batchMinSequence, "view": batchView},
+		&verifierv1.BatchGetVerdictsResponse{}: {"verdicts": 1, "shortened_from": batchShortened},
+		&typev1.ImageRef{}:                     {"registry": imageRegistry, "repository": imageRepository, "tag": imageTag, "digest": imageDigest},
 	} {
 		all := m.ProtoReflect().Descriptor().Fields()
 		if all.Len() != len(want) {

@@ -125,16 +125,16 @@ func (s *Exceptions) ListExceptions(ctx context.Context, req *verifierv1.ListExc
 		return nil, err
 	}
 	out := &verifierv1.ListExceptionsResponse{}
-	if len(all) > size {
-		all = all[:size]
-		out.NextPageToken = page.Encode("exceptions", all[size-1].Name)
-	}
 	for _, e := range all {
 		m, err := exceptionMessage(e)
 		if err != nil {
 			return nil, err
 		}
 		out.Exceptions = append(out.Exceptions, m)
+	}
+	if fits := page.Fit(out.GetExceptions(), size); fits < len(all) {
+		out.Exceptions = out.GetExceptions()[:fits]
+		out.NextPageToken = page.Encode("exceptions", all[fits-1].Name)
 	}
 	return out, nil
 }

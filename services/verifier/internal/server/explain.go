@@ -100,9 +100,9 @@ func (s *Verdicts) GetVerdictHistory(ctx context.Context, req *verifierv1.GetVer
 		return nil, err
 	}
 	out := &verifierv1.GetVerdictHistoryResponse{}
-	if len(records) > size {
-		records = records[:size]
-		out.NextPageToken = page.Encode(query, strconv.FormatInt(records[size-1].Sequence, 10))
+	if fits := pageSize(records, size); fits < len(records) {
+		records = records[:fits]
+		out.NextPageToken = page.Encode(query, strconv.FormatInt(records[fits-1].Sequence, 10))
 	}
 	for _, r := range records {
 		v, err := verdictpb.Decode(r.Body, r.Sequence, r.Digest, r.TraceID)

@@ -85,12 +85,12 @@ func (s *Policies) ListPolicies(ctx context.Context, req *verifierv1.ListPolicie
 		return nil, err
 	}
 	out := &verifierv1.ListPoliciesResponse{}
-	if len(all) > size {
-		all = all[:size]
-		out.NextPageToken = page.Encode("policies", all[size-1].Name)
-	}
 	for i := range all {
 		out.Policies = append(out.Policies, policyMessage(&all[i]))
+	}
+	if fits := page.Fit(out.GetPolicies(), size); fits < len(all) {
+		out.Policies = out.GetPolicies()[:fits]
+		out.NextPageToken = page.Encode("policies", all[fits-1].Name)
 	}
 	return out, nil
 }
@@ -123,12 +123,12 @@ func (s *Policies) ListPolicyVersions(ctx context.Context, req *verifierv1.ListP
 		return nil, noPolicy(req.GetName())
 	}
 	out := &verifierv1.ListPolicyVersionsResponse{}
-	if len(all) > size {
-		all = all[:size]
-		out.NextPageToken = page.Encode(query, strconv.FormatInt(all[size-1].Version, 10))
-	}
 	for i := range all {
 		out.Versions = append(out.Versions, policyMessage(&all[i]))
+	}
+	if fits := page.Fit(out.GetVersions(), size); fits < len(all) {
+		out.Versions = out.GetVersions()[:fits]
+		out.NextPageToken = page.Encode(query, strconv.FormatInt(all[fits-1].Version, 10))
 	}
 	return out, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
@@ -58,8 +59,13 @@ func (s *Policies) TestPolicy(ctx context.Context, req *verifierv1.TestPolicyReq
 			From: verifierv1.Verdict_State(k[0]), To: verifierv1.Verdict_State(k[1]), Count: int64(found.States[k]),
 		})
 	}
+	bytes := 0
 	for i := range found.Flips {
-		out.Flips = append(out.Flips, flipMessage(&found.Flips[i]))
+		m := flipMessage(&found.Flips[i])
+		if bytes += proto.Size(m); bytes > page.MaxBytes {
+			m.Reasons = nil
+		}
+		out.Flips = append(out.Flips, m)
 	}
 	if found.More {
 		out.NextPageToken = page.Encode(query, strings.Join([]string{

@@ -27,9 +27,6 @@ const (
 	// MaxWait is the longest that a call waits, whatever its deadline: a caller without one
 	// would be kept forever. It gets the answer as it is then, pending.
 	MaxWait = 5 * time.Minute
-	// maxListBytes of verdicts end a page of ListVerdicts before it is full, far below the
-	// largest message. A page has one verdict at least.
-	maxListBytes = 4 << 20
 	// pollEvery finds what another replica stored.
 	pollEvery = 500 * time.Millisecond
 )
@@ -178,12 +175,12 @@ func (s *Verdicts) ListVerdicts(ctx context.Context, req *verifierv1.ListVerdict
 }
 
 // pageSize is how many records make a page: at most limit, and one or more of at most
-// maxListBytes together.
+// page.MaxBytes together.
 func pageSize(records []store.Record, limit int) int {
 	bytes := 0
 	for i := range records {
 		bytes += len(records[i].Body)
-		if i == limit || i > 0 && bytes > maxListBytes {
+		if i == limit || i > 0 && bytes > page.MaxBytes {
 			return i
 		}
 	}

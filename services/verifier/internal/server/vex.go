@@ -114,12 +114,12 @@ func (s *Vex) ListVexDocuments(ctx context.Context, req *verifierv1.ListVexDocum
 		return nil, err
 	}
 	out := &verifierv1.ListVexDocumentsResponse{}
-	if len(all) > size {
-		all = all[:size]
-		out.NextPageToken = page.Encode("vex", all[size-1].Digest)
-	}
-	for _, v := range all {
+	for _, v := range all[:min(size, len(all))] {
 		out.Documents = append(out.Documents, s.message(v))
+	}
+	if fits := page.Fit(out.GetDocuments(), size); fits < len(all) {
+		out.Documents = out.GetDocuments()[:fits]
+		out.NextPageToken = page.Encode("vex", all[fits-1].Digest)
 	}
 	return out, nil
 }

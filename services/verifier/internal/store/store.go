@@ -198,6 +198,13 @@ type Store interface {
 	// Published takes a change out of the outbox.
 	Published(ctx context.Context, sequence int64) error
 
+	// KeepDeadLetter stores a message that a service gave up on; one that is stored
+	// already stays as it is. It drops the oldest by the limits and returns how many of
+	// them only because of the size of all.
+	KeepDeadLetter(ctx context.Context, l DeadLetter, limits DeadLetterLimits) (early int, err error)
+	// DeadLetters lists stored letters, oldest first.
+	DeadLetters(ctx context.Context, q DeadLetterQuery) ([]DeadLetter, error)
+
 	// SyncTrust orders all images to be judged again if they were judged by other trust
 	// roots than those of the fingerprint, or not by any that is known.
 	SyncTrust(ctx context.Context, fingerprint string, cause Cause, by Audit) error

@@ -29,7 +29,7 @@ func empty(t *testing.T, db *sqldb.DB) {
 		"DELETE FROM outbox", "DELETE FROM documents",
 		"DELETE FROM policies", "DELETE FROM policy_versions", "DELETE FROM audit_outbox",
 		"DELETE FROM exceptions", "DELETE FROM reevaluations", "DELETE FROM leases", "DELETE FROM trust_bundles", "DELETE FROM vex_documents",
-		"DELETE FROM waiting_reports", "DELETE FROM retries", "DELETE FROM looks", "DELETE FROM image_platforms", "UPDATE counters SET value = 0",
+		"DELETE FROM waiting_reports", "DELETE FROM retries", "DELETE FROM looks", "DELETE FROM image_platforms", "DELETE FROM dead_letters", "UPDATE counters SET value = 0",
 	} {
 		if _, err := db.ExecContext(t.Context(), stmt); err != nil {
 			t.Fatal(err)

@@ -56,6 +56,8 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"LooksAreFair":      testLooksAreFair,
 		"LooksFollow":       testLooksFollow,
 		"LooksAreBounded":   testLooksAreBounded,
+		"DeadLetters":       testDeadLetters,
+		"DeadLettersAtOnce": testDeadLettersAtOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(t, fresh(t))

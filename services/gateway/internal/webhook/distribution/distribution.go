@@ -8,43 +8,34 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/strictjson"
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
 )
 
 // MediaType is the content type of an envelope.
 const MediaType = "application/vnd.docker.distribution.events.v2+json"
 
-// Limits bound an envelope beyond its size in bytes, which the caller bounds.
-// There is none on the length of a text or the number of references: clients of
-// the registry choose those (a user agent, a media type, the layers of a
-// manifest), and a registry sends an envelope that is refused again and again and
-// holds back all that follow.
-type Limits struct {
-	// Events is the largest number of events.
-	Events int
-	// Depth is the deepest nesting of objects and arrays. A real envelope needs 5.
-	Depth int
+// Adapter implements webhook.Adapter.
+//
+// There is no limit on the length of a text or the number of references: clients of the
+// registry choose those (a user agent, a media type, the layers of a manifest), and a
+// registry repeats an envelope that is refused and holds back all that follow.
+type Adapter struct{}
+
+var _ webhook.Adapter = Adapter{}
+
+// Authenticate implements webhook.Adapter: the registry sends the secret as a bearer token.
+func (Adapter) Authenticate(h http.Header, secret webhook.Secret) bool {
+	return webhook.BearerToken(h, secret)
 }
 
-// DefaultLimits are far above what a registry sends.
-func DefaultLimits() Limits {
-	return Limits{Events: 256, Depth: 16}
-}
-
-// ParseError says what is wrong with an envelope, in words that may be shown to
-// the sender.
-type ParseError struct{ Detail string }
-
-// Error implements error.
-func (e *ParseError) Error() string { return "envelope: " + e.Detail }
-
-func refuse(format string, args ...any) error {
-	return &ParseError{Detail: fmt.Sprintf(format, args...)}
-}
+// MediaTypes implements webhook.Adapter.
+func (Adapter) MediaTypes() []string { return []string{MediaType} }
 
 type envelope struct {
 	Events *[]event `json:"events"`
@@ -70,11 +61,10 @@ type descriptor struct {
 	ArtifactType string `json:"artifactType"`
 }
 
-// Parse returns the events of an envelope in their order. Unknown fields are
-// allowed, as later registries add some. The error is a *ParseError.
-func Parse(data []byte, l Limits) ([]core.Event, error) {
+// Parse implements webhook.Adapter. Unknown fields are allowed, as later registries add some.
+func (Adapter) Parse(data []byte, l webhook.Limits) ([]core.Event, error) {
 	if !utf8.Valid(data) {
-		return nil, refuse("not UTF-8")
+		return nil, webhook.Errorf("not UTF-8")
 	}
 	if err := checkShape(data, l); err != nil {
 		return nil, err
@@ -83,29 +73,31 @@ func Parse(data []byte, l Limits) ([]core.Event, error) {
 	if err := strictjson.Unmarshal(data, &env); err != nil {
 		var typeErr *json.UnmarshalTypeError
 		if errors.As(err, &typeErr) {
-			return nil, refuse("%s: a %s where %s is expected", field(typeErr.Field), typeErr.Value, typeErr.Type)
+			return nil, webhook.Errorf("%s: a %s where %s is expected", field(typeErr.Field), typeErr.Value, typeErr.Type)
 		}
-		return nil, refuse("%v", err)
+		return nil, webhook.Errorf("%v", err)
 	}
 	if env.Events == nil {
-		return nil, refuse("events is missing")
+		return nil, webhook.Errorf("events is missing")
 	}
 	if n := len(*env.Events); n > l.Events {
-		return nil, refuse("%d events, at most %d are read", n, l.Events)
+		return nil, webhook.Errorf("%d events, at most %d are read", n, l.Events)
 	}
 	events := make([]core.Event, 0, len(*env.Events))
 	for i, e := range *env.Events {
 		if e.Action == "" {
-			return nil, refuse("events[%d].action is missing", i)
+			return nil, webhook.Errorf("events[%d].action is missing", i)
 		}
-		events = append(events, e.core())
+		events = append(events, e.core(fmt.Sprintf("events[%d].target", i)))
 	}
 	return events, nil
 }
 
-func (e event) core() core.Event {
+var actions = map[string]core.Action{"push": core.ActionPush, "delete": core.ActionDelete}
+
+func (e event) core(path string) core.Event {
 	out := core.Event{
-		ID: e.ID, Action: e.Action, Host: clip(e.Request.Host),
+		ID: e.ID, Path: path, Action: actions[e.Action], Host: clip(e.Request.Host),
 		Repository: e.Target.Repository, Tag: e.Target.Tag, Digest: e.Target.Digest,
 		MediaType: e.Target.MediaType, ArtifactType: e.Target.ArtifactType,
 	}
@@ -128,7 +120,7 @@ func clip(s string) string {
 
 // checkShape reads the tokens once before anything is allocated for them: it
 // bounds the depth and finds what follows the envelope.
-func checkShape(data []byte, l Limits) error {
+func checkShape(data []byte, l webhook.Limits) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	depth := 0
@@ -141,13 +133,13 @@ func checkShape(data []byte, l Limits) error {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return refuse("not JSON: %v", err)
+			return webhook.Errorf("not JSON: %v", err)
 		}
 		if first && tok != json.Delim('{') {
-			return refuse("not a JSON object")
+			return webhook.Errorf("not a JSON object")
 		}
 		if !first && depth == 0 {
-			return refuse("something follows the envelope")
+			return webhook.Errorf("something follows the envelope")
 		}
 		switch tok {
 		case json.Delim('{'), json.Delim('['):
@@ -156,7 +148,7 @@ func checkShape(data []byte, l Limits) error {
 			depth--
 		}
 		if depth > l.Depth {
-			return refuse("nested deeper than %d", l.Depth)
+			return webhook.Errorf("nested deeper than %d", l.Depth)
 		}
 	}
 }

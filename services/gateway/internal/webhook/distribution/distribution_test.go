@@ -3,6 +3,7 @@ package distribution_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -10,7 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/core"
-	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/distribution"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook/distribution"
+	"github.com/seaworthy-dev/seaworthy/services/gateway/internal/webhook/webhooktest"
 )
 
 func TestParse(t *testing.T) {
@@ -18,18 +21,18 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := distribution.Parse(data, distribution.DefaultLimits())
+	got, err := distribution.Adapter{}.Parse(data, webhook.DefaultLimits())
 	if err != nil {
 		t.Fatal(err)
 	}
 	zeros := "sha256:" + strings.Repeat("0", 63)
 	want := []core.Event{
 		{
-			ID: "8f1c0c8e-6f6e-4c57-9c5a-2b2f6a1d7c11", Action: "push", Host: "registry.example:5000",
+			ID: "8f1c0c8e-6f6e-4c57-9c5a-2b2f6a1d7c11", Path: "events[0].target", Action: core.ActionPush, Host: "registry.example:5000",
 			Repository: "team/app", Digest: zeros + "1", MediaType: "application/octet-stream",
 		},
 		{
-			ID: "1b7b5d9e-9f39-4a9e-8d9b-7f0d4b9a2c22", Action: "push", Host: "registry.example:5000",
+			ID: "1b7b5d9e-9f39-4a9e-8d9b-7f0d4b9a2c22", Path: "events[1].target", Action: core.ActionPush, Host: "registry.example:5000",
 			Repository: "team/app", Tag: "1.0", Digest: zeros + "2", MediaType: "application/vnd.oci.image.manifest.v1+json",
 			References: []core.Reference{
 				{MediaType: "application/vnd.oci.image.config.v1+json"},
@@ -43,7 +46,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestParse_unknownFieldsAndEmpty(t *testing.T) {
-	got, err := distribution.Parse([]byte(`{"events":[],"later":{"x":[1,2.5e3,null,true]}}`), distribution.DefaultLimits())
+	got, err := distribution.Adapter{}.Parse([]byte(`{"events":[],"later":{"x":[1,2.5e3,null,true]}}`), webhook.DefaultLimits())
 	if err != nil || len(got) != 0 {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -71,8 +74,8 @@ func TestParse_refused(t *testing.T) {
 		"many events":   {`{"events":[` + many(257, `{"action":"pull"}`) + `]}`, "257 events, at most 256"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := distribution.Parse([]byte(tt.in), distribution.DefaultLimits())
-			var refused *distribution.ParseError
+			_, err := distribution.Adapter{}.Parse([]byte(tt.in), webhook.DefaultLimits())
+			var refused *webhook.ParseError
 			if !errors.As(err, &refused) || !strings.Contains(refused.Detail, tt.want) {
 				t.Fatalf("error %v, want %q", err, tt.want)
 			}
@@ -85,8 +88,8 @@ func TestParse_refused(t *testing.T) {
 func TestParse_clientsCannotBlockARegistry(t *testing.T) {
 	long := strings.Repeat("a", 100_000)
 	layers := strings.TrimSuffix(strings.Repeat(`{"mediaType":"`+long[:100]+`"},`, 5000), ",")
-	got, err := distribution.Parse([]byte(`{"events":[{"action":"push","target":{"mediaType":"`+long+`","references":[`+layers+`]},`+
-		`"request":{"host":"`+long+`","useragent":"`+long+`"},"actor":{"`+long+`":"`+long+`"}}]}`), distribution.DefaultLimits())
+	got, err := distribution.Adapter{}.Parse([]byte(`{"events":[{"action":"push","target":{"mediaType":"`+long+`","references":[`+layers+`]},`+
+		`"request":{"host":"`+long+`","useragent":"`+long+`"},"actor":{"`+long+`":"`+long+`"}}]}`), webhook.DefaultLimits())
 	if err != nil {
 		t.Fatalf("%.200v", err)
 	}
@@ -105,12 +108,12 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	limits := distribution.Limits{Events: 8, Depth: 8}
+	limits := webhook.Limits{Events: 8, Depth: 8}
 	classify := core.Classifier{Registry: "registry.example", IsOwnArtifact: func(string, string, string) bool { return false }}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		events, err := distribution.Parse(data, limits)
+		events, err := distribution.Adapter{}.Parse(data, limits)
 		if err != nil {
-			var refused *distribution.ParseError
+			var refused *webhook.ParseError
 			if !errors.As(err, &refused) || refused.Detail == "" {
 				t.Fatalf("error without a detail: %v", err)
 			}
@@ -120,7 +123,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%d events", len(events))
 		}
 		for _, e := range events {
-			if e.Action == "" || len(e.Host) > 300 {
+			if e.Path == "" || len(e.Host) > 300 {
 				t.Fatalf("not as promised: %+v", e)
 			}
 			push, reason, err := classify.Classify(e)
@@ -131,5 +134,12 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("push of %+v", push.Image)
 			}
 		}
+	})
+}
+
+func TestGolden(t *testing.T) {
+	webhooktest.Run(t, "distribution", distribution.Adapter{}, func(h http.Header) {
+		h.Set("Content-Type", distribution.MediaType)
+		h.Set("Authorization", "Bearer "+webhooktest.Secret)
 	})
 }
