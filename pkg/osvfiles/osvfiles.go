@@ -156,11 +156,19 @@ func scores(name string, r io.Reader) Record {
 }
 
 func archive(p, name string, yield func(Record, error) bool) bool {
-	z, err := zip.OpenReader(p)
+	f, err := regularfile.Open(p)
+	if err != nil {
+		return fail(yield, err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return fail(yield, err)
+	}
+	z, err := zip.NewReader(f, info.Size())
 	if err != nil {
 		return fail(yield, fmt.Errorf("%s: %w", p, err))
 	}
-	defer func() { _ = z.Close() }() // only read
 	if len(z.File) > MaxEntries {
 		return fail(yield, fmt.Errorf("%s has %d entries, the limit is %d", p, len(z.File), MaxEntries))
 	}

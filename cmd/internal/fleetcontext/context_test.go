@@ -124,6 +124,21 @@ func TestFind(t *testing.T) {
 		}
 	}
 	refused("not registered")
+	files := map[string]string{}
+	c := full(filepath.Dir(local))
+	c.TLS.KeyFile = filepath.Join(filepath.Dir(local), "pki", "operator.key")
+	for _, file := range []string{c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile} {
+		files[file] = "content of " + filepath.Base(file)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(files[file]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fleetcontext.Save(local, c); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		if err := fleetcontext.Register(noUser.ConfigDir, local); err != nil {
 			t.Fatal(err)
@@ -144,10 +159,32 @@ func TestFind(t *testing.T) {
 	if _, err := fleetcontext.Find(other); !errors.Is(err, fleetcontext.ErrNoFleet) {
 		t.Errorf("another user: %v", err)
 	}
-	if err := os.WriteFile(local, []byte("addresses: {verifier: evil.example:1}\n"), 0o600); err != nil {
-		t.Fatal(err)
+	// Nor with other TLS files than run wrote, of which the certificate authority decides
+	// who may answer.
+	for file, content := range files {
+		for _, other := range []string{"", content + " ", "another"} {
+			if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refused("changed " + file)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		refused("missing " + file)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fleetcontext.Find(noUser); err != nil {
+			t.Errorf("as it was: %v", err)
+		}
 	}
-	refused("changed")
+	for _, content := range []string{"addresses: {verifier: evil.example:1}\n", ""} {
+		if err := os.WriteFile(local, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		refused("changed")
+	}
 	for _, p := range []fleetcontext.Places{
 		{Flag: filepath.Join(root, "missing"), Env: env, WorkDir: all.WorkDir},
 		{Env: filepath.Join(root, "missing"), WorkDir: all.WorkDir},

@@ -18,7 +18,7 @@ import (
 
 // registeredName is the file, in the user's configuration directory, that lists the
 // context files which `seaworthy run` wrote for this user: a line each, the SHA-256 of the
-// file and its absolute path.
+// file and of the TLS files that it names, and its absolute path.
 const registeredName = "fleets"
 
 const (
@@ -26,7 +26,7 @@ const (
 	maxRegistered = 100
 	// maxRegistry is the size in bytes above which the file is not read.
 	maxRegistry = 1 << 20
-	// maxContext is the size of a context file.
+	// maxContext is the size of a context file, and of a file that it names.
 	maxContext = 1 << 20
 )
 
@@ -80,7 +80,7 @@ func isRegistered(configDir, path string) (bool, error) {
 	}
 	line, err := registration(path)
 	if err != nil {
-		return false, err
+		return false, nil //nolint:nilerr // what cannot be read is not what run wrote
 	}
 	return slices.Contains(lines, line), nil
 }
@@ -97,7 +97,8 @@ func registered(file string) ([]string, error) {
 }
 
 // registration is the line of a context file. A link is resolved: the name is that of
-// the file itself.
+// the file itself. The TLS files count as well: who replaces the certificate authority
+// chooses who answers.
 func registration(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -109,12 +110,20 @@ func registration(path string) (string, error) {
 	if strings.ContainsAny(path, "\n\r") {
 		return "", fmt.Errorf("%q has a line break in its name", path)
 	}
-	content, err := readRegular(path, maxContext)
+	c, err := Load(path)
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:]) + " " + path, nil
+	sum := sha256.New()
+	for _, file := range append([]*string{&path}, c.tlsFiles()...) {
+		content, err := readRegular(*file, maxContext)
+		if err != nil {
+			return "", err
+		}
+		of := sha256.Sum256(content)
+		sum.Write(of[:])
+	}
+	return hex.EncodeToString(sum.Sum(nil)) + " " + path, nil
 }
 
 func readRegular(path string, limit int64) ([]byte, error) {

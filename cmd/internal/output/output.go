@@ -8,10 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -71,15 +74,33 @@ func Clean(s string) string {
 }
 
 // Plain returns a writer for text that people read: what could steer their terminal or
-// reorder its text is replaced as Clean does, and lines stay lines. Each write is taken
-// for whole characters.
-func Plain(w io.Writer) io.Writer { return plain{w} }
+// reorder its text is replaced as Clean does, and lines stay lines. A character may be
+// split over two writes. What JSON and JSONLine write passes unchanged.
+func Plain(w io.Writer) io.Writer { return &plain{w: w} }
 
-type plain struct{ w io.Writer }
+type plain struct {
+	w io.Writer
+
+	mu   sync.Mutex
+	rest []byte // the beginning of a character
+}
 
 // Write implements io.Writer.
-func (p plain) Write(b []byte) (int, error) {
-	lines := strings.Split(string(b), "\n")
+func (p *plain) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	text := append(p.rest, b...)
+	whole := len(text)
+	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
+		if start := len(text) - i; utf8.RuneStart(text[start]) {
+			if !utf8.FullRune(text[start:]) {
+				whole = start
+			}
+			break
+		}
+	}
+	p.rest = bytes.Clone(text[whole:])
+	lines := strings.Split(string(text[:whole]), "\n")
 	for i := range lines {
 		lines[i] = Clean(lines[i])
 	}
@@ -87,6 +108,41 @@ func (p plain) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return len(b), nil
+}
+
+// Sprintf makes text. What comes from elsewhere goes into it as an argument and cannot
+// begin a line of its own: every string, error and Stringer is cleaned.
+func Sprintf(format string, args ...any) string {
+	clean := make([]any, len(args))
+	for i, a := range args {
+		switch v := a.(type) {
+		case string:
+			a = Clean(v)
+		case error:
+			a = Clean(v.Error())
+		case fmt.Stringer:
+			a = Clean(v.String())
+		}
+		clean[i] = a
+	}
+	return fmt.Sprintf(format, clean...)
+}
+
+// Printf writes the text of Sprintf.
+func Printf(w io.Writer, format string, args ...any) error {
+	_, err := io.WriteString(w, Sprintf(format, args...))
+	return err
+}
+
+// Document returns a writer for a document that must arrive as it is, such as a policy or
+// a bill of materials. A terminal gets it as Plain text.
+func Document(w io.Writer) io.Writer {
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return Plain(w)
+		}
+	}
+	return w
 }
 
 // Cut shortens s to at most n characters.
@@ -155,16 +211,39 @@ func JSONLine(w io.Writer, v any) error {
 }
 
 func marshal(v any) ([]byte, error) {
-	if m, ok := v.(proto.Message); ok {
-		return protojson.Marshal(m)
-	}
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // purls and URLs stay readable
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+	if m, ok := v.(proto.Message); ok {
+		raw, err := protojson.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(raw)
+	} else {
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false) // purls and URLs stay readable
+		if err := enc.Encode(v); err != nil {
+			return nil, err
+		}
 	}
-	return bytes.TrimSpace(b.Bytes()), nil
+	return escape(bytes.TrimSpace(b.Bytes())), nil
+}
+
+// escape writes what Clean would replace as JSON's \u: the same document, harmless for a
+// terminal. Both encoders leave such characters in strings only.
+func escape(raw []byte) []byte {
+	out := make([]byte, 0, len(raw))
+	for _, r := range string(raw) {
+		switch {
+		case r < 0x7f, r == utf8.RuneError, unicode.IsPrint(r) && !unicode.IsSpace(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // Enum is the name of an enum value without its prefix, for example "PASS" of

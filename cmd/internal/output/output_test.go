@@ -1,6 +1,11 @@
 package output_test
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -83,6 +88,74 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestPrintf(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	if err := output.Printf(&b, "%s %v %s %d\n", "a\nb", errors.New("c\rd"), typev1.Severity_SEVERITY_HIGH, 5); err != nil {
+		t.Fatal(err)
+	}
+	if want := "a b c d SEVERITY_HIGH 5\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
+// A document that is not written to a terminal arrives as it is; to one it is text.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	const document = "a\x1b[2J\r\n"
+	if _, err := output.Document(&b).Write([]byte(document)); err != nil || b.String() != document {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as terminals are
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	if output.Document(device) == io.Writer(device) {
+		t.Error("a terminal gets the document as it is")
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if output.Document(file) != io.Writer(file) {
+		t.Error("a file does not get the document as it is")
+	}
+}
+
+// What JSON writes says exactly what it was given, and passes Plain unchanged.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{"\x1b[31m", "ok", "\u202e\u2066\u009b\u2028\u00a0\U000E0001\ufffd", "\\u202e", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		in = strings.ToValidUTF8(in, "\ufffd")
+		var direct, plain strings.Builder
+		for _, v := range []any{map[string]string{in: in}, &typev1.Platform{Os: in}} {
+			if err := output.JSON(&direct, v); err != nil {
+				t.Fatal(err)
+			}
+			if err := output.JSON(output.Plain(&plain), v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if direct.String() != plain.String() {
+			t.Errorf("Plain changed %q into %q", direct.String(), plain.String())
+		}
+		dec := json.NewDecoder(strings.NewReader(plain.String()))
+		var a map[string]string
+		if err := dec.Decode(&a); err != nil || a[in] != in {
+			t.Errorf("%q came back as %q, %v", in, a, err)
+		}
+		var b struct{ OS string }
+		if err := dec.Decode(&b); err != nil || b.OS != in {
+			t.Errorf("%q came back as %q, %v", in, b.OS, err)
+		}
+	})
+}
+
 func FuzzClean(f *testing.F) {
 	f.Add("\x1b[31m")
 	f.Add("ok")
@@ -104,5 +177,16 @@ func TestPlain(t *testing.T) {
 	n, err := output.Plain(&b).Write([]byte(written))
 	if want := "a\ufffd[2Jb\ufffd\n c d\ufffd\n"; err != nil || n != len(written) || b.String() != want {
 		t.Errorf("%d, %v, %q, want %q", n, err, b.String(), want)
+	}
+	// A character may come in two writes.
+	b.Reset()
+	w := output.Plain(&b)
+	for _, part := range []string{"ü\xe2", "\x80", "\xaex\xf0\x9f\x98", "\x80\n"} {
+		if n, err := w.Write([]byte(part)); err != nil || n != len(part) {
+			t.Errorf("%q: %d, %v", part, n, err)
+		}
+	}
+	if want := "ü\ufffdx\U0001F600\n"; b.String() != want {
+		t.Errorf("in parts: %q, want %q", b.String(), want)
 	}
 }

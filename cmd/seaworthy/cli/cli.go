@@ -35,7 +35,7 @@ const EnvPrefix = "SEAWORTHY_FLEET"
 func Main(ctx context.Context, args []string, out, logs io.Writer) int {
 	root := newRoot(out, logs) //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
-	root.SetOut(out)
+	root.SetOut(output.Plain(out))
 	root.SetErr(output.Plain(logs))
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -62,7 +62,10 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
+// newRoot makes the commands. Only scan writes documents that must arrive as they are, and
+// only log lines, which quote what is in them, go to logs as they are.
 func newRoot(out, logs io.Writer) *cobra.Command {
+	text := output.Plain(out)
 	root := &cobra.Command{
 		Use:   "seaworthy",
 		Short: "The image supply chain in one process: registry, scanner, signer, verifier, notifier, gateway",
@@ -78,7 +81,7 @@ Those of scan are in its help.`,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newRun(out, logs), newDemo(out, logs), newRegistry(out, logs), newScan(out, logs), newAdvisories(out, logs))
+	root.AddCommand(newRun(text, logs), newDemo(text, logs), newRegistry(text, logs), newScan(out, logs), newAdvisories(text, logs))
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seaworthy-dev/seaworthy/cmd/internal/fleetcontext"
+	"github.com/seaworthy-dev/seaworthy/cmd/internal/output"
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/fleet"
 )
 
@@ -32,7 +33,7 @@ start goes on where the first ended, on the same ports.`,
 			}
 			return fleet.Run(c.Context(), cfg, logs, func(f *fleet.Fleet) {
 				if err := registerContext(f); err != nil {
-					_, _ = fmt.Fprintln(logs, "seaworthy: seaworthyctl will not find this fleet by itself, use --context:", err)
+					_, _ = fmt.Fprintln(output.Plain(logs), "seaworthy: seaworthyctl will not find this fleet by itself, use --context:", err)
 				}
 				printAddresses(out, f)
 			})

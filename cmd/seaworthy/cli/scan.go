@@ -133,7 +133,9 @@ func (f *scanFlags) run(ctx context.Context, target string, out, logs io.Writer)
 	if err != nil {
 		return &scanError{err}
 	}
-	if format.name != "table" {
+	if format.name == "table" {
+		out = output.Plain(out)
+	} else {
 		document = append(document, '\n')
 	}
 	if err := f.save(document, out); err != nil {
@@ -146,7 +148,7 @@ func (f *scanFlags) save(document []byte, out io.Writer) error {
 	if f.outputFile != "" {
 		return os.WriteFile(f.outputFile, document, 0o644) //nolint:gosec // a report is for others to read
 	}
-	_, err := out.Write(document)
+	_, err := output.Document(out).Write(document)
 	return err
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // secretBytes is the entropy of a generated secret: 256 bits.
@@ -19,7 +21,7 @@ const secretBytes = 32
 // before the random part, for formats that want one.
 func secretFile(dir, name, prefix string) (path, value string, err error) {
 	path = filepath.Join(dir, name)
-	content, err := os.ReadFile(path)
+	content, err := regularfile.ReadFile(path)
 	if err == nil {
 		if value = strings.TrimSpace(string(content)); value == "" {
 			return "", "", fmt.Errorf("secret %s is empty: restore it, or delete it to have a new one made", path)

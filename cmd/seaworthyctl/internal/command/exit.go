@@ -71,10 +71,10 @@ func (s *session) end(err error) int {
 	}
 	action, ok := errors.AsType[*actionError](err)
 	if !ok { // cobra's: flags, arguments, unknown commands
-		s.notef("error: %s\nnext:  seaworthyctl --help lists the commands, and --help after one of them its flags", output.Clean(err.Error()))
+		s.notef("error: %s\nnext:  seaworthyctl --help lists the commands, and --help after one of them its flags", err)
 		return exitUsage
 	}
-	s.notef("error: %s", told(err))
+	s.note("error: " + told(err))
 	if next := s.next(action); next != "" {
 		s.notef("next:  %s", next)
 	}

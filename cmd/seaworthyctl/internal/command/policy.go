@@ -109,7 +109,7 @@ func (s *session) policyShow() *cobra.Command {
 			if s.json() {
 				return output.JSON(s.env.Out, resp.GetPolicy())
 			}
-			if _, err = fmt.Fprint(s.env.Out, resp.GetPolicy().GetDocument()); err != nil || version != 0 {
+			if _, err = fmt.Fprint(s.document, resp.GetPolicy().GetDocument()); err != nil || version != 0 {
 				return err
 			}
 			r, err := getRollout(ctx, client, args[0])
@@ -189,7 +189,7 @@ image. When the exit code is not 0 the document is not whole.`,
 				if err != nil {
 					return err
 				}
-				if _, err := s.env.Out.Write(resp.GetChunk()); err != nil {
+				if _, err := s.document.Write(resp.GetChunk()); err != nil {
 					return err
 				}
 			}

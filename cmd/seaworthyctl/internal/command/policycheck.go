@@ -38,7 +38,7 @@ needs no fleet.`,
 			if err != nil {
 				return &usageError{err}
 			}
-			_, err = s.env.Out.Write(data)
+			_, err = s.document.Write(data)
 			return err
 		}),
 	}
@@ -112,7 +112,7 @@ func (s *session) printChecked(all []checkedFile) error {
 // printLines prints lines, of which each is cleaned by itself.
 func (s *session) printLines(lines []string) error {
 	for _, l := range lines {
-		if _, err := fmt.Fprintln(s.env.Out, output.Clean(l)); err != nil {
+		if err := output.Printf(s.env.Out, "%s\n", l); err != nil {
 			return err
 		}
 	}

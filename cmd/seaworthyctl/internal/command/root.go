@@ -46,18 +46,25 @@ func DefaultEnv() Env {
 // Run runs the command that the arguments name and returns its exit code. ctx
 // ends it, for example at an interrupt.
 func Run(ctx context.Context, args []string, env Env) int {
-	s := &session{env: env}
+	// Everything that a command writes is made harmless for a terminal, except documents
+	// that must arrive as they are, and those too if a terminal is what they arrive at.
+	s := &session{env: env, document: output.Document(env.Out), logs: env.Err}
+	s.env.Out, s.env.Err = output.Plain(env.Out), output.Plain(env.Err)
 	root := s.root() //nolint:contextcheck // cobra hands the context to the commands
 	root.SetArgs(args)
-	root.SetOut(env.Out)
-	root.SetErr(output.Plain(env.Err))
+	root.SetOut(s.env.Out)
+	root.SetErr(s.env.Err)
 	err := root.ExecuteContext(ctx)
 	return s.end(err)
 }
 
 // session is one run.
 type session struct {
-	env     Env
+	env Env
+	// document takes documents as they are.
+	document io.Writer
+	// logs takes log lines, which quote what is in them.
+	logs    io.Writer
 	file    string
 	format  string
 	timeout time.Duration
@@ -138,7 +145,7 @@ func (s *session) open() (*fleet.Fleet, error) {
 	}
 	if s.file == "" {
 		// It was found, not named in the command: a wrong one would answer for another fleet.
-		s.notef("context: %s (%s)", output.Clean(found.File), found.By)
+		s.notef("context: %s (%s)", found.File, found.By)
 	}
 	s.fleet, err = fleet.Open(found.File)
 	return s.fleet, err
@@ -163,7 +170,12 @@ func (s *session) json() bool { return s.format == formatJSON }
 
 // notef tells the user something that is not the result.
 func (s *session) notef(format string, args ...any) {
-	_, _ = fmt.Fprintln(output.Plain(s.env.Err), obs.Redact(fmt.Sprintf(format, args...))) // nothing to do about a closed terminal
+	s.note(output.Sprintf(format, args...))
+}
+
+// note is notef for a text that may have lines of its own.
+func (s *session) note(text string) {
+	_, _ = fmt.Fprintln(s.env.Err, obs.Redact(text)) // nothing to do about a closed terminal
 }
 
 // group is a command that only has commands below it.

@@ -65,7 +65,7 @@ func (s *session) runSbom(ctx context.Context, arg, format, platform string) err
 		if err != nil {
 			return err
 		}
-		if _, err := s.env.Out.Write(resp.GetChunk()); err != nil {
+		if _, err := s.document.Write(resp.GetChunk()); err != nil {
 			return err
 		}
 	}

@@ -92,7 +92,7 @@ func (s *session) runTopology(ctx context.Context, q topologyQuery) error {
 		return usagef("%s is the certificate of %s, not of %s", q.tls.CertFile, source.ID(), want)
 	}
 	if q.watch {
-		telemetry, err := obs.Start(ctx, eventbus.Provisioner, obs.Config{LogLevel: "info", LogFormat: "text"}, s.env.Err)
+		telemetry, err := obs.Start(ctx, eventbus.Provisioner, obs.Config{LogLevel: "info", LogFormat: "text"}, s.logs)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func (s *session) printTrustBundle(resp *signerv1.GetTrustBundleResponse) error 
 			if k.GetRevokeTime() != nil {
 				continue
 			}
-			if _, err := io.WriteString(s.env.Out, k.GetPublicKeyPem()); err != nil {
+			if _, err := io.WriteString(s.document, k.GetPublicKeyPem()); err != nil {
 				return err
 			}
 		}
@@ -62,7 +62,7 @@ func (s *session) printTrustBundle(resp *signerv1.GetTrustBundleResponse) error 
 		if resp.GetTrustedRootJson() == "" {
 			return errors.New("the signer is of an older release and has no trusted root")
 		}
-		_, err := io.WriteString(s.env.Out, resp.GetTrustedRootJson()+"\n")
+		_, err := io.WriteString(s.document, resp.GetTrustedRootJson()+"\n")
 		return err
 	}
 	return s.printKeys(resp.GetKeys())

@@ -215,16 +215,16 @@ func brokenRules(w io.Writer, platforms []*verifierv1.PlatformVerdict) error {
 				if len(rule.GetItems()) == 0 {
 					continue
 				}
-				if _, err := fmt.Fprintf(w, "\n%s/%s on %s:\n", output.Clean(policy.GetPolicy()), output.Clean(rule.GetRule()), output.ShortDigest(p.GetDigest())); err != nil {
+				if err := output.Printf(w, "\n%s/%s on %s:\n", policy.GetPolicy(), rule.GetRule(), output.ShortDigest(p.GetDigest())); err != nil {
 					return err
 				}
 				for _, item := range rule.GetItems() {
-					if _, err := fmt.Fprintf(w, "  %s\n", output.Clean(item)); err != nil {
+					if err := output.Printf(w, "  %s\n", item); err != nil {
 						return err
 					}
 				}
 				if more := int(rule.GetItemCount()) - len(rule.GetItems()); more > 0 {
-					if _, err := fmt.Fprintf(w, "  and %d more\n", more); err != nil {
+					if err := output.Printf(w, "  and %d more\n", more); err != nil {
 						return err
 					}
 				}

@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -97,7 +96,6 @@ func (s *session) printChange(c *verifierv1.WatchVerdictsResponse) error {
 	if len(v.GetReasons()) > 0 {
 		why = v.GetReasons()[0].GetCode() + ": " + v.GetReasons()[0].GetMessage()
 	}
-	_, err := fmt.Fprintf(s.env.Out, "%-6d  %s  %-14s  %s@%s  %s\n", c.GetCursor(), output.Timestamp(c.GetSendTime()), change,
-		output.Clean(imageName(v.GetImage())), output.ShortDigest(v.GetImage().GetDigest()), output.Clean(output.Cut(why, maxMessage)))
-	return err
+	return output.Printf(s.env.Out, "%-6d  %s  %-14s  %s@%s  %s\n", c.GetCursor(), output.Timestamp(c.GetSendTime()), change,
+		imageName(v.GetImage()), output.ShortDigest(v.GetImage().GetDigest()), output.Cut(why, maxMessage))
 }

@@ -57,6 +57,10 @@ const MaxFile = math.MaxUint32
 // a snapshot at all.
 var ErrCorrupt = errors.New("advisory snapshot is corrupt")
 
+// ErrOlder says that a snapshot is of an earlier format. What is covered cannot be told from it,
+// so it is not used: scans wait for another.
+var ErrOlder = errors.New("advisory snapshot is of an earlier release; import the advisories again (seaworthyctl advisories import, or advisories.feeds)")
+
 // ErrNewer says that a snapshot is of a later format than this release reads.
 var ErrNewer = errors.New("advisory snapshot is of a newer release")
 

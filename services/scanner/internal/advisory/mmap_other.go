@@ -2,10 +2,10 @@
 
 package advisory
 
-import "os"
+import "github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 
 // mapFile reads a file where there is no mapping of files.
 func mapFile(path string) (data []byte, unmap func(), err error) {
-	data, err = os.ReadFile(path)
+	data, err = regularfile.ReadFile(path)
 	return data, func() {}, err
 }

@@ -6,11 +6,13 @@ import (
 	"math"
 	"os"
 	"syscall"
+
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 )
 
 // mapFile maps a file into memory, to be read only.
 func mapFile(path string) (data []byte, unmap func(), err error) {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seaworthy-dev/seaworthy/pkg/regularfile"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
 
@@ -41,7 +42,7 @@ type Snapshot struct {
 //
 // The file must not be changed while the snapshot is in use; it may be removed. The
 // memory is given back when nobody uses the snapshot any more. Errors are those of
-// the file system, ErrCorrupt and ErrNewer.
+// the file system, ErrCorrupt, ErrOlder and ErrNewer.
 func Open(path, digest string) (*Snapshot, error) {
 	data, unmap, err := mapFile(path)
 	if err != nil {
@@ -81,7 +82,7 @@ func DigestOf(content []byte) string {
 // digestOfFile is DigestOf of a file of the given size. It reads the file instead of
 // its mapping, so that only those pages come into the process that matching looks at.
 func digestOfFile(path string, size int64) (string, error) {
-	f, err := os.Open(path)
+	f, err := regularfile.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -123,7 +124,7 @@ func (s *Snapshot) sections() error {
 		return corrupt("it has %d bytes and says that it has %d", len(s.data), n)
 	}
 	if v := u32at(s.data, 8); v < formatVersion {
-		return corrupt("its format is %d, this release reads %d: build it again", v, formatVersion)
+		return fmt.Errorf("%w: its format is %d, this release reads %d", ErrOlder, v, formatVersion)
 	}
 	if u32at(s.data, 12) != sections || len(s.data) < tableEnd {
 		return corrupt("header")

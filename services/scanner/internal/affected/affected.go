@@ -26,7 +26,7 @@ const (
 
 var (
 	// ErrNoSnapshot says that no advisories were imported yet.
-	ErrNoSnapshot = errors.New("no advisories have been imported yet")
+	ErrNoSnapshot = errors.New("no advisories are in use: import some (seaworthyctl advisories import)")
 	// ErrUnknown says that no advisory has the id or names it.
 	ErrUnknown = errors.New("no advisory in use has this id")
 	// ErrPURL says that a package URL cannot be read.

@@ -23,6 +23,13 @@ import (
 // leads to the same scan, however often its event is delivered.
 func ScanID(eventID string) string { return "scan-" + events.ID("scan", eventID)[:32] }
 
+// scanOf is the identity of the scan when the event's own belongs to another image:
+// ids can be foreseen, so whoever may publish pushes could use up that of a push to
+// come, and its image would never be scanned. Nobody can use up this one.
+func scanOf(eventID string, image imageref.Ref) string {
+	return "scan-" + events.ID("scan-of", eventID, image.Registry, image.Repository, image.Tag, image.Digest)[:32]
+}
+
 // Publisher publishes events.
 type Publisher interface {
 	Publish(ctx context.Context, id string, e *eventv1.ImageScannedEvent) error
@@ -74,13 +81,20 @@ func (s *Scans) handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *even
 	if err != nil {
 		return eventbus.Permanent(core.ReasonInvalidReference, err)
 	}
-	scan, err := s.Store.CreateScan(ctx, store.Scan{
+	scan := store.Scan{
 		ID: ScanID(e.GetMeta().GetEventId()), Image: ref, State: store.Queued,
 		TraceID: obs.TraceID(ctx), CreateTime: s.Now(),
-	})
+	}
+	found, err := s.Store.CreateScan(ctx, scan)
+	if err == nil && !isOf(found, ref) {
+		s.Log.WarnContext(ctx, "the id of this push was used for another image", "image", ref.String(), "other", found.Image.String())
+		scan.ID = scanOf(e.GetMeta().GetEventId(), ref)
+		found, err = s.Store.CreateScan(ctx, scan)
+	}
 	if err != nil {
 		return err
 	}
+	scan = found
 	if scan.State != store.Succeeded {
 		// A digest that an earlier attempt resolved stays: a tag is resolved once.
 		if err := s.scan(ctx, scan.ID, scan.Image); err != nil {
@@ -91,6 +105,11 @@ func (s *Scans) handle(ctx context.Context, e *eventv1.ImagePushedEvent, d *even
 		}
 	}
 	return s.publish(ctx, scan)
+}
+
+// isOf tells whether a scan is of the image of a push, which may not name the digest.
+func isOf(scan store.Scan, ref imageref.Ref) bool {
+	return scan.Image.Name() == ref.Name() && scan.Image.Tag == ref.Tag && (ref.Digest == "" || scan.Image.Digest == ref.Digest)
 }
 
 // scan makes the reports. An image without a digest is resolved by its tag.

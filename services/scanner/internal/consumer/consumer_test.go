@@ -42,6 +42,9 @@ func (e *engine) Resolve(_ context.Context, ref imageref.Ref) (string, *core.Man
 	if e.resolveErr != nil {
 		return digest, nil, e.resolveErr
 	}
+	if ref.Digest != "" {
+		return ref.Digest, &core.Manifest{}, nil
+	}
 	return digest, &core.Manifest{}, nil
 }
 
@@ -53,7 +56,7 @@ func (e *engine) Scan(ctx context.Context, _ imageref.Ref, d string, _ *core.Man
 	if e.err != nil {
 		return nil, e.err
 	}
-	r, err := e.store.PutReport(ctx, store.StoredReport{Ref: core.ReportRef{ImageDigest: d, ReportDigest: "r"}, Content: []byte("{}")})
+	r, err := e.store.PutReport(ctx, store.StoredReport{Ref: core.ReportRef{ImageDigest: d, ReportDigest: "r" + d}, Content: []byte("{}")})
 	return &core.Result{Digest: d, Reports: []core.ReportRef{r}}, err
 }
 
@@ -270,5 +273,35 @@ func TestReferrer(t *testing.T) {
 	}
 	if e := f.publisher.referrers[0]; e.GetImage().GetDigest() != fault.Subject || e.GetImage().GetRepository() != "a" || e.GetImage().GetTag() != "" {
 		t.Errorf("hint: %v", e)
+	}
+}
+
+// TestUsedUpID: ids of pushes to come can be foreseen. Who publishes one of them for
+// another image, or another digest, does not keep the image from being scanned.
+func TestUsedUpID(t *testing.T) {
+	other := "sha256:" + strings.Repeat("2", 64)
+	for name, forged := range map[string]*typev1.ImageRef{
+		"another image":    {Registry: "r.example", Repository: "b", Tag: "v1"},
+		"another tag":      {Registry: "r.example", Repository: "a", Tag: "v2"},
+		"another digest":   {Registry: "r.example", Repository: "a", Tag: "v1", Digest: other},
+		"no tag":           {Registry: "r.example", Repository: "a", Digest: digest},
+		"another registry": {Registry: "x.example", Repository: "a", Tag: "v1", Digest: digest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			image := &typev1.ImageRef{Registry: "r.example", Repository: "a", Tag: "v1", Digest: digest}
+			for _, i := range []*typev1.ImageRef{forged, image, image} { // the last is a redelivery
+				e := &eventv1.ImagePushedEvent{Meta: pushed.GetMeta(), Image: i}
+				if err := f.Handle(t.Context(), e, &eventbus.Delivery{Attempt: 1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if f.engine.scans != 2 || len(f.publisher.ids) != 3 || f.publisher.ids[0] == f.publisher.ids[1] || f.publisher.ids[1] != f.publisher.ids[2] {
+				t.Errorf("%d scans, published %v", f.engine.scans, f.publisher.ids)
+			}
+			if last := f.engine.resolved[len(f.engine.resolved)-1]; last.Repository != "a" || last.Tag != "v1" || last.Digest != digest {
+				t.Errorf("scanned %s", last)
+			}
+		})
 	}
 }

@@ -110,7 +110,7 @@ func (e *Engine) Resolve(ctx context.Context, ref imageref.Ref) (string, *Manife
 func (e *Engine) Scan(ctx context.Context, ref imageref.Ref, digest string, m *Manifest) (*Result, error) {
 	matcher := e.Advisories.Current()
 	if matcher == nil {
-		return nil, NewTemporary(ReasonNoSnapshot, "no advisories have been imported yet")
+		return nil, NewTemporary(ReasonNoSnapshot, "no advisories are in use: import some (seaworthyctl advisories import)")
 	}
 	res := &Result{Digest: digest}
 	if !m.Index {

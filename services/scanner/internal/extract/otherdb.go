@@ -65,7 +65,7 @@ func manifestRPM(fields []string) (found, error) {
 
 // Limits on a manifest of chisel, decompressed.
 const (
-	maxChisel     = 256 << 20
+	maxChisel     = maxParsed
 	maxChiselLine = 1 << 20
 )
 

@@ -19,6 +19,9 @@ const MaxDocument = 256 << 20
 // versions and places of real packages stay far below.
 const maxText = 4096
 
+// maxLicenses is how many licences of a package are taken over, as many as the scanner keeps.
+const maxLicenses = 20
+
 // Errors of documents that are not read.
 var (
 	ErrUnknownFormat = errors.New("the document is neither SPDX 2.3 nor CycloneDX 1.6 as JSON")

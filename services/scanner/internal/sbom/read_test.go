@@ -148,6 +148,32 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// TestReadLicenses: a short reference may stand for a long text, so few of them are replaced.
+func TestReadLicenses(t *testing.T) {
+	text := strings.Repeat("t", 4000)
+	spdx := func(n int) string {
+		return `{"spdxVersion":"SPDX-2.3","hasExtractedLicensingInfos":[{"licenseId":"L","extractedText":"` + text + `"}],"packages":[{"name":"n","licenseDeclared":"` +
+			strings.TrimSuffix(strings.Repeat("L AND ", n), " AND ") + `","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:npm/a@1"}]}]}`
+	}
+	cdx := `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":"n","purl":"pkg:npm/a@1","licenses":[` +
+		strings.TrimSuffix(strings.Repeat(`{"expression":"MIT"},`, 100), ",") + `]}]}`
+	for name, c := range map[string]struct {
+		content       string
+		number, bytes int
+	}{
+		"as many as the scanner keeps": {spdx(20), 20, 20 * 4000}, "more": {spdx(21), 1, 6*21 - 5}, "many": {spdx(600), 1, 6*600 - 5}, "CycloneDX": {cdx, 20, 60},
+	} {
+		doc, err := sbom.Read([]byte(c.content), 10)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got := doc.Report.Packages[0].Licenses
+		if len(got) != c.number || len(strings.Join(got, "")) != c.bytes {
+			t.Errorf("%s: %d licences of %d bytes", name, len(got), len(strings.Join(got, "")))
+		}
+	}
+}
+
 // TestReadStaysIncomplete: what a document does not tell cannot look clean.
 func TestReadStaysIncomplete(t *testing.T) {
 	for name, content := range map[string]string{

@@ -95,7 +95,7 @@ func (c *cdxComponent) item() item {
 		}
 		out.name = c.Group + separator + c.Name
 	}
-	for _, l := range c.Licenses {
+	for _, l := range c.Licenses[:min(len(c.Licenses), maxLicenses)] {
 		for _, s := range []string{l.Expression, l.License.ID, l.License.Name} {
 			if s != "" {
 				out.licenses = append(out.licenses, s)

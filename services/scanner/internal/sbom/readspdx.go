@@ -111,19 +111,20 @@ func (p *spdxPackage) annotation(into any) bool {
 }
 
 // declared takes an expression as one licence, and a reference as the text that it
-// stands for.
+// stands for. An expression of more than maxLicenses is one licence as it stands: each
+// reference in it may stand for a long text.
 func declared(expression string, other map[string]string) []string {
 	if expression == "" || expression == noAssertion || expression == "NONE" {
 		return nil
 	}
-	parts := strings.Split(expression, " AND ")
+	parts := strings.SplitN(expression, " AND ", maxLicenses+1)
+	if strings.ContainsAny(expression, "()") || len(parts) > maxLicenses {
+		return []string{expression}
+	}
 	for i, s := range parts {
 		if text, ok := other[s]; ok {
 			parts[i] = text
 		}
-	}
-	if strings.ContainsAny(expression, "()") {
-		return []string{expression}
 	}
 	// A reference may stand for no text at all.
 	return slices.DeleteFunc(parts, func(s string) bool { return s == "" })

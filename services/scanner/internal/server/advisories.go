@@ -42,7 +42,7 @@ type Feeds interface {
 func (a *advisories) GetSnapshot(ctx context.Context, _ *scannerv1.GetSnapshotRequest) (*scannerv1.GetSnapshotResponse, error) {
 	m := a.Snapshots.Current()
 	if m == nil {
-		return nil, apierr.New(codes.NotFound, core.ReasonNoSnapshot, "no advisories have been imported yet")
+		return nil, apierr.New(codes.NotFound, core.ReasonNoSnapshot, "no advisories are in use: import some (seaworthyctl advisories import)")
 	}
 	states, err := a.Store.Feeds(ctx)
 	if err != nil {

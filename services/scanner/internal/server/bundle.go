@@ -23,7 +23,7 @@ const exportChunk = 1 << 20
 func (a *advisories) ExportSnapshot(_ *scannerv1.ExportSnapshotRequest, stream grpc.ServerStreamingServer[scannerv1.ExportSnapshotResponse]) error {
 	s := a.Snapshots.Snapshot()
 	if s == nil {
-		return apierr.New(codes.NotFound, core.ReasonNoSnapshot, "no advisories have been imported yet")
+		return apierr.New(codes.NotFound, core.ReasonNoSnapshot, "no advisories are in use: import some (seaworthyctl advisories import)")
 	}
 	m := &scannerv1.ExportSnapshotResponse{Snapshot: wire.Snapshot(s.Info())}
 	for piece := range slices.Chunk(s.Encode(), exportChunk) {
@@ -84,7 +84,7 @@ func (a *advisories) ImportBundle(stream grpc.ClientStreamingServer[scannerv1.Im
 	}
 	ctx := stream.Context()
 	info, err := a.Snapshots.ImportFile(ctx, content, statement.Digest, r.force)
-	if errors.Is(err, advisory.ErrCorrupt) || errors.Is(err, advisory.ErrNewer) {
+	if errors.Is(err, advisory.ErrCorrupt) || errors.Is(err, advisory.ErrOlder) || errors.Is(err, advisory.ErrNewer) {
 		return apierr.New(codes.InvalidArgument, "BUNDLE_MALFORMED", err.Error())
 	}
 	if err != nil {

@@ -73,8 +73,13 @@ func (k *Keeper) NewBuilder() *advisory.Builder { return advisory.NewBuilder(k.m
 // file, or if an earlier release stored it. It asks no other replica: Follow does.
 func (k *Keeper) Start(ctx context.Context) error {
 	err := k.refresh(ctx, false)
-	if errors.Is(err, store.ErrNotFound) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		k.log.InfoContext(ctx, "advisories are fetched from another replica")
+		return nil
+	case errors.Is(err, advisory.ErrOlder):
+		// An import needs the service to run.
+		k.log.ErrorContext(ctx, "no image is scanned before the advisories are imported again", "error", err)
 		return nil
 	}
 	return err
@@ -106,8 +111,8 @@ func (k *Keeper) refresh(ctx context.Context, ask bool) error {
 // load opens the file of a snapshot, which may have to be fetched first.
 func (k *Keeper) load(ctx context.Context, digest string, ask bool) (*advisory.Snapshot, error) {
 	s, err := k.files.Open(digest)
-	if err == nil {
-		return s, nil
+	if err == nil || errors.Is(err, advisory.ErrOlder) { // others have the same file
+		return s, err
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		k.log.WarnContext(ctx, "advisory snapshot file cannot be used, another is fetched", "error", err)
@@ -336,7 +341,8 @@ func (e *OlderError) Error() string {
 
 // ImportFile puts the snapshot in the content of a file in use. Without force one that
 // is older than the one in use is refused with an OlderError, a much smaller one with
-// a TooSmallError or an advisory.FewerScoresError. Other errors are advisory.ErrCorrupt and advisory.ErrNewer.
+// a TooSmallError or an advisory.FewerScoresError. Other errors are advisory.ErrCorrupt,
+// advisory.ErrOlder and advisory.ErrNewer.
 func (k *Keeper) ImportFile(ctx context.Context, content []byte, digest string, force bool) (core.SnapshotInfo, error) {
 	s, err := advisory.Decode(content, digest)
 	if err != nil {
@@ -359,10 +365,10 @@ func (k *Keeper) ImportFile(ctx context.Context, content []byte, digest string, 
 }
 
 // catchUp takes over what another replica put in use. What nobody has any more, or
-// what is damaged, is replaced by what comes.
+// what is damaged or of an earlier release, is replaced by what comes.
 func (k *Keeper) catchUp(ctx context.Context) error {
 	err := k.Refresh(ctx)
-	if errors.Is(err, advisory.ErrCorrupt) || errors.Is(err, eventbus.ErrNotFound) {
+	if errors.Is(err, advisory.ErrCorrupt) || errors.Is(err, advisory.ErrOlder) || errors.Is(err, eventbus.ErrNotFound) {
 		return nil
 	}
 	return err

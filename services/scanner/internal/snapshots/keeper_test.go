@@ -219,6 +219,46 @@ func TestEarlierRelease(t *testing.T) {
 	}
 }
 
+// TestEarlierFormat: a snapshot file of an earlier release is not used and does not keep the service
+// from starting; it says what to do, and an import heals it.
+func TestEarlierFormat(t *testing.T) {
+	s, dir := open(t), t.TempDir()
+	k := snapshots.New(s, files(t, dir), s.Memory, slog.New(slog.DiscardHandler), time.Now, 1000)
+	info, err := imported(t, k, 10, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := bytes.Clone(k.Snapshot().Encode())
+	old[8] = 1 // the version of the format
+	digest := advisory.DigestOf(old)
+	if err := os.WriteFile(filepath.Join(dir, strings.TrimPrefix(digest, "sha256:")+".snapshot"), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), digest, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetSnapshot(t.Context(), store.StoredSnapshot{Digest: digest, Count: 10, Base: info.Digest}); err != nil {
+		t.Fatal(err)
+	}
+	for name, dir := range map[string]string{"with the file": dir, "from another replica": t.TempDir()} {
+		var log bytes.Buffer
+		k := snapshots.New(s, files(t, dir), s.Memory, slog.New(slog.NewTextHandler(&log, nil)), time.Now, 1000)
+		if err := k.Start(t.Context()); err != nil || k.Current() != nil {
+			t.Errorf("%s: started with %v, snapshot %v", name, err, k.Current())
+		}
+		if err := k.Refresh(t.Context()); !errors.Is(err, advisory.ErrOlder) || !strings.Contains(err.Error(), "import the advisories again") || k.Current() != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name == "with the file" && !strings.Contains(log.String(), "imported again") {
+			t.Errorf("%s: it says %q", name, log.String())
+		}
+	}
+	healed := snapshots.New(s, files(t, dir), s.Memory, slog.New(slog.DiscardHandler), time.Now, 1000)
+	if _, err := imported(t, healed, 5, false); err != nil || count(healed) != 5 {
+		t.Errorf("import: %v, %d advisories", err, count(healed))
+	}
+}
+
 func TestSeed(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "deep"), 0o700); err != nil {
