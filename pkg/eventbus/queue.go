@@ -2,6 +2,7 @@ package eventbus
 
 import (
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	lentPerHandler = 15
 	// maxGroups bounds the groups that are remembered.
 	maxGroups = 2 * maxWaiting
+	// maxDomains bounds the registries that are told apart; those beyond it have no limit.
+	maxDomains = 1000
 )
 
 // queue decides which message the next handler gets, and holds those that were taken
@@ -32,6 +35,10 @@ const (
 // that is new before all others. Every other turn is that of the message that waits
 // longest, so that no number of new groups can hold it up. A group has at most half of
 // the handlers. Within a group the order is the stream's.
+//
+// Groups whose names have the same part before the first slash, such as a registry, have
+// at most three quarters of the handlers together as soon as there are others: a registry
+// that answers slowly must not hold up the rest, however many repositories it has.
 type queue struct {
 	handlers int
 	now      func() time.Time
@@ -40,6 +47,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	groups  map[string]*group
+	domains map[string]int // handlers that work, by the first part of the group's name
 	waiting int
 	bytes   int
 	running int // handlers that work
@@ -54,6 +62,7 @@ type queue struct {
 // group is what messages share handlers for. The one without name has no limit.
 type group struct {
 	name    string
+	domain  string
 	served  int // the turn in which it was served last; 0 is never
 	running int
 	waiting []waiting
@@ -69,7 +78,7 @@ type waiting struct {
 }
 
 func newQueue(handlers int, ackWait time.Duration, now func() time.Time) *queue {
-	return &queue{handlers: handlers, now: now, ackWait: ackWait, changed: make(chan struct{}, 1), groups: map[string]*group{}}
+	return &queue{handlers: handlers, now: now, ackWait: ackWait, changed: make(chan struct{}, 1), groups: map[string]*group{}, domains: map[string]int{}}
 }
 
 // add takes in a message.
@@ -80,7 +89,11 @@ func (q *queue) add(name string, msg jetstream.Msg, ackWait time.Duration) {
 	g := q.groups[name]
 	if g == nil {
 		g = &group{name: name}
+		g.domain, _, _ = strings.Cut(name, "/")
 		q.groups[name] = g
+		if _, known := q.domains[g.domain]; !known && name != "" && len(q.domains) < maxDomains {
+			q.domains[g.domain] = 0
+		}
 	}
 	w := waiting{msg: msg, since: q.now(), size: len(msg.Data())}
 	if meta, err := msg.Metadata(); err == nil {
@@ -121,7 +134,7 @@ func (q *queue) next() (jetstream.Msg, *group) {
 	q.bytes -= w.size
 	q.turn++
 	g.served = q.turn
-	g.running++
+	q.run(g, 1)
 	q.running++
 	return w.msg, g
 }
@@ -138,7 +151,7 @@ func (q *queue) choose(half int) *group {
 			}
 			continue
 		}
-		if name != "" && g.running >= half {
+		if name != "" && (g.running >= half || q.crowded(g)) {
 			continue
 		}
 		first := g.waiting[0].sequence
@@ -151,6 +164,20 @@ func (q *queue) choose(half int) *group {
 		}
 	}
 	return chosen
+}
+
+// crowded tells whether the group's registry has its part of the handlers. Like half, it
+// does not count when nothing behind these groups can be reached anyway.
+func (q *queue) crowded(g *group) bool {
+	return len(q.domains) > 1 && q.domains[g.domain] >= q.handlers-q.handlers/4 && !q.full()
+}
+
+// run counts a handler of a group that works, or no longer does.
+func (q *queue) run(g *group, n int) {
+	g.running += n
+	if _, known := q.domains[g.domain]; known {
+		q.domains[g.domain] += n
+	}
 }
 
 func (q *queue) full() bool { return q.waiting >= maxWaiting || q.bytes >= maxWaitingBytes }
@@ -190,7 +217,7 @@ func (q *queue) done(g *group) {
 // release gives up a handler's place. q.mu is held.
 func (q *queue) release(g *group) {
 	q.running--
-	g.running--
+	q.run(g, -1)
 	if len(q.returning) > 0 {
 		close(q.returning[0])
 		q.returning = q.returning[1:]
@@ -218,7 +245,7 @@ func (q *queue) lend(g *group) bool {
 func (q *queue) reclaim(g *group) {
 	q.mu.Lock()
 	q.lent--
-	g.running++
+	q.run(g, 1)
 	if q.running < q.handlers {
 		q.running++
 		q.mu.Unlock()

@@ -227,3 +227,46 @@ func TestIdle_LendsTheHandler(t *testing.T) {
 	root := e.root()
 	eventually(t, "all acknowledged", func() bool { return e.stored(root, "JOBS") == 0 })
 }
+
+// TestConsume_OneRegistryHoldsNotAll: many slow groups of one registry leave a handler to
+// those of another, and may have all while there is no other.
+func TestConsume_OneRegistryHoldsNotAll(t *testing.T) {
+	for name, want := range map[string]int64{"alone": 4, "with another": 3} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			producer, _, _ := e.buses()
+			o := e.options("worker")
+			o.Group = func(m *eventbus.Message) string { return m.ID[:strings.LastIndexByte(m.ID, '/')] }
+			worker := e.connect(o)
+			release, others := make(chan struct{}), make(chan string, 10)
+			defer close(release)
+			var running atomic.Int64
+			e.consume(worker, "worker-jobs", 4, func(_ context.Context, d *eventbus.Delivery) error {
+				if !strings.HasPrefix(d.ID, "slow/") {
+					others <- d.ID
+					return nil
+				}
+				running.Add(1)
+				<-release
+				return nil
+			})
+			if want < 4 {
+				e.publish(producer, "other/app/1")
+				receive(t, others, "message of another registry")
+			}
+			for i := range 8 {
+				e.publish(producer, fmt.Sprintf("slow/app%d/1", i))
+			}
+			eventually(t, "handlers are held", func() bool { return running.Load() == want })
+			if want < 4 {
+				for i := range 5 {
+					e.publish(producer, fmt.Sprintf("other/app/%d", i+2))
+					receive(t, others, "message of another registry")
+				}
+				if n := running.Load(); n != want {
+					t.Errorf("%d handlers are held, want %d", n, want)
+				}
+			}
+		})
+	}
+}

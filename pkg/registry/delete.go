@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 )
@@ -14,8 +15,9 @@ var ErrNoDeletes = errors.New("registry does not delete")
 
 // DeleteReferrer deletes the manifest digest that refers to subject, which ref
 // names by digest, and takes it off the referrers tag if it is listed there. The
-// blobs are left to the registry's garbage collection. What is gone already is
-// no error. The caller answers for whose manifest it is.
+// blobs are left to the registry's garbage collection. A manifest that the registry says
+// is not there is no error; that it does not find the path or the repository is one. The
+// caller answers for whose manifest it is.
 func (c *Client) DeleteReferrer(ctx context.Context, subject imageref.Ref, digest string) error {
 	const op = "delete referrer"
 	subject.Tag = ""
@@ -33,16 +35,31 @@ func (c *Client) DeleteReferrer(ctx context.Context, subject imageref.Ref, diges
 	}
 	resp, err := c.send(ctx, t, request{
 		op: op, method: http.MethodDelete, path: "manifests/" + digest, push: true, remove: true,
-		want: []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent, http.StatusNotFound},
+		want: []int{http.StatusAccepted, http.StatusOK, http.StatusNoContent},
 	})
-	if err != nil {
-		if failure := new(Error); errors.As(err, &failure) && (failure.StatusCode == http.StatusMethodNotAllowed || failure.Code == "UNSUPPORTED") {
-			return fmt.Errorf("%w: %w", ErrNoDeletes, err)
-		}
+	failure := new(Error)
+	switch {
+	case err == nil:
+		resp.Body.Close()
+	case !errors.As(err, &failure):
+		return err
+	case failure.StatusCode == http.StatusMethodNotAllowed || failure.Code == "UNSUPPORTED":
+		return fmt.Errorf("%w: %w", ErrNoDeletes, err)
+	case !failure.unknownManifest(digest):
 		return err
 	}
-	resp.Body.Close()
 	return c.dropFromTag(ctx, t, digest)
+}
+
+// unknownManifest tells whether the registry says that it does not have this manifest.
+// A bare 404 may be a proxy's, and an unknown repository is what many registries answer
+// to those who may not see it.
+func (e *Error) unknownManifest(digest string) bool {
+	if e.StatusCode != http.StatusNotFound {
+		return false
+	}
+	// Harbor has one code for all that is missing and names it in the message.
+	return e.Code == "MANIFEST_UNKNOWN" || e.Code == "NOT_FOUND" && strings.Contains(e.Message, digest)
 }
 
 // dropFromTag takes a digest off the referrers tag of t's digest, as often as

@@ -84,6 +84,54 @@ func TestDeleteReferrer_Refused(t *testing.T) {
 	}
 }
 
+// TestDeleteReferrer_NotFound: only what the registry says about the manifest itself
+// counts as its absence.
+func TestDeleteReferrer_NotFound(t *testing.T) {
+	f := newFixture(t, false)
+	c := f.client(t)
+	subject := f.push(t, c, "v1")
+	ref := f.repo().WithDigest(subject.Digest)
+	d, err := c.PutReferrer(t.Context(), f.repo(), subject, artifact(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer func(http.ResponseWriter)
+	f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method == http.MethodDelete {
+			answer(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	says := func(code, message string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { registryError(w, http.StatusNotFound, code, message) }
+	}
+	for name, tt := range map[string]func(http.ResponseWriter){
+		"without a word":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) },
+		"page of a proxy":    func(w http.ResponseWriter) { http.Error(w, "<html>404</html>", http.StatusNotFound) },
+		"unknown repository": says("NAME_UNKNOWN", "repository name not known to registry"),
+		"unknown project":    says("NOT_FOUND", "project team not found"),
+		"another manifest":   says("NOT_FOUND", "artifact "+subject.Digest+" not found"),
+	} {
+		answer = tt
+		if err := c.DeleteReferrer(t.Context(), ref, d.Digest); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: DeleteReferrer() = %v, want ErrNotFound", name, err)
+		}
+		if left, err := listAll(t, c, ref); err != nil || len(left) != 1 {
+			t.Errorf("%s: the list was changed: %v, %v", name, left, err)
+		}
+	}
+	for name, tt := range map[string]func(http.ResponseWriter){
+		"unknown manifest": says("MANIFEST_UNKNOWN", "manifest unknown"),
+		"Harbor":           says("NOT_FOUND", "artifact team/app@"+d.Digest+" not found"),
+	} {
+		answer = tt
+		if err := c.DeleteReferrer(t.Context(), ref, d.Digest); err != nil {
+			t.Errorf("%s: DeleteReferrer() = %v", name, err)
+		}
+	}
+}
+
 func TestMemory_Forgets(t *testing.T) {
 	m := newMemory()
 	now := time.Now()

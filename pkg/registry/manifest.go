@@ -110,6 +110,11 @@ func (c *Client) manifest(ctx context.Context, ref imageref.Ref) (Descriptor, []
 	if want == "" {
 		want = resp.Header.Get("Docker-Content-Digest")
 	}
+	if ref.Digest == "" && want != "" && imageref.CheckDigest(want) != nil {
+		return Descriptor{}, nil, nil, &Error{
+			Op: op, Where: ref.String(), kind: ErrMalformed, cause: fmt.Errorf("the registry names the manifest %.80q, which is not a SHA-256 digest", want),
+		}
+	}
 	if want != "" && want != digest {
 		return Descriptor{}, nil, nil, &Error{
 			Op: op, Where: ref.String(), kind: ErrDigestMismatch, cause: fmt.Errorf("wanted %s, the content is %s", want, digest),

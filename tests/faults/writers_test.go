@@ -3,9 +3,14 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -130,6 +135,76 @@ func TestWriters_Process(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestWriters_BrokenTagOnDistribution: on the real Distribution registry a writer repairs a
+// referrers tag that is somebody's image, or was removed, and keeps what it listed before;
+// what is deleted is off the list, and deleting it again is no error.
+func TestWriters_BrokenTagOnDistribution(t *testing.T) {
+	host := distribution.Start(t)
+	image := imageref.Ref{Registry: host, Repository: "faults/broken"}
+	name := host + "/" + image.Repository
+	image.Digest = images.Push(t, images.Clean(t, "broken"), name+":1")
+	tag := strings.Replace(image.Digest, ":", "-", 1)
+	client := writerClient(t, host)
+	subject, err := client.Resolve(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := func() map[string]string {
+		l, err := writerClient(t, host).Referrers(t.Context(), image, registry.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]string{}
+		for _, d := range l.Referrers {
+			out[d.Annotations[attest.AnnotationPredicateType]] = d.Digest
+		}
+		return out
+	}
+	want := func(names ...string) {
+		t.Helper()
+		if got := slices.Sorted(maps.Keys(listed())); !slices.Equal(got, names) {
+			t.Errorf("listed are %v, want %v", got, names)
+		}
+	}
+	attach := func(name string) {
+		t.Helper()
+		if err := write(t.Context(), client, image, subject, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	attach("a")
+	stranger := images.Push(t, images.Clean(t, "stranger"), name+":"+tag)
+	if _, err := writerClient(t, host).Referrers(t.Context(), image, registry.Filter{}); !errors.Is(err, registry.ErrReferrersTag) {
+		t.Errorf("a reader of somebody's image gets %v", err)
+	}
+	attach("b")
+	want("a", "b")
+	if _, err := client.Resolve(t.Context(), image.WithDigest(stranger)); err != nil {
+		t.Errorf("what was replaced is gone: %v", err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://"+host+"/v2/"+image.Repository+"/manifests/"+tag, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusAccepted {
+		t.Fatal(answer.Status)
+	}
+	attach("c")
+	want("a", "b", "c")
+	superseded := listed()["b"]
+	for range 2 {
+		if err := client.DeleteReferrer(t.Context(), image, superseded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("a", "c")
 }
 
 // write attaches one attestation. A writer that was crowded out says so, and tries

@@ -134,9 +134,15 @@ func (n *notifying) read(w http.ResponseWriter, r *http.Request) ([]byte, error)
 	return io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
 }
 
-// put stores a manifest, then the event about it, then answers.
+// put stores a manifest, then the event about it, then answers. If the event cannot be
+// stored the tag means again what it meant before: the fleet knows nothing else of it.
+// A process that dies in between leaves the tag to the scanner, which compares at start.
 func (n *notifying) put(w http.ResponseWriter, r *http.Request, repository, reference string, body []byte) {
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	var before *recorder
+	if !isDigest(reference) {
+		before = n.ask(r, http.MethodGet, "", nil)
+	}
 	answer := &recorder{header: w.Header()}
 	n.registry.ServeHTTP(answer, r)
 	if answer.status != http.StatusCreated {
@@ -148,10 +154,50 @@ func (n *notifying) put(w http.ResponseWriter, r *http.Request, repository, refe
 		err = n.send(r.Context(), event)
 	}
 	if err != nil {
+		if before != nil {
+			n.restore(r, before, body)
+		}
 		n.fail(w, repository, reference, err)
 		return
 	}
 	answer.copyTo(w)
+}
+
+// restore gives a tag its manifest back, or removes it if it had none.
+func (n *notifying) restore(r *http.Request, before *recorder, pushed []byte) {
+	var answer *recorder
+	switch {
+	case before.status != http.StatusOK:
+		answer = n.ask(r, http.MethodDelete, "", nil)
+	case bytes.Equal(before.body.Bytes(), pushed):
+		return
+	default:
+		answer = n.ask(r, http.MethodPut, before.header.Get("Content-Type"), before.body.Bytes())
+	}
+	if answer.status != http.StatusCreated && answer.status != http.StatusAccepted {
+		logrus.WithField("path", r.URL.Path).WithField("status", answer.status).
+			Error("a tag whose push was not acknowledged could not be given its manifest back")
+	}
+}
+
+// ask makes a request of our own for the manifest that r is about.
+func (n *notifying) ask(r *http.Request, method, contentType string, body []byte) *recorder {
+	own := r.Clone(context.WithoutCancel(r.Context()))
+	own.Method, own.URL.RawQuery = method, ""
+	own.Body, own.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	own.Header = http.Header{"Accept": manifestTypes}
+	if contentType != "" {
+		own.Header.Set("Content-Type", contentType)
+	}
+	answer := &recorder{header: http.Header{}}
+	n.registry.ServeHTTP(answer, own)
+	return answer
+}
+
+// manifestTypes are all that Distribution stores.
+var manifestTypes = []string{
+	v1.MediaTypeImageManifest, v1.MediaTypeImageIndex,
+	"application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json",
 }
 
 // remove deletes a manifest or a tag, then stores the event about it, then answers.

@@ -232,6 +232,48 @@ func TestPushIsNotAcknowledgedWithoutItsEvent(t *testing.T) {
 	}
 }
 
+// A push that is not acknowledged moves no tag, and makes none: the fleet would go on to
+// answer with the verdict of what the tag meant before.
+func TestTagOfARefusedPushStays(t *testing.T) {
+	for name, status := range map[string]int{"away": http.StatusServiceUnavailable, "never a push": http.StatusBadRequest} {
+		t.Run(name, func(t *testing.T) {
+			g := &gateway{}
+			url := start(t, g)
+			first, before := manifest(t, url, "team/app", "a")
+			if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", manifestType, first); resp.StatusCode != http.StatusCreated {
+				t.Fatal(resp.Status)
+			}
+			g.mu.Lock()
+			g.answer = func(int) int { return status }
+			g.mu.Unlock()
+			second, pushed := manifest(t, url, "team/app", "b")
+			for _, tag := range []string{"v1", "new"} {
+				if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/"+tag, manifestType, second); resp.StatusCode != status {
+					t.Errorf("%s: %s", tag, resp.Status)
+				}
+			}
+			// The same manifest again: the tag keeps it.
+			if resp := do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", manifestType, first); resp.StatusCode != status {
+				t.Error(resp.Status)
+			}
+			resp := do(t, http.MethodGet, url+"/v2/team/app/manifests/v1", "", nil)
+			if got := resp.Header.Get("Docker-Content-Digest"); got != before {
+				t.Errorf("the tag means %s, want %s", got, before)
+			}
+			if resp := do(t, http.MethodGet, url+"/v2/team/app/manifests/new", "", nil); resp.StatusCode != http.StatusNotFound {
+				t.Errorf("a tag was made: %s", resp.Status)
+			}
+			g.mu.Lock()
+			g.answer = nil
+			g.mu.Unlock()
+			resp = do(t, http.MethodPut, url+"/v2/team/app/manifests/v1", manifestType, second)
+			if got := resp.Header.Get("Docker-Content-Digest"); resp.StatusCode != http.StatusCreated || got != pushed {
+				t.Errorf("repeated: %s, %s", resp.Status, got)
+			}
+		})
+	}
+}
+
 // The tag has moved when the event is sent: what the client wrote into a manifest must
 // not make an event that the gateway refuses for its size.
 func TestEventOfALargeManifestIsSmall(t *testing.T) {

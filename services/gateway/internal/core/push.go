@@ -93,9 +93,9 @@ const (
 	// lists such: ours or another tool's. To scan them would be an echo. They are
 	// hints, unless the event does not even name a digest and a repository.
 	ReasonOwnArtifact Reason = "own_artifact"
-	// ReasonDigestAlgorithm is a digest that is well-formed but not SHA-256. The
-	// registry would repeat an event that we refuse forever and hold back all
-	// that follow, so it is counted instead.
+	// ReasonDigestAlgorithm is a push by a digest alone that is well-formed but not
+	// SHA-256. The registry would repeat an event that we refuse forever and hold back
+	// all that follow, so it is counted instead.
 	ReasonDigestAlgorithm Reason = "digest_algorithm"
 )
 
@@ -143,13 +143,19 @@ func (c Classifier) Classify(e Event) (*Push, Reason, error) {
 		return nil, ReasonOwnArtifact, nil
 	}
 	if otherDigest(e.Digest) {
-		return nil, ReasonDigestAlgorithm, nil
-	}
-	if err := imageref.CheckDigest(e.Digest); err != nil {
+		if e.Tag == "" {
+			return nil, ReasonDigestAlgorithm, nil
+		}
+		// The tag has a new meaning, which the fleet cannot judge but must know of.
+		e.Digest = ""
+	} else if err := imageref.CheckDigest(e.Digest); err != nil {
 		return nil, "", &InvalidError{Path: e.Path, Field: "digest", Err: err}
 	}
 	// Tag and repository are checked apart so that the error names the right one.
 	ref := imageref.Ref{Registry: c.Registry, Repository: e.Repository, Digest: e.Digest}
+	if e.Digest == "" {
+		ref.Tag = "latest" // any valid one
+	}
 	if err := ref.Validate(); err != nil {
 		return nil, "", &InvalidError{Path: e.Path, Field: "repository", Err: err}
 	}

@@ -83,6 +83,18 @@ func TestClassify_push(t *testing.T) {
 	}
 }
 
+// A tag whose new manifest has a digest that nobody here reads has a new meaning all the
+// same: it must not keep the verdict of the old one.
+func TestClassify_taggedOtherAlgorithm(t *testing.T) {
+	for _, d := range []string{"sha512:" + strings.Repeat("0f", 64), "sha384:" + strings.Repeat("0f", 48), "blake3:" + strings.Repeat("0f", 32)} {
+		got, reason, err := classifier().Classify(push(func(e *core.Event) { e.Digest = d }))
+		want := &core.Push{EventID: "e1", MediaType: manifest, Image: imageref.Ref{Registry: "registry.example:5000", Repository: "team/app", Tag: "1.0"}}
+		if diff := cmp.Diff(want, got); diff != "" || reason != "" || err != nil {
+			t.Errorf("reason %q, error %v\n%s", reason, err, diff)
+		}
+	}
+}
+
 func TestClassify_filtered(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*core.Event)
@@ -100,7 +112,7 @@ func TestClassify_filtered(t *testing.T) {
 		"index of evidence": {func(e *core.Event) {
 			e.Tag, e.MediaType, e.References = "", index, []core.Reference{{MediaType: manifest, ArtifactType: bundle}}
 		}, core.ReasonOwnArtifact},
-		"sha512": {func(e *core.Event) { e.Digest = "sha512:" + strings.Repeat("0f", 64) }, core.ReasonDigestAlgorithm},
+		"sha512 without tag": {func(e *core.Event) { e.Tag, e.Digest = "", "sha512:"+strings.Repeat("0f", 64) }, core.ReasonDigestAlgorithm},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, reason, err := classifier().Classify(push(tt.change))

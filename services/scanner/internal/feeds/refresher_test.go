@@ -19,8 +19,8 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
-	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
+	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/feeds"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/snapshots/snapshotstest"

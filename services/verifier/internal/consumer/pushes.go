@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/verdictpb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/wake"
@@ -79,6 +81,24 @@ func (p *Pushes) Handle(ctx context.Context, ev *eventv1.ImagePushedEvent, d *ev
 	return nil
 }
 
+// unreadable records that the registry's answer for a tag cannot be read, such as one with
+// a digest of another algorithm: the tag must not keep the verdict of what it meant before.
+// It returns the error with which the push is tried again, as the answer may have been a
+// proxy's.
+func (p *Pushes) unreadable(ctx context.Context, image imageref.Ref, asked time.Time, cause error) error {
+	image = image.WithDigest("")
+	if err := p.Store.RecordTag(ctx, image, asked); err != nil {
+		return err
+	}
+	problem := core.Truncate(fmt.Sprintf("what the tag means cannot be judged: %v", cause))
+	if err := p.Store.FailTag(ctx, image, problem, asked); err != nil {
+		return err
+	}
+	p.Hub.Notify()
+	p.Log.WarnContext(ctx, "what a tag means cannot be judged", "image", image.String(), "error", cause)
+	return cause
+}
+
 // confirm records what the registry says of a tag, and tells whether that is what was
 // pushed.
 func (p *Pushes) confirm(ctx context.Context, image imageref.Ref) (same bool, err error) {
@@ -90,11 +110,13 @@ func (p *Pushes) confirm(ctx context.Context, image imageref.Ref) (same bool, er
 		return false, nil
 	case errors.Is(err, registry.ErrNotAllowed), errors.Is(err, registry.ErrUnauthorized), errors.Is(err, registry.ErrInvalidReference):
 		return false, eventbus.Permanent(reasonRegistryRefused, err)
+	case errors.Is(err, registry.ErrMalformed), errors.Is(err, registry.ErrDigestMismatch), errors.Is(err, registry.ErrTooLarge):
+		return false, p.unreadable(ctx, image, asked, err)
 	default:
 		return false, err
 	}
 	if err := imageref.CheckDigest(d.Digest); err != nil {
-		return false, err
+		return false, p.unreadable(ctx, image, asked, err)
 	}
 	if err := p.Store.RecordTag(ctx, image.WithDigest(d.Digest), asked); err != nil {
 		return false, err

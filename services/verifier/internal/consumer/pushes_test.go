@@ -24,10 +24,16 @@ import (
 type noted struct {
 	store.Store
 	pushes, tags map[string]time.Time
+	problem      string
 }
 
 func (n *noted) RecordPush(_ context.Context, image imageref.Ref, pushed time.Time) error {
 	n.pushes[image.Digest] = pushed
+	return nil
+}
+
+func (n *noted) FailTag(_ context.Context, image imageref.Ref, problem string, _ time.Time) error {
+	n.problem = image.Tag + image.Digest + ": " + problem
 	return nil
 }
 
@@ -53,7 +59,7 @@ func TestPushes_TagsAreAskedOfTheRegistry(t *testing.T) {
 		says  string // what the registry says of the tag
 		err   error
 		push  string // digest that is on its way
-		tag   string // what is recorded of the tag
+		tag   string // what is recorded of the tag; "none" if it cannot be judged
 		// reason of a dead letter, or "retry"
 		reason string
 	}{
@@ -66,7 +72,9 @@ func TestPushes_TagsAreAskedOfTheRegistry(t *testing.T) {
 		"registry is away":   {event(good, "latest", now), "", fmt.Errorf("x: %w", registry.ErrUnavailable), good, "", "retry"},
 		"registry refuses":   {event(good, "latest", now), "", fmt.Errorf("x: %w", registry.ErrUnauthorized), good, "", reasonRegistryRefused},
 		"registry not ours":  {event(good, "latest", now), "", fmt.Errorf("x: %w", registry.ErrNotAllowed), good, "", reasonRegistryRefused},
-		"registry tells rot": {event(good, "latest", now), "latest", nil, good, "", "retry"},
+		"registry tells rot": {event(good, "latest", now), "latest", nil, good, "none", "retry"},
+		"other algorithm":    {event("", "latest", now), "", fmt.Errorf("x: %w", registry.ErrMalformed), "", "none", "retry"},
+		"other content":      {event(good, "latest", now), "", fmt.Errorf("x: %w", registry.ErrDigestMismatch), good, "none", "retry"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -99,8 +107,11 @@ func TestPushes_TagsAreAskedOfTheRegistry(t *testing.T) {
 			}
 			if c.tag != "" {
 				wantTags = 1
-				if at, ok := s.tags["latest "+c.tag]; !ok || !at.Equal(now) {
+				if at, ok := s.tags["latest "+strings.TrimPrefix(c.tag, "none")]; !ok || !at.Equal(now) {
 					t.Errorf("tags are %v", s.tags)
+				}
+				if failed := strings.HasPrefix(s.problem, "latest: "); failed != (c.tag == "none") {
+					t.Errorf("problem %q", s.problem)
 				}
 			}
 			if len(s.pushes) != wantPushes || len(s.tags) != wantTags {

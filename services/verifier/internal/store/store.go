@@ -32,8 +32,9 @@ type Store interface {
 	// RecordPush notes that an image, by its digest, is on its way. A push that is
 	// older than the verdict there is changes nothing.
 	RecordPush(ctx context.Context, image imageref.Ref, pushed time.Time) error
-	// RecordTag notes which digest the registry gave for a tag when it was asked. An
-	// answer to an older question does not move the tag.
+	// RecordTag notes which digest the registry gave for a tag when it was asked; an
+	// empty one says that it gave none that can be judged. An answer to an older question
+	// does not move the tag.
 	RecordTag(ctx context.Context, image imageref.Ref, asked time.Time) error
 	// FailTag notes that the digest of a pushed tag will not become known. The push
 	// may be recorded later than its failure: one from before it changes nothing.

@@ -150,6 +150,8 @@ func testTags(t *testing.T, s store.Store) {
 		{"digest found", func() error { return s.RecordTag(t.Context(), tagged, start.Add(time.Second)) }, digest, ""},
 		{"late failure", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "late", start.Add(time.Second)) }, digest, ""},
 		{"older answer", func() error { return s.RecordTag(t.Context(), other, start.Add(-time.Hour)) }, digest, ""},
+		{"answer without digest", func() error { return s.RecordTag(t.Context(), tagged.WithDigest(""), start.Add(time.Minute)) }, "", ""},
+		{"its problem", func() error { return s.FailTag(t.Context(), tagged.WithDigest(""), "sha512", start.Add(time.Minute)) }, "", "sha512"},
 		{"newer answer", func() error { return s.RecordTag(t.Context(), other, start.Add(time.Hour)) }, other.Digest, ""},
 	}
 	for _, step := range steps {
