@@ -3,7 +3,8 @@
 //
 // It fails closed: whatever is not a verdict of the verifier is UNKNOWN, with an
 // error that says why. Verdicts by digest are kept in memory while a watch tells
-// of every change; when the watch breaks, nothing that is kept is used any more.
+// of every change, for a minute at most and never past their end; when the watch breaks,
+// nothing that is kept is used any more.
 package verdict
 
 import (
@@ -31,6 +32,9 @@ const (
 	// silence is how long a watch may say nothing before what is kept counts as
 	// stale: the verifier promises a heartbeat every 30 seconds.
 	silence = 45 * time.Second
+	// keptFor is how long any answer is kept. That a newer scan report waits, and when the
+	// evidence becomes overdue because of it, is no change that the watch tells.
+	keptFor = time.Minute
 	// rewatch is the pause before a broken watch is begun again.
 	rewatch = time.Second
 )
@@ -66,7 +70,8 @@ type Verdict struct {
 	Reasons []string
 	// Pending is set while the image is on its way.
 	Pending bool
-	// ExpireTime is when it ends; zero if it does not.
+	// ExpireTime is when it ends or its evidence becomes overdue, as far as is known; zero
+	// if neither is.
 	ExpireTime time.Time
 }
 
@@ -102,9 +107,15 @@ type Client struct {
 	changes uint64
 	// cursor is that of the last change that the watch told.
 	cursor int64
-	kept   map[imageref.Ref]Verdict
+	kept   map[imageref.Ref]kept
 	// refs are the keys of kept by digest.
 	refs map[string][]imageref.Ref
+}
+
+// kept is a verdict that is used until a time.
+type kept struct {
+	Verdict
+	until time.Time
 }
 
 // New returns a client. It does not connect yet; Run keeps its cache fresh.
@@ -189,10 +200,10 @@ func (c *Client) lookup(image imageref.Ref) (Verdict, bool) {
 		return Verdict{}, false
 	}
 	now := c.now()
-	if heard.IsZero() || now.Sub(heard) > silence || !v.ExpireTime.IsZero() && !now.Before(v.ExpireTime) {
+	if heard.IsZero() || now.Sub(heard) > silence || !now.Before(v.until) {
 		return Verdict{}, false
 	}
-	return v, true
+	return v.Verdict, true
 }
 
 func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, error) {
@@ -202,6 +213,7 @@ func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, e
 	// Another replica may not have seen yet what the watch told.
 	req.minSequence = c.cursor
 	c.mu.RUnlock()
+	asked := c.now()
 	resp := &answers{verdicts: make([]Verdict, 0, len(images))}
 	err := c.conn.Invoke(ctx, verifierv1.VerdictService_BatchGetVerdicts_FullMethodName, req, resp, grpc.ForceCodecV2(c.codec))
 	if err != nil {
@@ -223,14 +235,18 @@ func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, e
 	for i, image := range images {
 		// Only a recorded verdict is followed by a change when it is no longer true.
 		if v := out[i]; v.Digest != "" && !v.Pending && image.Digest != "" {
-			c.keep(image, v)
+			until := asked.Add(keptFor)
+			if !v.ExpireTime.IsZero() && v.ExpireTime.Before(until) {
+				until = v.ExpireTime
+			}
+			c.keep(image, kept{v, until})
 		}
 	}
 	return out, nil
 }
 
 // keep needs c.mu. A full cache loses any entry for the new one.
-func (c *Client) keep(image imageref.Ref, v Verdict) {
+func (c *Client) keep(image imageref.Ref, v kept) {
 	if _, ok := c.kept[image]; !ok {
 		if len(c.kept) >= c.max {
 			for old := range c.kept {
@@ -255,7 +271,7 @@ func (c *Client) drop(digest string) {
 func (c *Client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kept, c.refs = map[imageref.Ref]Verdict{}, map[string][]imageref.Ref{}
+	c.kept, c.refs = map[imageref.Ref]kept{}, map[string][]imageref.Ref{}
 	c.heard, c.cursor = time.Time{}, 0
 	c.changes++
 }

@@ -255,6 +255,33 @@ func TestWhatIsNotKept(t *testing.T) {
 	}
 }
 
+// TestKeptForAMinute: the evidence of an image becomes overdue at a time that was not known
+// when the answer was given, and nobody can store that. The watch goes on.
+func TestKeptForAMinute(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64
+	f := &fake{answer: always(verifierv1.Verdict_STATE_PASS)}
+	c := start(t, f, func(cfg *verdict.Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	settle(t, f, c, image(1))
+	f.set(always(verifierv1.Verdict_STATE_UNKNOWN), nil)
+	forward := func(d time.Duration) {
+		t.Helper()
+		ahead.Store(int64(d))
+		f.changes <- image(2).Digest
+		settle(t, f, c, image(3)) // the watch has told of the other image
+	}
+	forward(30 * time.Second)
+	if v, err := c.Get(t.Context(), image(1)); err != nil || v.State != verdict.Pass {
+		t.Errorf("half a minute later: %+v, %v", v, err)
+	}
+	forward(time.Minute)
+	if v, err := c.Get(t.Context(), image(1)); err != nil || v.State != verdict.Unknown {
+		t.Errorf("a minute later: %+v, %v", v, err)
+	}
+}
+
 func TestEnvironment(t *testing.T) {
 	t.Parallel()
 	f := &fake{answer: always(verifierv1.Verdict_STATE_PASS)}

@@ -112,7 +112,7 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	auditor := server.Auditor{Propagator: d.Telemetry.Propagator, Now: d.Now}
 	verifierv1.RegisterPolicyServiceServer(a.server, server.NewPolicies(server.PoliciesDeps{
 		Store: kept, Loader: loader, Replayer: replayer, Rules: rules.Current,
-		Auditor: auditor, Changed: hub.Notify,
+		Auditor: auditor, Changed: hub.Notify, CatchUp: cache.CatchUp,
 	}))
 	verifierv1.RegisterExceptionServiceServer(a.server, server.NewExceptions(kept, auditor))
 	if err := syncExceptions(ctx, kept, cfg.Exceptions, fromFiles("exceptions.files", d)); err != nil {

@@ -12,13 +12,8 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
 )
 
-// TestFirstSeen gives people an hour for each finding, counted from when it was first
-// seen: over several reports, a re-evaluation and a replay.
-func TestFirstSeen(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t)
-	file := filepath.Join(t.TempDir(), "p.yaml")
-	if err := os.WriteFile(file, []byte(`apiVersion: seaworthy.dev/v1
+// inAnHour is a policy that gives people an hour for each finding.
+const inAnHour = `apiVersion: seaworthy.dev/v1
 kind: Policy
 metadata: {name: hour}
 spec:
@@ -29,7 +24,15 @@ spec:
       severity: deny
       expression: findings.all(f, now - f.first_seen < duration("1h"))
       items: findings.filter(f, now - f.first_seen >= duration("1h")).map(f, f.id)
-`), 0o600); err != nil {
+`
+
+// TestFirstSeen gives people an hour for each finding, counted from when it was first
+// seen: over several reports, a re-evaluation and a replay.
+func TestFirstSeen(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(file, []byte(inAnHour), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f.cfg.Policies.Builtin, f.cfg.Policies.Files = nil, []string{file}
@@ -71,4 +74,48 @@ spec:
 		t.Fatalf("two hours are given: %v", e)
 	}
 	v.explained(t, v.get(t, image))
+}
+
+// TestFirstSeenOutlastsEvidence: whoever may push cannot begin the time for a finding anew
+// by taking the evidence or the image away for a while.
+func TestFirstSeenOutlastsEvidence(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	file := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(file, []byte(inAnHour), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.cfg.Policies.Builtin, f.cfg.Policies.Files = nil, []string{file}
+	var c clock
+	v := f.startWith(c.now)
+	image := f.registry.PushImage("team/app", "v1")
+	kept := f.registry.Copy(image, "team/kept")
+	attest := func(id string) string {
+		m := f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), c.now())
+		f.attested(t.Context(), id, image)
+		return m
+	}
+	report := attest("one")
+	f.want(eventv1.VerdictReachedEvent_STATE_PASS, "", "seen now")
+
+	c.forward(61 * time.Minute)
+	f.registry.Delete(image.Repository, report)
+	f.attested(t.Context(), "stripped", image)
+	f.want(eventv1.VerdictReachedEvent_STATE_UNKNOWN, "", "without evidence")
+	attest("two")
+	f.want(eventv1.VerdictReachedEvent_STATE_FAIL, "", "with evidence again")
+
+	f.registry.Delete(image.Repository, image.Digest)
+	c.forward(time.Minute)
+	f.deletion("deleted", image)
+	f.quiet(4 * time.Second)
+	c.forward(20 * time.Second)
+	f.want(eventv1.VerdictReachedEvent_STATE_UNKNOWN, "", "gone")
+	if got := v.get(t, image); code(got) != "IMAGE_GONE" {
+		t.Fatalf("verdict: %v", got)
+	}
+	f.registry.DeleteTag(image.Repository, image.Tag)
+	f.registry.Copy(kept, image.Repository)
+	attest("back")
+	f.want(eventv1.VerdictReachedEvent_STATE_FAIL, "", "pushed again")
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
+	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/store"
 )
 
 // provenanceOnly requires provenance and nothing else.
@@ -214,6 +216,8 @@ func TestImageGone(t *testing.T) {
 	f.want(eventv1.VerdictReachedEvent_STATE_UNKNOWN, "", "gone")
 	if got := v.get(t, image); code(got) != "IMAGE_GONE" {
 		t.Fatalf("verdict: %v", got)
+	} else if _, err := v.verdicts.ExplainVerdict(t.Context(), &verifierv1.ExplainVerdictRequest{VerdictDigest: got.GetDigest()}); !apierr.HasReason(err, "VERDICT_NOT_JUDGED") {
+		t.Errorf("a verdict that was made from no evidence is explained: %v", err)
 	}
 	history, err := v.verdicts.GetVerdictHistory(t.Context(), &verifierv1.GetVerdictHistoryRequest{Image: message(image)})
 	if err != nil || len(history.GetChanges()) != 2 {
@@ -268,4 +272,31 @@ func TestRefreshVerdict(t *testing.T) {
 	}
 	c.forward(time.Minute)
 	f.want(eventv1.VerdictReachedEvent_STATE_UNKNOWN, "", "gone")
+}
+
+// TestLookAtRepository: where hints were too many to keep, every judged image of the
+// repository is looked at, and what was attached is found.
+func TestLookAtRepository(t *testing.T) {
+	t.Parallel()
+	f, builder := newBuiltFleet(t)
+	f.start()
+	image := f.registry.PushImage("team/app", "v1")
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
+	f.attested(t.Context(), "one", image)
+	f.want(eventv1.VerdictReachedEvent_STATE_UNKNOWN, "", "without provenance")
+	db, err := sqldb.Open(t.Context(), f.db, "verifier")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	// Sooner than missing evidence is looked for.
+	f.provenance(builder, image)
+	if err := store.New(db).RequestLook(t.Context(), imageref.Ref{Registry: image.Registry, Repository: image.Repository}, time.Now(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	f.want(eventv1.VerdictReachedEvent_STATE_PASS, "", "found by the look at the repository")
+	if took := time.Since(begin); took > store.FirstLook-2*time.Second {
+		t.Errorf("it took %s", took)
+	}
 }

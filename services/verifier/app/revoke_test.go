@@ -7,6 +7,7 @@ import (
 
 	eventv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/event/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
+	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/evidence/evidencetest"
 )
 
@@ -61,8 +62,16 @@ func TestRevokedKeyEndsVerdicts(t *testing.T) {
 	next := evidencetest.NewKey(t)
 	f.registry.Attest(next, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
 	s.successor.Store(next)
-	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
-		t.Fatalf("after the new key: %v", e)
+	// Missing evidence is looked for: a look in between finds the report of a key that is
+	// not trusted yet, and says so.
+	for {
+		e := f.next()
+		if e.GetState() == eventv1.VerdictReachedEvent_STATE_PASS {
+			break
+		}
+		if e.GetState() != eventv1.VerdictReachedEvent_STATE_UNKNOWN {
+			t.Fatalf("after the new key: %v", e)
+		}
 	}
 }
 
@@ -83,5 +92,49 @@ func TestTrustTakenAwayWhileDown(t *testing.T) {
 	f.start()
 	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_UNKNOWN {
 		t.Fatalf("after the restart: %v", e)
+	}
+}
+
+// TestWithdrawnVexIsNotCited: an author is trusted no more whose documents had no effect, so
+// that verdicts stay what they are. They are made again from what is trusted, and nobody
+// is told.
+func TestWithdrawnVexIsNotCited(t *testing.T) {
+	t.Parallel()
+	f, vendor := newVexFleet(t)
+	v := f.start()
+	image := f.registry.PushImage("team/app", "v1")
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest), time.Now())
+	f.registry.Attach(image, image.Digest, attest.PredicateOpenVEX,
+		vendor.Sign(image.Digest, attest.PredicateOpenVEX, vexDocument("not_affected", "", time.Now().Add(-time.Hour))))
+	f.attested(t.Context(), "attested", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Fatalf("before: %v", e)
+	}
+	passed := v.get(t, image)
+	v.stop()
+	f.cfg.Vex.Authors = nil
+	v = f.start()
+	deadline := time.Now().Add(30 * time.Second)
+	for v.get(t, image).GetSequence() == passed.GetSequence() {
+		if time.Now().After(deadline) {
+			t.Fatal("the verdict still cites the document of an author who is trusted no more")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	now := v.get(t, image)
+	if now.GetState() != verifierv1.Verdict_STATE_PASS || now.GetDigest() == passed.GetDigest() {
+		t.Errorf("the verdict is %v", now)
+	}
+	if r := v.explained(t, now); len(r.GetWithdrawnInputs()) != 0 {
+		t.Errorf("it rests on %v", r.GetWithdrawnInputs())
+	}
+	if r := v.explained(t, passed); len(r.GetWithdrawnInputs()) != 1 || r.GetWithdrawnInputs()[0].GetKeyId() != vendor.Trusted().ID {
+		t.Errorf("what it replaced rests on %v", r.GetWithdrawnInputs())
+	}
+	// The next event is of the next change.
+	f.registry.Attest(f.key, image, image.Digest, evidencetest.Report(image.Digest, evidencetest.Critical()), time.Now())
+	f.attested(t.Context(), "again", image)
+	if e := f.next(); e.GetState() != eventv1.VerdictReachedEvent_STATE_FAIL || e.GetPreviousState() != eventv1.VerdictReachedEvent_STATE_PASS {
+		t.Errorf("the next event: %v", e)
 	}
 }

@@ -295,3 +295,76 @@ func TestManyUnreadable(t *testing.T) {
 		t.Errorf("%d images are told of", told)
 	}
 }
+
+// TestRolloutIsTrue changes a policy again and again at one replica while another one may
+// judge: once the replica says that no image waits, it answers by the rules in force.
+func TestRolloutIsTrue(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	replicas := []*verifier{f.start(), f.start()}
+	image := f.judged("team/a")
+	for turn := range 6 {
+		v := replicas[turn%2]
+		for _, r := range replicas {
+			r.get(t, image) // kept ready from now on
+		}
+		var err error
+		want := verifierv1.Verdict_STATE_FAIL
+		if turn%2 == 0 {
+			_, err = v.policies.CreatePolicy(t.Context(), &verifierv1.CreatePolicyRequest{Document: document(denyAll, "**/team/*", "false")})
+		} else {
+			want = verifierv1.Verdict_STATE_PASS
+			_, err = v.policies.DeletePolicy(t.Context(), &verifierv1.DeletePolicyRequest{Name: denyAll})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.within(30*time.Second, "no image waits", func() bool { return v.rollout(t, denyAll).GetWaitingCount() == 0 })
+		if got := v.get(t, image); got.GetState() != want {
+			t.Fatalf("turn %d: %v after the rollout", turn, got.GetState())
+		}
+	}
+}
+
+// TestRolloutOfNarrowedPolicy: images that a policy is for no longer are judged again too,
+// and count until they are.
+func TestRolloutOfNarrowedPolicy(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	v := f.start()
+	f.judged("team/a")
+	other := f.judged("elsewhere/x")
+	created, err := v.policies.CreatePolicy(t.Context(), &verifierv1.CreatePolicyRequest{Document: document(denyAll, "**", "false")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.within(30*time.Second, "both are denied", func() bool {
+		r := v.rollout(t, denyAll)
+		return r.GetJudgedCount() == 2 && r.GetWaitingCount() == 0
+	})
+	v.stop()
+	// The evidence is read again, and the registry does not give that of the other one.
+	f.forgetDocuments()
+	f.fault(other.Repository, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	v = f.start()
+	if _, err := v.policies.UpdatePolicy(t.Context(), &verifierv1.UpdatePolicyRequest{
+		Document: document(denyAll, "**/team/*", "false"), Etag: created.GetPolicy().GetEtag(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.within(45*time.Second, "one could not be judged", func() bool {
+		r := v.rollout(t, denyAll)
+		if r.GetUnreadableCount() == 0 && r.GetWaitingCount() == 0 {
+			t.Fatalf("all are said to be judged: %v", r)
+		}
+		return r.GetJudgedCount() == 1 && r.GetUnreadableCount() == 1
+	})
+	f.registry.Before.Store(nil)
+	f.within(60*time.Second, "it is judged, and the policy is not for it", func() bool {
+		r := v.rollout(t, denyAll)
+		return r.GetJudgedCount() == 1 && r.GetUnreadableCount() == 0
+	})
+	if got := v.get(t, other); got.GetState() != verifierv1.Verdict_STATE_PASS {
+		t.Errorf("the other one: %v", got)
+	}
+}

@@ -1203,7 +1203,9 @@ func (x *ExportEvidenceResponse) GetChunk() []byte {
 type GetRolloutRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only the images that the policy of this name is for, by its version in force or,
-	// if it was deleted, by its last one. Empty counts every image with a verdict.
+	// if it was deleted, by its last one. Repositories that only an earlier version was for
+	// count too as long as images in them wait or could not be judged. Empty counts every
+	// image with a verdict.
 	Policy        string `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1246,7 +1248,9 @@ func (x *GetRolloutRequest) GetPolicy() string {
 	return ""
 }
 
-// GetRolloutResponse counts images with a verdict. Each is counted once.
+// GetRolloutResponse counts images with a verdict. Each is counted once. Once it says that
+// none waits, no answer of this replica is older than that; answers of other replicas may
+// be for a second.
 type GetRolloutResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Images that are judged by the rules in force.

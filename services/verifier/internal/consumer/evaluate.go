@@ -70,8 +70,12 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	if err != nil {
 		return err
 	}
+	owed, err := e.owed(ctx, ev, latest)
+	if err != nil {
+		return err
+	}
 	start := e.Now()
-	found, err := e.Evidence.CollectOwed(ctx, image, e.owed(ctx, ev, latest))
+	found, err := e.Evidence.CollectOwed(ctx, image, owed)
 	if err != nil {
 		return permanent(err)
 	}
@@ -118,24 +122,17 @@ func (e *Evaluator) evaluate(ctx context.Context, image imageref.Ref, ev *eventv
 	})
 }
 
-// owed are the attestations that the event names and those that the last verdict rests on.
-func (e *Evaluator) owed(ctx context.Context, ev *eventv1.ImageAttestedEvent, latest *store.Record) evidence.Owed {
+// owed are the attestations that the event names and those that the image rests on.
+func (e *Evaluator) owed(ctx context.Context, ev *eventv1.ImageAttestedEvent, latest *store.Record) (evidence.Owed, error) {
 	out := evidence.Owed{}
 	for _, p := range ev.GetPlatforms() {
 		for _, a := range p.GetAttestations() {
 			out[p.GetDigest()] = append(out[p.GetDigest()], a.GetManifestDigest())
 		}
 	}
-	if latest == nil {
-		return out
-	}
-	v, err := verdictpb.Decode(latest.Body, latest.Sequence, latest.Digest, latest.TraceID)
-	if err != nil {
-		e.Recorder.log.WarnContext(ctx, "recorded verdict cannot be read; what it rests on is not looked for first", "image", latest.Image.String(), "error", err)
-		return out
-	}
+	v, err := e.Recorder.restsOn(ctx, latest)
 	owedBy(v, out)
-	return out
+	return out, err
 }
 
 // owedOf are the attestations that a verdict rests on.

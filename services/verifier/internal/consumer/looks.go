@@ -162,6 +162,9 @@ func (k *Looker) at(ctx context.Context, l *store.Look, at time.Time) (next time
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	s := k.Evaluator.Recorder.Store
+	if l.Image.Digest == "" {
+		return time.Time{}, k.repository(ctx, l, at)
+	}
 	known, err := s.Lookup(ctx, []imageref.Ref{l.Image}, at)
 	if err != nil {
 		return time.Time{}, err
@@ -185,6 +188,29 @@ func (k *Looker) at(ctx context.Context, l *store.Look, at time.Time) (next time
 		return time.Time{}, k.referrer(ctx, l, at)
 	default:
 		return time.Time{}, nil
+	}
+}
+
+// repository orders a look at each judged image of a repository, where more was pushed
+// than single looks are planned for.
+func (k *Looker) repository(ctx context.Context, l *store.Look, at time.Time) error {
+	s := k.Evaluator.Recorder.Store
+	q := store.ListQuery{Limit: 500, Repository: l.Image.Name(), Now: at}
+	for {
+		records, err := s.List(ctx, q)
+		if err != nil {
+			return err
+		}
+		images := make([]imageref.Ref, len(records))
+		for i := range records {
+			images[i], q.Before = records[i].Image, records[i].Sequence
+		}
+		if err := s.RequestLooks(ctx, images, l.HintTime, at); err != nil {
+			return err
+		}
+		if len(records) < q.Limit {
+			return nil
+		}
 	}
 }
 

@@ -76,13 +76,27 @@ func (r *Recorder) latest(ctx context.Context, image imageref.Ref) (*store.Recor
 	return found[0].Latest, nil
 }
 
-// restsOn is the verdict that tells what is known of an image: the newest one, or the one
-// before if the newest only says that it could not be judged in time. Nil is none, or one
-// that cannot be read.
+// restsOn is the newest verdict that was made from evidence, or one that says that no
+// evidence was ever made; an image that is gone or could not be judged in time rests on
+// what is known of it from before. Nil is none, or one that cannot be read.
 func (r *Recorder) restsOn(ctx context.Context, latest *store.Record) (*verifierv1.Verdict, error) {
+	var out *verifierv1.Verdict
+	err := r.earlier(ctx, latest, func(v *verifierv1.Verdict) (bool, error) {
+		if len(v.GetPlatforms()) == 0 && wasJudged(v) {
+			return false, nil
+		}
+		out = v
+		return true, nil
+	})
+	return out, err
+}
+
+// earlier visits a verdict and those before it, newest first, until visit is done, one
+// cannot be read, whose content must not be guessed from an older one, or there were many.
+func (r *Recorder) earlier(ctx context.Context, latest *store.Record, visit func(*verifierv1.Verdict) (done bool, err error)) error {
 	const page, pages = 20, 10
 	if latest == nil {
-		return nil, nil
+		return nil
 	}
 	records := []store.Record{*latest}
 	for range pages {
@@ -90,19 +104,19 @@ func (r *Recorder) restsOn(ctx context.Context, latest *store.Record) (*verifier
 			l := &records[i]
 			v, err := verdictpb.Decode(l.Body, l.Sequence, l.Digest, l.TraceID)
 			if err != nil {
-				return nil, nil //nolint:nilerr // what it said must not be guessed from an older one
+				return nil //nolint:nilerr // as said
 			}
-			if !codeOf(v).NotJudged() {
-				return v, nil
+			if done, err := visit(v); done || err != nil {
+				return err
 			}
 		}
 		var err error
 		records, err = r.Store.History(ctx, latest.Image, records[len(records)-1].Sequence, page)
 		if err != nil || len(records) == 0 {
-			return nil, err
+			return err
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // codeOf is the code of the first reason of a verdict; empty for a verdict without one.
@@ -127,6 +141,8 @@ type change struct {
 	// overdue says that it is UNKNOWN because evidence is overdue, and quiet that
 	// subscribers are not told.
 	overdue, quiet bool
+	// replace stores it also if it says what the one before says.
+	replace bool
 	// revision of the rules it was made by.
 	revision int64
 	// keepPending leaves a push that waits for a verdict waiting.
@@ -203,7 +219,7 @@ func (r *Recorder) store(ctx context.Context, c change) error {
 		After: after, ReportTimes: c.reports, Cause: c.cause, Documents: c.Documents,
 		Revision: c.revision, KeepPending: c.keepPending,
 		ReadTime: c.read, LacksEvidence: lacksEvidence(v), Platforms: platformDigests(v),
-		Evidence: c.evidence, Overdue: c.overdue, Quiet: c.quiet, Patience: r.Patience.Longest,
+		Evidence: c.evidence, Overdue: c.overdue, Quiet: c.quiet, Replace: c.replace, Patience: r.Patience.Longest,
 	})
 	if errors.Is(err, store.ErrConflict) {
 		r.conflicts.Add(ctx, 1)

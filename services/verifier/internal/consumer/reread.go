@@ -50,12 +50,16 @@ func (e *Evaluator) reread(ctx context.Context, image imageref.Ref, certain bool
 	}
 	// The tag that the image was called by is part of what rules see.
 	image = verdictpb.Ref(recorded.GetImage())
-	start := e.Now()
-	found, err := e.Evidence.CollectOwed(ctx, image, owedOf(recorded))
+	restsOn, err := e.Recorder.restsOn(ctx, latest)
 	if err != nil {
 		return false, err
 	}
-	if !certain && vanished(recorded, found) {
+	start := e.Now()
+	found, err := e.Evidence.CollectOwed(ctx, image, owedOf(restsOn))
+	if err != nil {
+		return false, err
+	}
+	if !certain && vanished(restsOn, found) {
 		return false, errVanished
 	}
 	reported := slices.ContainsFunc(found.Platforms, func(p core.PlatformEvidence) bool { return p.Report != nil })

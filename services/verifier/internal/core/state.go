@@ -127,7 +127,7 @@ const (
 // NotJudged tells whether a verdict with this first reason only says that the image could
 // not be judged: what it rests on is told by an earlier one.
 func (c Code) NotJudged() bool {
-	return c == CodeEvidenceOverdue || c == CodeEvidenceUnreadable || c == CodeRulesUnreadable
+	return c == CodeEvidenceOverdue || c == CodeEvidenceUnreadable || c == CodeRulesUnreadable || c == CodeImageGone
 }
 
 // importance orders reasons: what refuses the image comes first, what makes the

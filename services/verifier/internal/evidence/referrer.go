@@ -26,6 +26,10 @@ func (c *Collector) Referrer(ctx context.Context, ref imageref.Ref) (Referrer, e
 	if err != nil {
 		return Referrer{}, lasting(err)
 	}
+	return parseReferrer(raw)
+}
+
+func parseReferrer(raw []byte) (Referrer, error) {
 	var m struct {
 		Subject     *registry.Descriptor `json:"subject"`
 		Annotations map[string]string    `json:"annotations"`

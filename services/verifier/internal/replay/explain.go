@@ -121,16 +121,8 @@ func (r *Replayer) Explain(ctx context.Context, recorded *verifierv1.Verdict) (E
 	return Explanation{Replayed: replayed, Equal: bytes.Equal(a, b), VexMismatches: mismatches, Withdrawn: withdrawn}, nil
 }
 
-func judged(v *verifierv1.Verdict) bool {
-	for _, reason := range v.GetReasons() {
-		switch core.Code(reason.GetCode()) {
-		case core.CodePipelineFailed, core.CodeEvidenceOverdue, core.CodeEvidenceUnreadable, core.CodeRulesUnreadable:
-			return false
-		default:
-		}
-	}
-	return true
-}
+// judged tells whether a verdict was made from evidence: then it has platforms.
+func judged(v *verifierv1.Verdict) bool { return len(v.GetPlatforms()) > 0 }
 
 // loading collects documents and what is missing of them.
 type loading struct {

@@ -48,6 +48,8 @@ type PoliciesDeps struct {
 	Auditor Auditor
 	// Changed is called after a change, so that it is told at once.
 	Changed func()
+	// CatchUp has answers that are kept ready see all changes so far.
+	CatchUp func(context.Context) error
 }
 
 // NewPolicies returns the service.

@@ -24,7 +24,7 @@ const (
 
 // GetRollout implements PolicyService.
 func (s *Policies) GetRollout(ctx context.Context, req *verifierv1.GetRolloutRequest) (*verifierv1.GetRolloutResponse, error) {
-	about, err := s.about(ctx, req.GetPolicy())
+	about, was, err := s.about(ctx, req.GetPolicy())
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (s *Policies) GetRollout(ctx context.Context, req *verifierv1.GetRolloutReq
 			return nil, err
 		}
 		for _, r := range rest {
-			if about(r.Repository) && matches(r.Repository) {
+			if was(r.Repository) && matches(r.Repository) {
 				// All works go through the images in the same order, so the one that is behind
 				// the others has the images of all of them before it.
 				waiting[r.Repository] = max(waiting[r.Repository], r.Count)
@@ -59,7 +59,11 @@ func (s *Policies) GetRollout(ctx context.Context, req *verifierv1.GetRolloutReq
 	if err != nil {
 		return nil, err
 	}
-	failed = slices.DeleteFunc(failed, func(r store.Retry) bool { return r.Attempts == 0 || !about(r.Image.Name()) })
+	failed = slices.DeleteFunc(failed, func(r store.Retry) bool { return r.Attempts == 0 || !was(r.Image.Name()) })
+	unreadable := map[string]bool{}
+	for _, r := range failed {
+		unreadable[r.Image.Name()] = true
+	}
 	out := &verifierv1.GetRolloutResponse{UnreadableCount: int64(len(failed))}
 	for _, r := range failed[:min(len(failed), maxUnreadable)] {
 		out.Unreadable = append(out.Unreadable, &verifierv1.UnreadableImage{
@@ -67,7 +71,7 @@ func (s *Policies) GetRollout(ctx context.Context, req *verifierv1.GetRolloutReq
 		})
 	}
 	for _, r := range all {
-		if about(r.Repository) {
+		if about(r.Repository) || waiting[r.Repository] > 0 || unreadable[r.Repository] {
 			out.WaitingCount += min(waiting[r.Repository], r.Count)
 			out.JudgedCount += r.Count
 		}
@@ -75,28 +79,43 @@ func (s *Policies) GetRollout(ctx context.Context, req *verifierv1.GetRolloutReq
 	// One that could not be judged and waits for a later change counts as the former.
 	out.WaitingCount = min(out.WaitingCount, max(0, out.JudgedCount-out.UnreadableCount))
 	out.JudgedCount = max(0, out.JudgedCount-out.WaitingCount-out.UnreadableCount)
-	return out, nil
+	// Another replica may have judged them, and whoever is told so must not be given an
+	// older answer by this one.
+	return out, s.CatchUp(ctx)
 }
 
-// about tells which images a policy is for; no name means all.
-func (s *Policies) about(ctx context.Context, name string) (func(repository string) bool, error) {
+// about tells which images a policy is for now, and which it is for or was for before: a
+// change judges the latter again. No name means all.
+func (s *Policies) about(ctx context.Context, name string) (now, ever func(repository string) bool, err error) {
+	const versionsRead = 100
 	if name == "" {
-		return policy.Matching(nil)
+		all, err := policy.Matching(nil)
+		return all, all, err
 	}
 	if !policy.IsName(name) {
-		return nil, apierr.InvalidField("policy", "must be 1 to 63 lower-case letters, digits and dashes")
+		return nil, nil, apierr.InvalidField("policy", "must be 1 to 63 lower-case letters, digits and dashes")
 	}
-	// The version that deleted a policy names no images; the one before does.
-	versions, err := s.Store.PolicyVersions(ctx, name, 0, 2)
+	versions, err := s.Store.PolicyVersions(ctx, name, 0, versionsRead)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(versions) == 0 {
-		return nil, refused(store.ErrNotFound, name)
+		return nil, nil, refused(store.ErrNotFound, name)
 	}
-	v := versions[0]
-	if v.Deleted && len(versions) > 1 {
-		v = versions[1]
+	var matches []func(string) bool
+	for i, v := range versions {
+		// The version that deleted a policy names no images; the one before does.
+		if v.Deleted && i+1 < len(versions) {
+			continue
+		}
+		m, err := policy.Matching(v.Repositories)
+		if err != nil {
+			return nil, nil, err
+		}
+		matches = append(matches, m)
 	}
-	return policy.Matching(v.Repositories)
+	ever = func(repository string) bool {
+		return slices.ContainsFunc(matches, func(m func(string) bool) bool { return m(repository) })
+	}
+	return matches[0], ever, nil
 }

@@ -17,8 +17,13 @@ const LookInterval = 30 * time.Second
 // FirstLook is when missing evidence is looked for the first time.
 const FirstLook = 15 * time.Second
 
+// MaxLooks is how many looks of one repository may be planned at manifests that are no
+// known images. Beyond it there is one look at the repository instead.
+const MaxLooks = 1000
+
 // Look is a manifest whose registry is to be read again.
 type Look struct {
+	// Image without a digest is a look at all judged images of the repository.
 	Image imageref.Ref
 	// HintTime is the newest hint that no verdict has taken into account; zero if
 	// there is none.
@@ -39,7 +44,14 @@ func (s *SQL) RequestLook(ctx context.Context, image imageref.Ref, hinted, due t
 // RequestLooks is RequestLook for several images.
 func (s *SQL) RequestLooks(ctx context.Context, images []imageref.Ref, hinted, due time.Time) error {
 	for _, i := range images {
-		_, err := s.db.ExecContext(ctx, `
+		full, err := s.looksFull(ctx, i)
+		if err != nil {
+			return err
+		}
+		if full {
+			i.Digest = ""
+		}
+		_, err = s.db.ExecContext(ctx, `
 			INSERT INTO looks (registry, repository, digest, due_time, look_time, hint_time, missing_time, gone_time, attempt)
 			VALUES ($1, $2, $3, $4, 0, $5, 0, 0, 0)
 			ON CONFLICT (registry, repository, digest) DO UPDATE SET
@@ -55,6 +67,21 @@ func (s *SQL) RequestLooks(ctx context.Context, images []imageref.Ref, hinted, d
 		}
 	}
 	return nil
+}
+
+// looksFull tells whether a look at a manifest would be one more than MaxLooks. Known
+// images are always looked at: of them there are no more than were pushed.
+func (s *SQL) looksFull(ctx context.Context, i imageref.Ref) (bool, error) {
+	var full int64
+	err := s.db.QueryRowContext(ctx, `
+		SELECT CASE WHEN (SELECT COUNT(*) FROM (SELECT 1 FROM looks WHERE registry = $1 AND repository = $2 LIMIT $4) l) >= $4
+			AND NOT EXISTS (SELECT 1 FROM looks WHERE registry = $1 AND repository = $2 AND digest = $3)
+			AND NOT EXISTS (SELECT 1 FROM images WHERE registry = $1 AND repository = $2 AND digest = $3)
+		THEN 1 ELSE 0 END`, i.Registry, i.Repository, i.Digest, int64(MaxLooks)).Scan(&full)
+	if err != nil {
+		return false, fmt.Errorf("count looks: %w", err)
+	}
+	return full == 1, nil
 }
 
 // NextLooks implements Store. The first of each repository come first, so that one

@@ -79,7 +79,9 @@ func save(ctx context.Context, tx *sql.Tx, v NewVerdict) (Saved, error) {
 
 // store stores a verdict that nothing speaks against.
 func store(ctx context.Context, tx *sql.Tx, v NewVerdict, last int64, current newestVerdict) (Saved, error) {
-	if current.sequence > 0 && current.changeKey == v.ChangeKey {
+	same := current.sequence > 0 && current.changeKey == v.ChangeKey
+	v.Quiet = v.Quiet || same
+	if same && !v.Replace {
 		// The time moves although the verdict stays: a push from before it that is
 		// heard of only now has its answer and must not wait for another.
 		_, err := tx.ExecContext(ctx, `

@@ -47,7 +47,8 @@ type Store interface {
 	// repository, or of a reference that names none in the repository where the
 	// verdict is the worst; nil for an image that nothing is known of.
 	Lookup(ctx context.Context, images []imageref.Ref, now time.Time) ([]*Image, error)
-	// Save stores a verdict unless it says what the newest one says already.
+	// Save stores a verdict unless it says what the newest one says already and need not
+	// replace it.
 	// Either way the image no longer waits, nor for a push from before the verdict
 	// that is recorded later.
 	Save(ctx context.Context, v NewVerdict) (Saved, error)
@@ -145,7 +146,8 @@ type Store interface {
 
 	// RequestLook orders the registry to be read again for a manifest, because of a
 	// hint at a time, when it is due. It coalesces with what is ordered already, and is
-	// put off until LookInterval after the last look.
+	// put off until LookInterval after the last look. If the repository has MaxLooks already
+	// and the manifest is no known image, the whole repository is looked at instead.
 	RequestLook(ctx context.Context, image imageref.Ref, hinted, due time.Time) error
 	// RequestLooks is RequestLook for several manifests.
 	RequestLooks(ctx context.Context, images []imageref.Ref, hinted, due time.Time) error
@@ -294,6 +296,9 @@ type NewVerdict struct {
 	// Quiet stores the change without telling subscribers. Of a later change they are
 	// told what is new to them.
 	Quiet bool
+	// Replace stores it also if the newest one says the same, which rests on evidence that
+	// is not trusted any more. Subscribers are not told then.
+	Replace bool
 	// Documents are what it was made from; those that are there stay as they are.
 	Documents []record.Document
 }

@@ -223,6 +223,10 @@ func (c *Cache) Run(ctx context.Context) error {
 	}
 }
 
+// CatchUp drops what changed until now: no answer that is given after it is older. It is
+// for whoever has just learned from the database that something has changed.
+func (c *Cache) CatchUp(ctx context.Context) error { return c.look(ctx) }
+
 // look drops what changed since the last look.
 func (c *Cache) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, MaxStaleness)
@@ -259,7 +263,8 @@ func (c *Cache) saw(digests []string, last int64, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forget(digests)
-	c.cursor = last
+	// Another look may have seen more.
+	c.cursor = max(c.cursor, last)
 	if !began.IsZero() {
 		c.seen = began
 	}

@@ -87,6 +87,27 @@ func hasSeen(c *Cache, digest string, sequence int64) bool {
 	return ok
 }
 
+// TestCatchUp sees a change between two looks, for whoever knows that there may be one.
+func TestCatchUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &changes{}
+		cache := running(t, source, 1<<20)
+		put(t, cache, key("a"), "old")
+		put(t, cache, key("b"), "old")
+		source.add("a")
+		if !has(cache, "a") {
+			t.Fatal("the change was seen without a look")
+		}
+		if err := cache.CatchUp(t.Context()); err != nil || has(cache, "a") || !has(cache, "b") || !hasSeen(cache, "b", 1) {
+			t.Errorf("%v, a is kept: %t, b: %t", err, has(cache, "a"), has(cache, "b"))
+		}
+		source.fail(errors.New("no database"))
+		if err := cache.CatchUp(t.Context()); err == nil {
+			t.Error("it caught up without a database")
+		}
+	})
+}
+
 func TestFollowsChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -137,3 +137,45 @@ func testLooksFollow(t *testing.T, s store.Store) {
 		t.Errorf("a hint from before the evidence was read: %v", got)
 	}
 }
+
+// testLooksAreBounded hints at more manifests than looks are planned for: they become one
+// look at the repository, and known images are looked at all the same.
+func testLooksAreBounded(t *testing.T, s store.Store) {
+	t.Helper()
+	save(t, s, verdict(image, core.StatePass, "one", 0))
+	for n := range store.MaxLooks + 10 {
+		hint(t, s, image.WithDigest(fmt.Sprintf("sha256:%064x", n)), start)
+	}
+	hint(t, s, image, start)
+	hint(t, s, image.WithDigest(fmt.Sprintf("sha256:%064x", 1)), start)
+	other := image.WithDigest(fmt.Sprintf("sha256:%064x", store.MaxLooks+1))
+	other.Repository = "team/other"
+	hint(t, s, other, start)
+	due, err := s.NextLooks(t.Context(), start.Add(time.Second), 2*store.MaxLooks)
+	if err != nil || len(due) != store.MaxLooks+3 {
+		t.Fatalf("%d looks, %v", len(due), err)
+	}
+	whole := image
+	whole.Digest = ""
+	found := map[imageref.Ref]bool{}
+	for _, l := range due {
+		found[l.Image] = true
+	}
+	if !found[whole] || !found[image] || !found[other] || found[image.WithDigest(other.Digest)] {
+		t.Errorf("the repository %t, the image %t, another repository %t", found[whole], found[image], found[other])
+	}
+	// When they are done there is room again.
+	for _, l := range due {
+		if err := s.FinishLook(t.Context(), l, start, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := store.Look{Image: whole}
+	if err := s.FinishLook(t.Context(), last, start.Add(time.Hour), time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	hint(t, s, image.WithDigest(other.Digest), start)
+	if due, err = s.NextLooks(t.Context(), start.Add(time.Hour), 10); err != nil || len(due) != 1 || due[0].Image != image.WithDigest(other.Digest) {
+		t.Errorf("later: %+v, %v", due, err)
+	}
+}

@@ -22,6 +22,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 	for name, test := range map[string]func(*testing.T, store.Store){
 		"Save":              testSave,
 		"SaveUnchanged":     testSaveUnchanged,
+		"SaveReplaces":      testSaveReplaces,
 		"SaveConflict":      testSaveConflict,
 		"SequenceHasNoGaps": testSequence,
 		"Lookup":            testLookup,
@@ -54,6 +55,7 @@ func Run(t *testing.T, fresh func(t *testing.T) store.Store) {
 		"Looks":             testLooks,
 		"LooksAreFair":      testLooksAreFair,
 		"LooksFollow":       testLooksFollow,
+		"LooksAreBounded":   testLooksAreBounded,
 		"DeadLetters":       testDeadLetters,
 		"DeadLettersAtOnce": testDeadLettersAtOnce,
 	} {
@@ -143,6 +145,31 @@ func testSaveUnchanged(t *testing.T, s store.Store) {
 		t.Errorf("last sequence: %d, %v", n, err)
 	}
 	if out, err := s.Outbox(t.Context(), 10); err != nil || len(out) != 1 {
+		t.Errorf("outbox: %+v, %v", out, err)
+	}
+}
+
+// testSaveReplaces stores a verdict that says the same from other evidence: it is the
+// newest one, and subscribers are not told.
+func testSaveReplaces(t *testing.T, s store.Store) {
+	t.Helper()
+	save(t, s, verdict(image, core.StatePass, "one", 0))
+	again := verdict(image, core.StatePass, "one", 1)
+	again.Digest, again.Body, again.Replace = "sha256:later", []byte("later"), true
+	if got := save(t, s, again); got != (store.Saved{Changed: true, Sequence: 2, Previous: core.StatePass}) {
+		t.Errorf("the same verdict in its place: %+v", got)
+	}
+	if i := lookup(t, s, image); i.Latest.Digest != "sha256:later" || string(i.Latest.Body) != "later" {
+		t.Errorf("the newest verdict: %+v", i.Latest)
+	}
+	if out, err := s.Outbox(t.Context(), 10); err != nil || len(out) != 1 || out[0].Sequence != 1 {
+		t.Errorf("outbox: %+v, %v", out, err)
+	}
+	// What comes next is news, or not, beside what subscribers know.
+	other := verdict(image, core.StateFail, "two", 2)
+	other.Replace = true
+	save(t, s, other)
+	if out, err := s.Outbox(t.Context(), 10); err != nil || len(out) != 2 || out[1].Sequence != 3 || out[1].PreviousState != core.StatePass {
 		t.Errorf("outbox: %+v, %v", out, err)
 	}
 }
