@@ -390,3 +390,26 @@ func TestFingerprint(t *testing.T) {
 		seen[f] = name
 	}
 }
+
+// TestEndedKeysDateTheirStatements: a key that stopped signing gets around its end neither
+// with a later time nor with none.
+func TestEndedKeysDateTheirStatements(t *testing.T) {
+	k := newKey(t, "p256")
+	ended := TrustRoots{Keys: []TrustedKey{{Key: k.pub, NotAfter: time.Now().Add(time.Hour)}}}
+	for predicateType, want := range map[string]error{
+		PredicateCosignVuln: ErrUntrustedKey, PredicateVulnsV02: ErrUntrustedKey, PredicateVSA: ErrUntrustedKey, PredicateOpenVEX: ErrUntrustedKey,
+		PredicateSPDX: nil, PredicateSLSAProvenance: nil,
+	} {
+		st := testStatement()
+		st.PredicateType, st.Predicate = predicateType, json.RawMessage(`{}`)
+		if _, err := Verify(k.sign(t, st), "sha256:"+testSum, ended); !errors.Is(err, want) || (err == nil) != (want == nil) {
+			t.Errorf("%s without a time: %v", predicateType, err)
+		}
+		if ended.Believes(KeyID(k.pub), predicateType, time.Time{}) != (want == nil) {
+			t.Errorf("%s without a time: a kept result is believed by other rules than a new one", predicateType)
+		}
+		if _, err := Verify(k.sign(t, st), "sha256:"+testSum, k.trusted()); err != nil {
+			t.Errorf("%s without a time, by a key that signs: %v", predicateType, err)
+		}
+	}
+}

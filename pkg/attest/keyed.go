@@ -42,13 +42,20 @@ func (o opened) verifyKeyed(roots TrustRoots) (*Verified, error) {
 			refused = fmt.Errorf("%w: key %.100q, predicate type %.200q", ErrNotAllowed, k.id(), o.st.PredicateType)
 			continue
 		}
-		if stated := o.times.stated; !k.covers(stated) {
-			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement is of %s",
-				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), stated.Format(time.RFC3339))
+		stated := o.times.stated
+		if stated.IsZero() {
+			stated = signed
 		}
-		if !k.covers(signed) {
+		ended := k.NotAfter.UTC().Format(time.RFC3339)
+		switch {
+		case !k.covers(o.st.PredicateType, stated) && stated.IsZero():
+			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement has no time", ErrUntrustedKey, k.id(), ended)
+		case !k.covers(o.st.PredicateType, stated):
+			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the statement is of %s",
+				ErrUntrustedKey, k.id(), ended, stated.Format(time.RFC3339))
+		case !signed.IsZero() && !k.covers(o.st.PredicateType, signed):
 			return nil, fmt.Errorf("%w: key %.100q stopped signing at %s, the signature is of %s",
-				ErrUntrustedKey, k.id(), k.NotAfter.UTC().Format(time.RFC3339), signed.Format(time.RFC3339))
+				ErrUntrustedKey, k.id(), ended, signed.Format(time.RFC3339))
 		}
 		return &Verified{KeyID: k.id(), SignTime: signed, LogIndex: w.index()}, nil
 	}

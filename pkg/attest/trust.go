@@ -28,7 +28,8 @@ type TrustedKey struct {
 	// it was true later cannot have been signed before, and is not believed. What
 	// it signed in its time stays good. A plain key proves no time of signing, so
 	// this keeps honest signers honest and stops no thief, who can date back:
-	// that is what Revoked is for. Statements that state no time are not bound.
+	// that is what Revoked is for. Statements of types that state no time are not
+	// bound; one that leaves out the time its type has is not believed.
 	NotAfter time.Time
 	// Revoked, if set, ends all belief in the key: nothing that it ever signed
 	// verifies. It is compared with no clock: a verifier whose clock is behind must
@@ -71,9 +72,16 @@ func (k TrustedKey) believedAt(t time.Time) bool {
 	return (k.NotBefore.IsZero() || !t.Before(k.NotBefore)) && k.Revoked.IsZero()
 }
 
-// covers says whether the key may have signed what was true at the stated time.
-func (k TrustedKey) covers(stated time.Time) bool {
-	return k.NotAfter.IsZero() || stated.IsZero() || !stated.After(k.NotAfter)
+// covers says whether the key may have signed what was true at the stated time. Of a
+// type that states a time, a statement without one may have been signed at any time.
+func (k TrustedKey) covers(predicateType string, stated time.Time) bool {
+	if k.NotAfter.IsZero() {
+		return true
+	}
+	if stated.IsZero() {
+		return !statesTime(predicateType)
+	}
+	return !stated.After(k.NotAfter)
 }
 
 // Believes says whether a statement of this predicate type by the key or the identity
@@ -86,7 +94,7 @@ func (r TrustRoots) Believes(id, predicateType string, stated time.Time) bool {
 		return false
 	}
 	for _, k := range r.Keys {
-		if k.id() == id && k.believedAt(at) && k.covers(stated) && mayState(k.States, predicateType) {
+		if k.id() == id && k.believedAt(at) && k.covers(predicateType, stated) && mayState(k.States, predicateType) {
 			return true
 		}
 	}

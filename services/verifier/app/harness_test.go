@@ -192,6 +192,8 @@ type signer struct {
 	// revoked is set when the key is, and successor when there is one.
 	revoked   atomic.Bool
 	successor atomic.Pointer[evidencetest.Key]
+	// others are in the bundle as they are.
+	others []*signerv1.TrustedKey
 }
 
 func (s *signer) GetTrustBundle(context.Context, *signerv1.GetTrustBundleRequest) (*signerv1.GetTrustBundleResponse, error) {
@@ -200,7 +202,7 @@ func (s *signer) GetTrustBundle(context.Context, *signerv1.GetTrustBundleRequest
 		// By a clock that is ahead.
 		own.RevokeTime = timestamppb.New(time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC))
 	}
-	out := &signerv1.GetTrustBundleResponse{Keys: []*signerv1.TrustedKey{own}}
+	out := &signerv1.GetTrustBundleResponse{Keys: append([]*signerv1.TrustedKey{own}, s.others...)}
 	if k := s.successor.Load(); k != nil {
 		out.Keys = append(out.Keys, &signerv1.TrustedKey{KeyId: k.Trusted().ID, PublicKeyPem: string(k.PEM())})
 	}

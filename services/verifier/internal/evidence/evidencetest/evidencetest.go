@@ -8,9 +8,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -272,6 +274,27 @@ func (k *Key) Sign(digest, predicateType string, predicate any) []byte {
 		k.tb.Fatal(err)
 	}
 	return bundle
+}
+
+// SignPayload makes a bundle of any payload, also of one that attest.Sign refuses.
+func (k *Key) SignPayload(payloadType, payload string) []byte {
+	k.tb.Helper()
+	message := sha256.Sum256(fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(payload), payload))
+	sig, err := ecdsa.SignASN1(rand.Reader, k.private, message[:])
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	raw, err := json.Marshal(map[string]any{
+		"mediaType":            attest.BundleMediaType,
+		"verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": attest.KeyID(k.Public())}},
+		"dsseEnvelope": map[string]any{
+			"payload": []byte(payload), "payloadType": payloadType, "signatures": []any{map[string]any{"sig": sig}},
+		},
+	})
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	return raw
 }
 
 // Attach attaches a bundle to a digest and returns the digest of its manifest. It
