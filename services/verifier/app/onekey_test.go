@@ -142,8 +142,8 @@ func TestOneTrustedKeyMakesNoPass(t *testing.T) {
 		"VEX by the author":    {eventv1.VerdictReachedEvent_STATE_PASS, eventv1.VerdictReachedEvent_STATE_UNKNOWN},
 	}
 	bundles := map[string]func(imageref.Ref) []byte{
-		"report by the signer": signs(f.key, attest.PredicateCosignVuln, at(0)),
-		"VEX by the author":    signs(f.vendor, attest.PredicateOpenVEX, says("", nil)),
+		"report by the signer":              signs(f.key, attest.PredicateCosignVuln, at(0)),
+		"VEX by the author":                 signs(f.vendor, attest.PredicateOpenVEX, says("", nil)),
 		"report by a builder":               signs(f.builder, attest.PredicateCosignVuln, at(0)),
 		"report by a reviewer":              signs(f.reviewer, attest.PredicateCosignVuln, at(0)),
 		"report by an author":               signs(f.vendor, attest.PredicateCosignVuln, at(0)),
