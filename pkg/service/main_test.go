@@ -50,7 +50,7 @@ func TestSIGTERMStopsInOrderWithExitCode0(t *testing.T) {
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
 		fmt.Fprintln(&log, lines.Text())
-		if strings.Contains(lines.Text(), "admin server listens") {
+		if strings.Contains(lines.Text(), "admin server listening") {
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

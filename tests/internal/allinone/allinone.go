@@ -103,7 +103,7 @@ func (a *AllInOne) Verdict(t *testing.T, digest string) *verifierv1.Verdict {
 			t.Fatal(err)
 		}
 		v := answer.GetVerdict()
-		// The verifier may not have heard of the push yet.
+		// The verifier may not know the push yet.
 		if !v.GetPending() && (len(v.GetReasons()) == 0 || v.GetReasons()[0].GetCode() != "NEVER_SEEN") {
 			return v
 		}

@@ -107,13 +107,13 @@ func decode(n *yaml.Node, v reflect.Value, path string) error {
 	case v.Type() == durationType:
 		d, err := time.ParseDuration(n.Value)
 		if err != nil {
-			return at(n, path, fmt.Errorf("%q is no duration like 36h", n.Value))
+			return at(n, path, fmt.Errorf("invalid duration %q; write for example 36h", n.Value))
 		}
 		v.SetInt(int64(d))
 		return nil
 	case v.Type() == timeType || v.Kind() != reflect.Struct && v.Kind() != reflect.Slice:
 		if err := n.Decode(v.Addr().Interface()); err != nil {
-			return at(n, path, fmt.Errorf("%q is no %s", n.Value, v.Type()))
+			return at(n, path, fmt.Errorf("invalid %[2]s %[1]q", n.Value, v.Type()))
 		}
 		return nil
 	case v.Kind() == reflect.Slice:

@@ -102,7 +102,7 @@ func TestRun(t *testing.T) {
 		"no list":        {"{findings: {id: a}}", "facts.findings: a list is expected"},
 		"no mapping":     {"{image: a}", "facts.image: a mapping is expected"},
 		"no time":        {"{image: {created: yesterday}}", `facts.image.created: "yesterday" is no time.Time`},
-		"no duration":    {"{advisories: {age: 3d}}", `"3d" is no duration`},
+		"no duration":    {"{advisories: {age: 3d}}", `invalid duration "3d"`},
 		"severity":       {"{findings: [{id: a, severity: HIHG}]}", `there is no severity "HIHG"`},
 		"two severities": {"{findings: [{id: a, severity: HIGH, severity_rank: 1}]}", "severity_rank another"},
 		"alias":          {"{image: &a {user: x}, findings: [*a]}", "aliases are not taken"},
