@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -113,7 +114,7 @@ func decode(n *yaml.Node, v reflect.Value, path string) error {
 		return nil
 	case v.Type() == timeType || v.Kind() != reflect.Struct && v.Kind() != reflect.Slice:
 		if err := n.Decode(v.Addr().Interface()); err != nil {
-			return at(n, path, fmt.Errorf("invalid %[2]s %[1]q", n.Value, v.Type()))
+			return at(n, path, fmt.Errorf("%q is not a %s", n.Value, strings.ToLower(v.Type().Name())))
 		}
 		return nil
 	case v.Kind() == reflect.Slice:
