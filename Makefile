@@ -89,6 +89,7 @@ check: lint ## Everything that must stay true besides the tests
 	@tools/scripts/check-modules
 	@tools/scripts/check-imports
 	@tools/scripts/check-breaking
+	@tools/scripts/check-prose
 
 .PHONY: test-interop
 test-interop: build demo-images $(BIN)/cosign ## Verify what we sign with the real cosign

@@ -122,7 +122,7 @@ func Read(r io.Reader, keys []crypto.PublicKey, maxBytes int64) (Statement, []by
 		return Statement{}, nil, err
 	}
 	if s.Size < 0 || s.Size > maxBytes {
-		return s, nil, fmt.Errorf("%w: the snapshot has %d bytes, the most is %d", ErrFormat, s.Size, maxBytes)
+		return s, nil, fmt.Errorf("%w: snapshot of %d bytes exceeds the limit of %d", ErrFormat, s.Size, maxBytes)
 	}
 	zr, err := gzip.NewReader(r)
 	if err != nil {

@@ -91,7 +91,7 @@ func (b *Bundle) Bytes() ([]byte, error) {
 		return b.whole, nil
 	}
 	if b.Size() > MaxBundle {
-		return nil, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, b.Size(), MaxBundle)
+		return nil, fmt.Errorf("%w: bundle of %d bytes exceeds the limit of %d", ErrTooLarge, b.Size(), MaxBundle)
 	}
 	payload, err := b.payload.Bytes()
 	if err != nil {

@@ -53,7 +53,7 @@ func NewPayload(st Statement) (Payload, error) {
 // jsonstream.Writer passes it on, of at most MaxDocument bytes. It is signed as it is.
 func NewDocumentPayload(st Statement, doc Content) (Payload, error) {
 	if doc.Size() > MaxDocument {
-		return Payload{}, fmt.Errorf("%w: document of %d bytes, the limit is %d", ErrTooLarge, doc.Size(), MaxDocument)
+		return Payload{}, fmt.Errorf("%w: document of %d bytes exceeds the limit of %d", ErrTooLarge, doc.Size(), MaxDocument)
 	}
 	var first [1]byte
 	if _, err := doc.ReadAt(first[:], 0); err != nil && !errors.Is(err, io.EOF) {
@@ -95,7 +95,7 @@ func (p Payload) Bytes() ([]byte, error) {
 		return p.head, nil
 	}
 	if p.size > MaxStatement {
-		return nil, fmt.Errorf("%w: statement of %d bytes, the limit is %d where it has to be in memory", ErrTooLarge, p.size, MaxStatement)
+		return nil, fmt.Errorf("%w: statement of %d bytes exceeds the limit of %d where it has to be in memory", ErrTooLarge, p.size, MaxStatement)
 	}
 	raw := make([]byte, p.size)
 	if _, err := io.ReadFull(p.Reader(), raw); err != nil {

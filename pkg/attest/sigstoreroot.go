@@ -48,7 +48,7 @@ func ParseSigstoreRoot(documents ...[]byte) (*SigstoreRoot, error) {
 	var roots []json.RawMessage
 	for _, raw := range documents {
 		if len(raw) > MaxSigstoreRoot {
-			return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrBadTrustedRoot, len(raw), MaxSigstoreRoot)
+			return nil, fmt.Errorf("%w: %d bytes exceeds the limit of %d", ErrBadTrustedRoot, len(raw), MaxSigstoreRoot)
 		}
 		one, err := split(raw)
 		if err != nil {

@@ -50,7 +50,7 @@ func MarshalStatement(st Statement) ([]byte, error) {
 	b.WriteString(tail)
 	raw := b.Bytes()
 	if len(raw) > MaxStatement {
-		return nil, fmt.Errorf("%w: statement of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxStatement)
+		return nil, fmt.Errorf("%w: statement of %d bytes exceeds the limit of %d", ErrTooLarge, len(raw), MaxStatement)
 	}
 	return raw, nil
 }
@@ -60,7 +60,7 @@ func MarshalStatement(st Statement) ([]byte, error) {
 // statement without any other is malformed.
 func ParseStatement(raw []byte) (Statement, error) {
 	if len(raw) > MaxStatement {
-		return Statement{}, fmt.Errorf("%w: statement of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxStatement)
+		return Statement{}, fmt.Errorf("%w: statement of %d bytes exceeds the limit of %d", ErrTooLarge, len(raw), MaxStatement)
 	}
 	var doc statementJSON
 	if err := strictjson.Unmarshal(raw, &doc); err != nil {

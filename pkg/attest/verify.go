@@ -133,7 +133,7 @@ func parseBundle(raw []byte) (*bundle.Bundle, Statement, error) {
 // parseEnvelope reads a bundle without what its envelope holds.
 func parseEnvelope(raw []byte) (*bundle.Bundle, error) {
 	if len(raw) > MaxBundle {
-		return nil, fmt.Errorf("%w: bundle of %d bytes, the limit is %d", ErrTooLarge, len(raw), MaxBundle)
+		return nil, fmt.Errorf("%w: bundle of %d bytes exceeds the limit of %d", ErrTooLarge, len(raw), MaxBundle)
 	}
 	entity := &bundle.Bundle{Bundle: new(protobundle.Bundle)}
 	if err := unmarshalBundle(raw, entity); err != nil {

@@ -12,7 +12,7 @@ type Validator interface {
 	Validate(p *Problems)
 }
 
-// Problems collects what is wrong (errors) and what works but is unwise
+// Problems collects what is wrong (errors) and what works but is not recommended
 // (warnings). The zero value is ready; not for concurrent use. A text that was
 // reported already is not reported twice.
 type Problems struct {

@@ -81,7 +81,7 @@ func (c *consumption) settle(ctx context.Context, msg jetstream.Msg, d *Delivery
 		ackCtx, cancel := context.WithTimeout(ctx, c.bus.cfg.PublishTimeout)
 		defer cancel()
 		if err := msg.DoubleAck(ackCtx); err != nil {
-			log.WarnContext(ctx, "message handled but not acknowledged, it will come again", "error", err)
+			log.WarnContext(ctx, "message handled but not acknowledged; it will be redelivered", "error", err)
 			return outcomeUnsettled
 		}
 		return outcomeDone
@@ -92,14 +92,14 @@ func (c *consumption) settle(ctx context.Context, msg jetstream.Msg, d *Delivery
 	delay := c.backoff(d.Attempt, rand.Float64()) //nolint:gosec // spreads load, guards nothing
 	giveUp := remembered || IsPermanent(err) || d.Attempt >= c.cfg.MaxDeliver
 	if c.cfg.NoDeadLetter || !giveUp {
-		log.WarnContext(ctx, "message failed, it will be tried again", "error", err, "wait", delay)
+		log.WarnContext(ctx, "message failed; it will be retried", "error", err, "wait", delay)
 		return c.nak(ctx, msg, d, delay, outcomeRetry)
 	}
 	if !remembered {
 		info = newDeadLetterInfo(c.bus.opts.Service, d, err, c.bus.opts.Now())
 	}
 	if err := c.publishDeadLetter(ctx, d, info); err != nil {
-		log.ErrorContext(ctx, "dead letter not stored, the message stays", "reason", info.Reason, "error", err)
+		log.ErrorContext(ctx, "dead letter not stored; the message stays in the stream", "reason", info.Reason, "error", err)
 		c.remember(d, info)
 		return c.nak(ctx, msg, d, delay, outcomeRetry)
 	}
@@ -116,7 +116,7 @@ func (c *consumption) nak(ctx context.Context, msg jetstream.Msg, d *Delivery, d
 		give = func() error { return msg.NakWithDelay(delay) }
 	}
 	if err := give(); err != nil {
-		c.bus.log.WarnContext(ctx, "message not given back, it will come again", "consumer", d.Consumer, "event_id", d.ID, "error", err)
+		c.bus.log.WarnContext(ctx, "message not returned; it will be redelivered", "consumer", d.Consumer, "event_id", d.ID, "error", err)
 		return outcomeUnsettled
 	}
 	return outcome
@@ -124,7 +124,7 @@ func (c *consumption) nak(ctx context.Context, msg jetstream.Msg, d *Delivery, d
 
 func (c *consumption) term(ctx context.Context, msg jetstream.Msg, d *Delivery, reason string) string {
 	if err := msg.TermWithReason(reason); err != nil {
-		c.bus.log.WarnContext(ctx, "message not terminated, it will come again", "consumer", d.Consumer, "event_id", d.ID, "error", err)
+		c.bus.log.WarnContext(ctx, "message not terminated; it will be redelivered", "consumer", d.Consumer, "event_id", d.ID, "error", err)
 		return outcomeUnsettled
 	}
 	return outcomeDeadLetter

@@ -51,7 +51,7 @@ func (e *permanentError) Error() string  { return e.reason + ": " + e.err.Error(
 func (e *permanentError) Unwrap() error  { return e.err }
 func (e *permanentError) Reason() string { return e.reason }
 
-// Permanent marks an error that no retry will cure: the message goes to its dead
+// Permanent marks an error that no retry can fix: the message goes to its dead
 // letter at once. reason is UPPER_SNAKE_CASE, for example "IMAGE_NOT_FOUND". A
 // nil err stays nil.
 func Permanent(reason string, err error) error {

@@ -115,7 +115,7 @@ func (b *Bus) hold(ctx context.Context, l Locks, subject string, seq uint64) fun
 		ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 		defer cancel()
 		if err := b.release(ctx, l, seq); err != nil {
-			b.log.WarnContext(ctx, "lock not given back: it ends with its lease", "stream", l.Name, "error", err)
+			b.log.WarnContext(ctx, "lock not released; it ends with its lease", "stream", l.Name, "error", err)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (p *provisioning) note(ctx context.Context, c Change) {
 	case Created, Deleted:
 		p.bus.log.InfoContext(ctx, "topology changed", "kind", c.Kind, "name", c.Name, "action", c.Action)
 	case Updated:
-		p.bus.log.WarnContext(ctx, "topology drifted and was put right", "kind", c.Kind, "name", c.Name, "fields", c.Fields)
+		p.bus.log.WarnContext(ctx, "topology drift repaired", "kind", c.Kind, "name", c.Name, "fields", c.Fields)
 	case Unknown:
 		if _, told := p.bus.told.LoadOrStore(key, true); !told {
 			p.bus.log.WarnContext(ctx, "not in the topology", "kind", c.Kind, "name", c.Name)

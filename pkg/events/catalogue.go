@@ -95,9 +95,9 @@ func DeadLetterSubject(service string) string {
 	return subjectPrefix + "deadletter." + service + ".v1"
 }
 
-// givesUp are the services with consumers, which therefore write dead letters.
+// deadLetterProducers are the services with consumers, which therefore write dead letters.
 // The gateway has none: it answers the sender of a bad webhook.
-var givesUp = []string{Scanner, Signer, Verifier, Notifier}
+var deadLetterProducers = []string{Scanner, Signer, Verifier, Notifier}
 
 // Topology is all streams of the fleet. Streams are made together with their
 // consumers, so that no fact is lost to a service that has not started yet. Where
@@ -156,15 +156,15 @@ func publishers() map[string][]string {
 		SubjectAdvisoriesUpdated: {Scanner},
 		SubjectAuditRecorded:     {Scanner, Signer, Verifier, Notifier},
 	}
-	for _, service := range givesUp {
+	for _, service := range deadLetterProducers {
 		p[DeadLetterSubject(service)] = []string{service}
 	}
 	return p
 }
 
 func deadLetterSubjects() []string {
-	subjects := make([]string, len(givesUp))
-	for i, service := range givesUp {
+	subjects := make([]string, len(deadLetterProducers))
+	for i, service := range deadLetterProducers {
 		subjects[i] = DeadLetterSubject(service)
 	}
 	return subjects

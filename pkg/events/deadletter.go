@@ -124,7 +124,7 @@ func ReadDeadLetter(d *eventbus.Delivery) DeadLetter {
 	}
 	// The subject says who wrote it, whatever the letter claims.
 	e.Service = ""
-	for _, s := range givesUp {
+	for _, s := range deadLetterProducers {
 		if d.Subject == DeadLetterSubject(s) {
 			e.Service = s
 		}

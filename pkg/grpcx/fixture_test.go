@@ -18,7 +18,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
@@ -70,7 +70,7 @@ var echoDesc = grpc.ServiceDesc{
 }
 
 // logBuffer is a log that a test may read while the server writes.
-type logBuffer struct{ outputtest.Buffer }
+type logBuffer struct{ output.Buffer }
 
 func (l *logBuffer) lines(containing string) []string {
 	var out []string

@@ -3,6 +3,7 @@ package grpcx_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -66,6 +67,20 @@ func TestQuiet(t *testing.T) {
 			t.Errorf("%+v: %v, traced %v", tc, err, traced)
 		}
 	}
+	// A call is measured after its answer is sent.
+	counts := statusCounts(t, telemetry)
+	for deadline := time.Now().Add(10 * time.Second); counts["OK"]+counts["NOT_FOUND"] < 5 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+		counts = statusCounts(t, telemetry)
+	}
+	if counts["OK"] != 4 || counts["NOT_FOUND"] != 1 {
+		t.Errorf("measured: %v", counts)
+	}
+}
+
+// statusCounts counts the calls measured by their status.
+func statusCounts(t *testing.T, telemetry *obs.Telemetry) map[string]uint64 {
+	t.Helper()
 	families, err := telemetry.Registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +98,5 @@ func TestQuiet(t *testing.T) {
 			}
 		}
 	}
-	if counts["OK"] != 4 || counts["NOT_FOUND"] != 1 {
-		t.Errorf("measured: %v", counts)
-	}
+	return counts
 }

@@ -169,7 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.listener) }()
-	s.log.InfoContext(ctx, "gRPC server listens", "address", s.Addr())
+	s.log.InfoContext(ctx, "gRPC server listening", "address", s.Addr())
 	select {
 	case err := <-served:
 		return fmt.Errorf("gRPC server: %w", err)

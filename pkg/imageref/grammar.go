@@ -30,7 +30,7 @@ func checkRegistry(s string) error {
 	case s == "":
 		return errors.New("registry is empty")
 	case len(s) > MaxRegistry:
-		return fmt.Errorf("registry has %d bytes, the limit is %d", len(s), MaxRegistry)
+		return fmt.Errorf("registry of %d bytes exceeds the limit of %d", len(s), MaxRegistry)
 	}
 	host, port := s, ""
 	if strings.HasPrefix(s, "[") {
@@ -95,7 +95,7 @@ func checkRepository(s string) error {
 	case s == "":
 		return errors.New("repository is empty")
 	case len(s) > MaxRepository:
-		return fmt.Errorf("repository has %d bytes, the limit is %d", len(s), MaxRepository)
+		return fmt.Errorf("repository of %d bytes exceeds the limit of %d", len(s), MaxRepository)
 	}
 	for c := range strings.SplitSeq(s, "/") {
 		if !validComponent(c) {
@@ -135,7 +135,7 @@ func validSeparator(s string) bool {
 // checkTag follows the OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}.
 func checkTag(s string) error {
 	if len(s) > MaxTag {
-		return fmt.Errorf("tag has %d bytes, the limit is %d", len(s), MaxTag)
+		return fmt.Errorf("tag of %d bytes exceeds the limit of %d", len(s), MaxTag)
 	}
 	for i := range len(s) {
 		c := s[i]

@@ -54,7 +54,7 @@ func Parse(s string) (Ref, error) {
 		return Ref{}, errors.New("image reference is empty")
 	}
 	if len(s) > MaxInput {
-		return Ref{}, fmt.Errorf("image reference has %d bytes, the limit is %d", len(s), MaxInput)
+		return Ref{}, fmt.Errorf("image reference of %d bytes exceeds the limit of %d", len(s), MaxInput)
 	}
 	var r Ref
 	rest := s

@@ -100,7 +100,7 @@ func stop(ctx context.Context, log *slog.Logger, timeout time.Duration, started 
 			}
 			log.DebugContext(ctx, "component stopped", slog.String("component", r.Name))
 		default:
-			log.WarnContext(ctx, "component left behind", slog.String("component", r.Name))
+			log.WarnContext(ctx, "component did not stop in time", slog.String("component", r.Name))
 		}
 	}
 	return errs

@@ -13,7 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 )
 
 func TestRedact(t *testing.T) {
@@ -70,7 +70,7 @@ func TestSecretsOfURLsStayInside(t *testing.T) {
 	const secret = "https://app:SECRET@host.test/p?token=SECRET"
 	failure := &url.Error{Op: "Post", URL: secret, Err: io.EOF}
 	for _, format := range []string{"json", "text"} {
-		logs := &outputtest.Buffer{}
+		logs := &output.Buffer{}
 		tel, err := Start(t.Context(), "notifier", Config{LogFormat: format}, logs)
 		if err != nil {
 			t.Fatal(err)

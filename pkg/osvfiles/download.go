@@ -78,7 +78,7 @@ func Download(ctx context.Context, client *http.Client, from, dir, name string, 
 	case resp.StatusCode != http.StatusOK:
 		return d, fmt.Errorf("the server answers %s", resp.Status)
 	case resp.ContentLength > maxBytes:
-		return d, fmt.Errorf("it has %d bytes, the most is %d", resp.ContentLength, maxBytes)
+		return d, fmt.Errorf("%d bytes exceeds the limit of %d", resp.ContentLength, maxBytes)
 	}
 	d, err = save(resp.Body, dir, name, maxBytes)
 	d.Validators = Validators{ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}

@@ -92,7 +92,7 @@ func Decode(query, token string) (key string, err error) {
 		return "", nil
 	}
 	if len(token) > MaxToken {
-		return "", invalid(fmt.Errorf("token has %d bytes, the limit is %d", len(token), MaxToken))
+		return "", invalid(fmt.Errorf("token of %d bytes exceeds the limit of %d", len(token), MaxToken))
 	}
 	// The decoder would pass over line breaks, and one page would have many tokens.
 	if strings.ContainsAny(token, "\r\n") {

@@ -55,7 +55,7 @@ func (c *Client) ReadBlob(ctx context.Context, ref imageref.Ref, d Descriptor, l
 	if d.Size > limit {
 		return nil, &Error{
 			Op: "get blob", Where: clean(ref.Name() + "@" + d.Digest), kind: ErrTooLarge,
-			cause: fmt.Errorf("%d bytes, the limit is %d", d.Size, limit),
+			cause: fmt.Errorf("%d bytes exceeds the limit of %d", d.Size, limit),
 		}
 	}
 	r, err := c.Blob(ctx, ref, d)

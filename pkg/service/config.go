@@ -45,7 +45,7 @@ type AdminConfig struct {
 }
 
 // Default ports on loopback.
-var ports = map[string]struct{ server, admin string }{
+var defaultPorts = map[string]struct{ server, admin string }{
 	"gateway":  {"8080", "9200"},
 	"scanner":  {"9101", "9201"},
 	"signer":   {"9102", "9202"},
@@ -62,7 +62,7 @@ const (
 // and, for all but the gateway, a SQLite file in the working directory. The TLS
 // files have none.
 func DefaultConfig(service string) Config {
-	port, ok := ports[service]
+	port, ok := defaultPorts[service]
 	if !ok {
 		port.server, port.admin = "0", "0"
 	}

@@ -21,9 +21,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus/natsd"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
@@ -85,7 +85,7 @@ type fixture struct {
 	ca     *tlsx.CA
 	cfg    testConfig
 	admin  net.Listener
-	logs   *outputtest.Buffer
+	logs   *output.Buffer
 	cancel context.CancelFunc
 	ready  chan struct{}
 	result chan error
@@ -93,7 +93,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dir: t.TempDir(), logs: &outputtest.Buffer{}, ready: make(chan struct{}), result: make(chan error, 1)}
+	f := &fixture{t: t, dir: t.TempDir(), logs: &output.Buffer{}, ready: make(chan struct{}), result: make(chan error, 1)}
 	var err error
 	if f.ca, err = tlsx.LoadOrCreateCA(filepath.Join(f.dir, "ca")); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func newFixture(t *testing.T) *fixture {
 	f.cfg = testConfig{Config: DefaultConfig("scanner"), Color: "grey"}
 	f.cfg.TLS = f.issue("scanner")
 	f.cfg.Database = sqldb.Config{Driver: sqldb.SQLite, DSN: filepath.Join(f.dir, "scanner.db")}
-	f.cfg.NATS.URL = "nats://127.0.0.1:" + strconv.Itoa(porttest.Free(t))
+	f.cfg.NATS.URL = "nats://127.0.0.1:" + strconv.Itoa(ports.Free(t))
 	f.cfg.StopTimeout = 10 * time.Second
 	return f
 }

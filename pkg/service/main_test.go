@@ -50,7 +50,7 @@ func TestSIGTERMStopsInOrderWithExitCode0(t *testing.T) {
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
 		fmt.Fprintln(&log, lines.Text())
-		if strings.Contains(lines.Text(), "admin server listens") {
+		if strings.Contains(lines.Text(), "admin server listening") {
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +115,7 @@ func TestExecute(t *testing.T) {
 }
 
 func TestDefaultConfig(t *testing.T) {
-	for name, want := range ports {
+	for name, want := range defaultPorts {
 		c := DefaultConfig(name)
 		if !strings.HasSuffix(c.Server.Listen, ":"+want.server) || !strings.HasSuffix(c.Admin.Listen, ":"+want.admin) {
 			t.Errorf("%s listens on %s and %s", name, c.Server.Listen, c.Admin.Listen)

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb/sqldbtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 )
 
 func TestStartsBeforeNATSAndStopsInOrder(t *testing.T) {
@@ -79,7 +79,7 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 	if err != nil || u.Host == "" {
 		t.Skipf("needs the URL form in %s", sqldbtest.EnvPostgres)
 	}
-	port, server := porttest.Free(t), u.Host
+	port, server := ports.Free(t), u.Host
 	u.Host = "127.0.0.1:" + strconv.Itoa(port)
 	f := newFixture(t)
 	f.cfg.Database = sqldb.Config{Driver: sqldb.Postgres, DSN: u.String()}

@@ -125,7 +125,7 @@ func (r *runner) serveAdmin(ctx context.Context) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(r.admin) }()
-	r.log.InfoContext(ctx, "admin server listens", "address", r.admin.Addr().String())
+	r.log.InfoContext(ctx, "admin server listening", "address", r.admin.Addr().String())
 	select {
 	case err := <-served:
 		return err

@@ -141,7 +141,7 @@ func Run[C any](ctx context.Context, d Definition[C], cfg C, o RunOptions) error
 	}
 	defer flush(ctx, t)
 	for _, w := range problems.Warnings() {
-		t.Logger.WarnContext(ctx, "configuration is unwise", "problem", w)
+		t.Logger.WarnContext(ctx, "configuration warning", "problem", w)
 	}
 	r, err := newRunner(ctx, d.Name, common, o, t)
 	if err != nil {

@@ -116,7 +116,7 @@ func (ca *CA) createRoot() ([]byte, error) {
 // has more than a third of its life left is kept.
 func (ca *CA) Issue(dir, name, spiffeID string, validity time.Duration) (Config, error) {
 	if name == "" || name == caName || !consistsOf(name, isPathChar) || name[0] == '.' {
-		return Config{}, fmt.Errorf("%q is no name for a certificate file", name)
+		return Config{}, fmt.Errorf("invalid certificate file name %q", name)
 	}
 	if validity <= 0 {
 		return Config{}, fmt.Errorf("validity %s is not positive", validity)

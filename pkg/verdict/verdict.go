@@ -68,7 +68,7 @@ type Verdict struct {
 	Digest string
 	// Reasons as `CODE: message`, most important first.
 	Reasons []string
-	// Pending is set while the image is on its way.
+	// Pending is set while the evaluation is pending.
 	Pending bool
 	// ExpireTime is when it ends or its evidence becomes overdue, as far as is known; zero
 	// if neither is.
@@ -221,7 +221,7 @@ func (c *Client) fetch(ctx context.Context, images []imageref.Ref) ([]Verdict, e
 	}
 	out := resp.verdicts
 	if len(out) != len(images) {
-		return nil, fmt.Errorf("verdict: %d answers to %d questions", len(out), len(images))
+		return nil, fmt.Errorf("verdict: %d answers to %d requests", len(out), len(images))
 	}
 	if !watching {
 		return out, nil

@@ -222,7 +222,7 @@ func series(t *testing.T, a *allinone.AllInOne) map[string]bool {
 	return all
 }
 
-var adminAddress = regexp.MustCompile(`admin server listens.*address=(\S+)`)
+var adminAddress = regexp.MustCompile(`admin server listening.*address=(\S+)`)
 
 // scrape reads what the five admin servers answer. The fleet must log at info.
 func scrape(t *testing.T, a *allinone.AllInOne, paths ...string) string {

@@ -28,8 +28,8 @@ import (
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/images"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
@@ -40,7 +40,7 @@ type child struct {
 	t       *testing.T
 	dataDir string
 	args    []string
-	logs    *outputtest.Buffer
+	logs    *output.Buffer
 	cmd     *exec.Cmd
 	ended   chan error
 }
@@ -52,10 +52,10 @@ func newChild(t *testing.T) *child {
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("%s is missing: run the tests by `make test`, which builds it", binary)
 	}
-	c := &child{t: t, dataDir: filepath.Join(t.TempDir(), "data"), logs: &outputtest.Buffer{}}
+	c := &child{t: t, dataDir: filepath.Join(t.TempDir(), "data"), logs: &output.Buffer{}}
 	c.args = []string{binary, "run", "--data-dir", c.dataDir, "--set", "scanner.advisories.seed=[" + filepath.Join(root, "deploy", "advisories") + "]"}
 	for _, port := range []string{"gateway", "registry", "nats", "scanner", "signer", "verifier", "notifier"} {
-		c.args = append(c.args, "--set", fmt.Sprintf("ports.%s=%d", port, porttest.Free(t)))
+		c.args = append(c.args, "--set", fmt.Sprintf("ports.%s=%d", port, ports.Free(t)))
 	}
 	t.Cleanup(func() {
 		c.end(syscall.SIGKILL)
@@ -202,7 +202,7 @@ func judged(t *testing.T, client verifierv1.VerdictServiceClient, digests []stri
 // process that does not know the gateway. The scanner finds it by its tag.
 func TestAllInOne_findsPushesNobodyReported(t *testing.T) {
 	c := newChild(t)
-	port := porttest.Free(t)
+	port := ports.Free(t)
 	c.args = append(c.args, "--set", fmt.Sprintf("ports.registry=%d", port))
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {

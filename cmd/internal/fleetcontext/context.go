@@ -156,7 +156,7 @@ func (c *Context) Validate(p *config.Problems) {
 		p.Errorf("kind", "is %q, want %q", c.Kind, Kind)
 	}
 	if _, err := tlsx.ParseID(tlsx.ServiceID(c.TrustDomain, "x")); err != nil {
-		p.Errorf("trust_domain", "%q is no trust domain", c.TrustDomain)
+		p.Errorf("trust_domain", "invalid trust domain %q", c.TrustDomain)
 	}
 	for _, a := range []struct{ key, address string }{
 		{"scanner", c.Addresses.Scanner}, {"signer", c.Addresses.Signer},

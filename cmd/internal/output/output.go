@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -89,7 +90,7 @@ type plain struct {
 func (p *plain) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	text := append(p.rest, b...)
+	text := slices.Concat(p.rest, b)
 	whole := len(text)
 	for i := 1; i < utf8.UTFMax && i <= len(text); i++ {
 		if start := len(text) - i; utf8.RuneStart(text[start]) {

@@ -19,7 +19,7 @@ import (
 
 // Outcomes of a scan that are not errors of it.
 var (
-	errFailOn     = errors.New("the image has what --fail-on names")
+	errFailOn     = errors.New("the image matches --fail-on")
 	errIncomplete = errors.New("not everything of the image could be judged")
 )
 

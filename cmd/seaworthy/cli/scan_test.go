@@ -92,7 +92,7 @@ func TestScan_formats(t *testing.T) {
 			t.Errorf("%s: %d, no %s in\n%s%s", format, code, want, out, logs)
 		}
 		if format != "table" && !json.Valid([]byte(out)) {
-			t.Errorf("%s is no JSON", format)
+			t.Errorf("%s is not JSON", format)
 		}
 		if strings.HasSuffix(format, "x-json") {
 			if code, _, logs := runMain(t, "scan", "-o", format, target); code != 0 {

@@ -91,7 +91,7 @@ func (c *Config) Validate(p *config.Problems) {
 	case ip == nil:
 		p.Errorf("host", "%q is not an IP address", c.Host)
 	case ip.IsUnspecified():
-		p.Errorf("host", "%s is no name for a registry: give the address that image references begin with", c.Host)
+		p.Errorf("host", "invalid registry name %s: give the address that image references begin with", c.Host)
 	case !ip.IsLoopback():
 		p.Warnf("host", "the registry and the webhooks are offered to the network in plain HTTP")
 	}

@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config, logs io.Writer, onReady func(*Fleet)) 
 		err = errors.Join(err, telemetry.Shutdown(flush))
 	}()
 	for _, w := range p.Warnings() {
-		telemetry.Logger.WarnContext(ctx, "configuration is unwise", "problem", w)
+		telemetry.Logger.WarnContext(ctx, "configuration warning", "problem", w)
 	}
 	if err := openDataDir(cfg.DataDir); err != nil {
 		return err

@@ -256,6 +256,7 @@ func TestStart_AdoptsAnEarlierStore(t *testing.T) {
 		return cfg, filepath.Join(cfg.StoreDir, "jetstream", "$G"), filepath.Join(cfg.StoreDir, "jetstream", eventbus.Account)
 	}
 	publish := func(t *testing.T, text string) func(jetstream.JetStream) {
+		t.Helper()
 		return func(js jetstream.JetStream) {
 			t.Helper()
 			if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "PUSHED", Subjects: []string{"pushed"}}); err != nil {
@@ -267,6 +268,7 @@ func TestStart_AdoptsAnEarlierStore(t *testing.T) {
 		}
 	}
 	holds := func(t *testing.T, text string) func(jetstream.JetStream) {
+		t.Helper()
 		return func(js jetstream.JetStream) {
 			t.Helper()
 			s, err := js.Stream(t.Context(), "PUSHED")

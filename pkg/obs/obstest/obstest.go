@@ -16,7 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 )
 
 // Recording keeps what a service logs and traces, before anything is redacted on its way
@@ -25,12 +25,12 @@ type Recording struct {
 	*obs.Telemetry
 
 	spans *tracetest.InMemoryExporter
-	logs  *outputtest.Buffer
+	logs  *output.Buffer
 }
 
 // Record makes telemetry that is kept.
 func Record(service string) *Recording {
-	r := &Recording{spans: tracetest.NewInMemoryExporter(), logs: &outputtest.Buffer{}}
+	r := &Recording{spans: tracetest.NewInMemoryExporter(), logs: &output.Buffer{}}
 	telemetry := *obs.Discard(service)
 	telemetry.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSyncer(r.spans))
 	telemetry.Logger = slog.New(slog.NewJSONHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))

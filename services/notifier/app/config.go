@@ -66,7 +66,7 @@ func (c *Config) Validate(p *config.Problems) {
 	}
 	c.Delivery.validate(p.In("delivery"))
 	if len(c.Subscriptions) == 0 {
-		p.Warnf("subscriptions", "is empty: nobody is told anything")
+		p.Warnf("subscriptions", "is empty: nobody is notified")
 	}
 	names, secrets := map[string]bool{}, map[string]string{}
 	for i, s := range c.Subscriptions {

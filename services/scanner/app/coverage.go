@@ -31,7 +31,7 @@ func notCovered(log *slog.Logger, k *snapshots.Keeper) func(context.Context, str
 			return
 		}
 		said[ecosystem] = true
-		log.WarnContext(ctx, "reports are incomplete for want of advisories", "problem", problem,
+		log.WarnContext(ctx, "reports are incomplete: advisories missing", "problem", problem,
 			"remedy", "add the ecosystem's all.zip of osv.dev to advisories.feeds, or import it: seaworthyctl advisories import")
 	}
 }

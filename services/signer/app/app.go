@@ -73,9 +73,9 @@ func New(ctx context.Context, cfg Config, d service.Deps) (service.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	writer.LeaveAlone(cfg.Registry.MaxFailures, cfg.Registry.Cooldown)
+	writer.EnableCircuitBreaker(cfg.Registry.MaxFailures, cfg.Registry.Cooldown)
 	if cfg.Registry.LegacyAttTag {
-		writer.AlsoForOldReaders()
+		writer.EnableLegacyTags()
 	}
 	if err := a.connect(writer); err != nil {
 		return nil, errors.Join(err, a.close())

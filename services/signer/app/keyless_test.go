@@ -114,7 +114,7 @@ func TestSigner_IdentitiesComeAndGo(t *testing.T) {
 	both := digests(f.nextAttested())
 	for _, d := range before {
 		if !slices.Contains(both, d) {
-			t.Errorf("%s is no longer in force", d)
+			t.Errorf("%s is not in force any more", d)
 		}
 	}
 	if len(both) != 2*len(before) {

@@ -17,14 +17,14 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 	"github.com/seaworthy-dev/seaworthy/services/signer/app"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/sigstoretest"
 )
 
 // listen has the fleet's next signer log for the test.
-func (f *fleet) listen() *outputtest.Buffer {
-	s := &outputtest.Buffer{}
+func (f *fleet) listen() *output.Buffer {
+	s := &output.Buffer{}
 	f.logger = slog.New(slog.NewTextHandler(s, nil))
 	return s
 }

@@ -57,7 +57,7 @@ func openSigners(ctx context.Context, cfg *Config, log store.Store, d service.De
 	durable := keyring.Durable(log, &keystore.Dir{Path: cfg.Keystore.Dir})
 	s := &signers{keys: keyring.Past{Store: durable, Now: d.Now}}
 	if _, err := durable.Sync(ctx); errors.Is(err, keystore.ErrNotWritten) {
-		d.Telemetry.Logger.WarnContext(ctx, "revoked keys are known to the database alone: keystore.dir takes no file", "error", err)
+		d.Telemetry.Logger.WarnContext(ctx, "revoked keys recorded in the database only: keystore.dir is not writable", "error", err)
 	} else if err != nil {
 		return nil, fmt.Errorf("revoked keys: %w", err)
 	}
@@ -143,7 +143,7 @@ func (s *signers) addKeystore(ctx context.Context, cfg *Config, i IdentityConfig
 	if err != nil {
 		return nil, err
 	}
-	d.Telemetry.Logger.InfoContext(ctx, "key store open", "key_id", key.KeyID(), "generated", ring.Generated())
+	d.Telemetry.Logger.InfoContext(ctx, "key store opened", "key_id", key.KeyID(), "generated", ring.Generated())
 	s.keys = ring
 	// No name: what the key store signed before there were identities stays its own.
 	return identity.NewKeyed("", ring, s.witness(i)), nil
@@ -154,10 +154,10 @@ func (s *signers) addKeystore(ctx context.Context, cfg *Config, i IdentityConfig
 func (s *signers) addKMS(ctx context.Context, cfg *Config, i IdentityConfig, durable *keyring.DurableKeys, d service.Deps) identity.Identity {
 	keys := kmskey.New(i.Name, i.Key, durable, cfg.KMS, d.Now)
 	if key, err := keys.Current(ctx); err != nil {
-		d.Telemetry.Logger.WarnContext(ctx, "key in the KMS cannot be used: nothing is signed until it can",
+		d.Telemetry.Logger.WarnContext(ctx, "KMS key unusable; nothing is signed until it works",
 			"identity", i.Name, "error", err)
 	} else {
-		d.Telemetry.Logger.InfoContext(ctx, "key in the KMS found", "identity", i.Name, "key_id", key.KeyID())
+		d.Telemetry.Logger.InfoContext(ctx, "KMS key found", "identity", i.Name, "key_id", key.KeyID())
 		if _, ed := key.Public().(ed25519.PublicKey); ed && cfg.MaxSBOM > attest.MaxStatement {
 			d.Telemetry.Logger.WarnContext(ctx, "max_sbom is more than the identity takes: the KMS is sent all that an Ed25519 key signs",
 				"identity", i.Name, "takes", config.Bytes(attest.MaxStatement))

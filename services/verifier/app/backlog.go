@@ -48,7 +48,7 @@ func (b *backlog) report(ctx context.Context, now store.Backlog) {
 	b.unreadable.Record(ctx, now.Unreadable)
 	if now.Late == 0 && now.Overdue == 0 && now.Unreadable == 0 {
 		if b.raised {
-			b.log.InfoContext(ctx, "all evidence is judged in time again")
+			b.log.InfoContext(ctx, "no evidence is overdue any more")
 		}
 		b.raised = false
 		b.readiness.Set("evidence", nil)
@@ -64,7 +64,7 @@ func (b *backlog) report(ctx context.Context, now store.Backlog) {
 	}
 	b.readiness.Set("evidence", lifecycle.Degraded(errors.Join(problems...)))
 	if !b.raised {
-		b.log.WarnContext(ctx, "evidence is not judged in time; see the signer and its dead letters, and the registry",
+		b.log.WarnContext(ctx, "evidence overdue; check the signer, its dead letters and the registry",
 			"reports", now.Late, "images_overdue", now.Overdue, "oldest", now.Oldest, "images_unreadable", now.Unreadable,
 			"told_one_by_one", now.Recent <= consumer.MaxTold && now.Unreadable <= consumer.MaxTold)
 	}

@@ -93,7 +93,7 @@ type EvidenceConfig struct {
 }
 
 // OverdueConfig says how long a verdict may rest on evidence while a newer scan report
-// says something else. After that it is UNKNOWN.
+// differs. After that it is UNKNOWN.
 type OverdueConfig struct {
 	// OvertakenAfter counts once a report from a later scan was judged for another image:
 	// then the pipeline works, and this image is what does not.

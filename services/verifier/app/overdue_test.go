@@ -43,7 +43,7 @@ func (s *scanner) GetScan(_ context.Context, req *scannerv1.GetScanRequest) (*sc
 	if found := s.scans[req.GetScanId()]; found != nil {
 		return &scannerv1.GetScanResponse{Scan: found}, nil
 	}
-	return nil, apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "there is no such scan")
+	return nil, apierr.New(codes.NotFound, "SCAN_NOT_FOUND", "no such scan")
 }
 
 // serveScanner serves the scanner that the verifier asks.

@@ -164,7 +164,7 @@ func TestPolicyRequests(t *testing.T) {
 		violations []string
 	}{
 		"type error":          {create(document("a", "**", "findings.all(f, f.kevv)")), "INVALID_ARGUMENT", []string{"document.spec.rules[0].expression: 7:79: undefined field 'kevv'\n    findings.all(f, f.kevv)\n                     ^"}},
-		"two faults":          {create(strings.Replace(document("a", "a b", "nope"), "deny", "fatal", 1)), "INVALID_ARGUMENT", []string{"document.spec.match.repositories[0]: 5:26: \"a b\" is no glob", "document.spec.rules[0].severity: 7:43: rule \"only\": must be deny or warn", "document.spec.rules[0].expression: 7:63: undeclared"}},
+		"two faults":          {create(strings.Replace(document("a", "a b", "nope"), "deny", "fatal", 1)), "INVALID_ARGUMENT", []string{"document.spec.match.repositories[0]: 5:26: invalid pattern \"a b\"", "document.spec.rules[0].severity: 7:43: rule \"only\": must be deny or warn", "document.spec.rules[0].expression: 7:63: undeclared"}},
 		"too expensive":       {create(document("a", "**", "findings.all(f, findings.all(g, f.id != g.id))")), "INVALID_ARGUMENT", []string{"document.spec.rules[0].expression: 7:61: the expression can cost"}},
 		"unknown field":       {create(strings.Replace(good, "kind:", "knd:", 1)), "INVALID_ARGUMENT", []string{"document.knd: 2:1: unknown field; there are apiVersion, kind"}},
 		"no YAML":             {create("a: ["), "INVALID_ARGUMENT", []string{"document: line 1: did not find expected"}},
@@ -174,7 +174,7 @@ func TestPolicyRequests(t *testing.T) {
 		"name of a file":      {create(document("baseline", "**", "true")), "POLICY_EXISTS", nil},
 		"update a file":       {update(document("baseline", "**", "true"), "1-x"), "POLICY_FROM_FILE", nil},
 		"two rules of a name": {create(strings.Replace(document("a", "**", "true"), "  rules:\n", "  rules:\n    - {name: only, message: m, severity: deny, expression: 'true'}\n", 1)), "INVALID_ARGUMENT", []string{"document.spec.rules[1].name: 8:14: the name \"only\" is used by another rule"}},
-		"no age":              {create(strings.Replace(good, "  rules:", "  require: [{predicate_type: x}, {predicate_type: y, max_age: old}]\n  rules:", 1)), "INVALID_ARGUMENT", []string{"document.spec.require[1].max_age: 6:63: \"old\" is no duration"}},
+		"no age":              {create(strings.Replace(good, "  rules:", "  require: [{predicate_type: x}, {predicate_type: y, max_age: old}]\n  rules:", 1)), "INVALID_ARGUMENT", []string{"document.spec.require[1].max_age: 6:63: invalid duration \"old\""}},
 		"bad name":            {create(strings.Replace(good, "name: mine", "name: My Policy", 1)), "INVALID_ARGUMENT", []string{"document.metadata.name: "}},
 		"no etag":             {update(good, ""), "INVALID_ARGUMENT", []string{"etag: the etag of the policy to change is needed"}},
 		"old etag":            {update(document("mine", "**", "false"), "0-x"), "ETAG_MISMATCH", []string{"etag: it is of another version"}},

@@ -181,7 +181,7 @@ func TestResolve(t *testing.T) {
 	if got, err := ask(); err != nil || got.GetState() != verifierv1.Verdict_STATE_PASS || got.GetImage().GetDigest() != old.Digest {
 		t.Errorf("the tag as it was pushed: %v, %v", got, err)
 	}
-	// Somebody moves the tag, and no push is heard of.
+	// Somebody moves the tag, and no push is reported.
 	moved := f.registry.PushImage("team/app", "v1")
 	if moved.Digest == old.Digest {
 		t.Fatal("the tag was not moved")

@@ -14,8 +14,8 @@ import (
 	signerv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/signer/v1"
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
 )
 
@@ -34,7 +34,7 @@ type AllInOne struct {
 	// NATS sees every event pass.
 	NATS *nats.Conn
 	// Logs are those of all services.
-	Logs *outputtest.Buffer
+	Logs *output.Buffer
 }
 
 // Start starts an all-in-one in a directory of the test, with the advisories of the
@@ -44,14 +44,14 @@ func Start(t *testing.T, configure func(*fleet.Config)) *AllInOne {
 	cfg := fleet.Default()
 	cfg.DataDir = t.TempDir()
 	cfg.Ports = fleet.Ports{
-		Gateway: porttest.Free(t), Registry: porttest.Free(t), NATS: porttest.Free(t), Scanner: porttest.Free(t),
-		Signer: porttest.Free(t), Verifier: porttest.Free(t), Notifier: porttest.Free(t),
+		Gateway: ports.Free(t), Registry: ports.Free(t), NATS: ports.Free(t), Scanner: ports.Free(t),
+		Signer: ports.Free(t), Verifier: ports.Free(t), Notifier: ports.Free(t),
 	}
 	cfg.Scanner.Advisories.Seed = []string{filepath.Join(repo.Root(t), "deploy", "advisories")}
 	if configure != nil {
 		configure(&cfg)
 	}
-	logs := &outputtest.Buffer{}
+	logs := &output.Buffer{}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan *fleet.Fleet, 1), make(chan error, 1)
 	go func() { ended <- fleet.Run(ctx, cfg, logs, func(f *fleet.Fleet) { ready <- f }) }()
@@ -103,7 +103,7 @@ func (a *AllInOne) Verdict(t *testing.T, digest string) *verifierv1.Verdict {
 			t.Fatal(err)
 		}
 		v := answer.GetVerdict()
-		// The verifier may not have heard of the push yet.
+		// The verifier may not know the push yet.
 		if !v.GetPending() && (len(v.GetReasons()) == 0 || v.GetReasons()[0].GetCode() != "NEVER_SEEN") {
 			return v
 		}

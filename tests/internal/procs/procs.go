@@ -23,7 +23,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver that databases are made with
 
 	"github.com/seaworthy-dev/seaworthy/cmd/seaworthy/registryd"
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/gate"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/repo"
 	"github.com/seaworthy-dev/seaworthy/tests/internal/subscriber"
@@ -87,9 +87,9 @@ func Start(t *testing.T, o Options) *Fleet {
 		ports: map[string]int{}, admin: map[string]int{}, running: map[string]*process{},
 	}
 	for _, s := range Services {
-		f.ports[s], f.admin[s] = porttest.Free(t), porttest.Free(t)
+		f.ports[s], f.admin[s] = ports.Free(t), ports.Free(t)
 	}
-	f.nats = porttest.Free(t)
+	f.nats = ports.Free(t)
 	f.GatewayURL = fmt.Sprintf("http://127.0.0.1:%d", f.ports["gateway"])
 	f.run("certificates", "bin/seaworthyctl", "certs", "init", "--dir", f.path("certs"))
 	f.startRegistry()

@@ -255,7 +255,7 @@ func (s *session) printLetter(l events.DeadLetter) error {
 func sequence(s string) (uint64, error) {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n == 0 {
-		return 0, usagef("%q is no sequence of a dead letter; `seaworthyctl deadletter list` shows them", s)
+		return 0, usagef("invalid sequence %q of a dead letter; `seaworthyctl deadletter list` shows them", s)
 	}
 	return n, nil
 }

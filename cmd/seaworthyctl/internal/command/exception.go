@@ -77,7 +77,7 @@ func (s *session) exceptionEnd(lastsFor time.Duration, until string) (time.Time,
 	}
 	end, err := time.Parse(time.RFC3339, until)
 	if err != nil {
-		return time.Time{}, usagef("--until %q is no time like 2026-12-31T00:00:00Z", until)
+		return time.Time{}, usagef("invalid --until %q: want a time such as 2026-12-31T00:00:00Z", until)
 	}
 	return end, nil
 }

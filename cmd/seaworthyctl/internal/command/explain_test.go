@@ -42,7 +42,7 @@ func TestVerdictHistory(t *testing.T) {
 	if r := f.run("verdict", "history", "shop/ledger", "--limit", "0"); r.code != 4 {
 		t.Errorf("--limit 0: %+v", r)
 	}
-	f.verifier.err = apierr.New(codes.NotFound, "TAG_UNKNOWN", "no push of it was heard of")
+	f.verifier.err = apierr.New(codes.NotFound, "TAG_UNKNOWN", "it was never pushed")
 	if r := f.run("verdict", "history", "shop/ledger:0"); r.code != 5 {
 		t.Errorf("an unknown tag: %+v", r)
 	}

@@ -27,7 +27,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
 	"github.com/seaworthy-dev/seaworthy/pkg/lifecycle"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
@@ -184,7 +184,7 @@ type result struct {
 }
 
 func runWith(ctx context.Context, places fleetcontext.Places, args ...string) result {
-	var out, errOut outputtest.Buffer
+	var out, errOut output.Buffer
 	env := command.Env{
 		Out: &out, Err: &errOut, Now: func() time.Time { return now },
 		Places: func(flag string) fleetcontext.Places { places.Flag = flag; return places },

@@ -52,7 +52,7 @@ func (p *fakePolicies) find(name string) *verifierv1.Policy {
 func (p *fakePolicies) GetPolicy(_ context.Context, req *verifierv1.GetPolicyRequest) (*verifierv1.GetPolicyResponse, error) {
 	found := p.find(req.GetName())
 	if found == nil {
-		return nil, apierr.New(codes.NotFound, "POLICY_NOT_FOUND", "there is no policy of that name")
+		return nil, apierr.New(codes.NotFound, "POLICY_NOT_FOUND", "no policy of that name")
 	}
 	return &verifierv1.GetPolicyResponse{Policy: found}, nil
 }

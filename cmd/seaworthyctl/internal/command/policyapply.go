@@ -245,7 +245,7 @@ func (e *effect) add(r *verifierv1.TestPolicyResponse) {
 }
 
 func (s *session) printPlanned(p *planned) error {
-	title := map[string]string{"create": "is new", "update": "changes", "delete": "is taken away", "none": "is in force as it is"}[p.Action]
+	title := map[string]string{"create": "is new", "update": "changes", "delete": "will be deleted", "none": "is in force as it is"}[p.Action]
 	if err := s.printLines(append([]string{"policy " + p.Name + " " + title}, indented(p.Diff)...)); err != nil {
 		return err
 	}
@@ -253,7 +253,7 @@ func (s *session) printPlanned(p *planned) error {
 	if e == nil {
 		return nil
 	}
-	lines := []string{fmt.Sprintf("images judged: %d; verdicts that would say something else: %d; images without recorded evidence: %d", e.Evaluated, e.Changed, e.Skipped)}
+	lines := []string{fmt.Sprintf("images judged: %d; verdicts that would change: %d; images without recorded evidence: %d", e.Evaluated, e.Changed, e.Skipped)}
 	for _, c := range e.States {
 		lines = append(lines, fmt.Sprintf("  %s to %s: %d", c.From, c.To, c.Count))
 	}

@@ -24,7 +24,7 @@ import (
 	typev1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/type/v1"
 	verifierv1 "github.com/seaworthy-dev/seaworthy/gen/seaworthy/verifier/v1"
 	"github.com/seaworthy-dev/seaworthy/pkg/apierr"
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 	"github.com/seaworthy-dev/seaworthy/pkg/tlsx"
 )
 
@@ -95,7 +95,7 @@ func TestVerdictWatch(t *testing.T) {
 	}
 	for _, format := range []string{"table", "json"} {
 		ctx, cancel := context.WithCancel(t.Context())
-		var out, errOut outputtest.Buffer
+		var out, errOut output.Buffer
 		code := make(chan int, 1)
 		go func() {
 			code <- command.Run(ctx, []string{"verdict", "watch", "--cursor", "0", "-o", format, "--context", f.file}, command.Env{

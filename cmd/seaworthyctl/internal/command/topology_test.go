@@ -262,7 +262,7 @@ func TestTopology_Watch(t *testing.T) {
 	if r.code != 0 {
 		t.Errorf("%+v", r)
 	}
-	for _, line := range []string{"topology changed", "topology drifted and was put right", "RePublish"} {
+	for _, line := range []string{"topology changed", "topology drift repaired", "RePublish"} {
 		if !strings.Contains(r.err, line) {
 			t.Errorf("its log lacks %q:\n%s", line, r.err)
 		}

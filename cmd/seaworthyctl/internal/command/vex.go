@@ -66,7 +66,7 @@ func readVexFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > maxVexFile {
-		return nil, fmt.Errorf("%s: %d bytes, the limit is %d", name, info.Size(), maxVexFile)
+		return nil, fmt.Errorf("%s: %d bytes exceeds the limit of %d", name, info.Size(), maxVexFile)
 	}
 	return regularfile.ReadFile(name)
 }

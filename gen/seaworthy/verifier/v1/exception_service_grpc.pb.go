@@ -29,7 +29,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ExceptionService manages exceptions from rules. A change makes the verifier
+// ExceptionService manages exceptions to rules. A change makes the verifier
 // judge the images again that it is for, in the background.
 type ExceptionServiceClient interface {
 	// CreateException adds an exception.
@@ -112,7 +112,7 @@ func (c *exceptionServiceClient) DeleteException(ctx context.Context, in *Delete
 // All implementations must embed UnimplementedExceptionServiceServer
 // for forward compatibility.
 //
-// ExceptionService manages exceptions from rules. A change makes the verifier
+// ExceptionService manages exceptions to rules. A change makes the verifier
 // judge the images again that it is for, in the background.
 type ExceptionServiceServer interface {
 	// CreateException adds an exception.

@@ -854,7 +854,7 @@ type TestPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Images judged: those that the policy, before or after the change, is for.
 	EvaluatedCount int64 `protobuf:"varint,1,opt,name=evaluated_count,json=evaluatedCount,proto3" json:"evaluated_count,omitempty"`
-	// Verdicts that would say something else, if only a warning more; these would be
+	// Verdicts that would change, if only a warning more; these would be
 	// published.
 	ChangedCount int64 `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
 	// Images of the page that the policy is not for.

@@ -172,7 +172,7 @@ type Verdict struct {
 	TraceId string `protobuf:"bytes,8,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
 	// Position in the order of changes, for WatchVerdicts.
 	Sequence int64 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// True while the image is on its way and this is only the answer so far.
+	// True while the evaluation is pending and this is only the answer so far.
 	Pending bool `protobuf:"varint,10,opt,name=pending,proto3" json:"pending,omitempty"`
 	// Exceptions that the verdict rests on, ordered by name. Without them rules
 	// would refuse the image or warn.
@@ -186,7 +186,7 @@ type Verdict struct {
 	// Number of all findings that do not affect the image.
 	VexCount int32 `protobuf:"varint,14,opt,name=vex_count,json=vexCount,proto3" json:"vex_count,omitempty"`
 	// From this time on the answer is UNKNOWN with the reason EVIDENCE_OVERDUE: a newer
-	// scan report says something else and has not been judged. It can become earlier.
+	// scan report differs and has not been judged. It can become earlier.
 	// Unset if no report waits. Never set in a recorded verdict, and no part of the
 	// canonical form.
 	OverdueTime   *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=overdue_time,json=overdueTime,proto3" json:"overdue_time,omitempty"`
@@ -568,7 +568,7 @@ type Reason struct {
 	// `NEVER_SEEN`, `PENDING`, `PIPELINE_FAILED`, `EVIDENCE_MISSING`,
 	// `EVIDENCE_INVALID`, `EVIDENCE_STALE`, `ADVISORIES_STALE`,
 	// `SCAN_INCOMPLETE`, `NO_POLICY`, `EXPIRED`, `EVIDENCE_OVERDUE` (a newer scan
-	// report says something else and was not judged in time, or a step gave up on it),
+	// report differs and was not judged in time, or a step gave up on it),
 	// `EVIDENCE_UNREADABLE` (the evidence could not be read to judge the image by rules
 	// that have changed; the verifier tries again), `IMAGE_GONE` (the
 	// registry no longer has the image), `INVALID_REFERENCE` (one image of a batch is

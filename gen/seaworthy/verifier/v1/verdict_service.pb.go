@@ -106,7 +106,7 @@ const (
 	VerdictChange_CAUSE_PIPELINE VerdictChange_Cause = 7
 	// A VEX document that was imported or deleted, or other trusted authors.
 	VerdictChange_CAUSE_VEX VerdictChange_Cause = 8
-	// A newer scan report that says something else and was not judged in time, or
+	// A newer scan report that differs and was not judged in time, or
 	// that a step gave up on.
 	VerdictChange_CAUSE_OVERDUE VerdictChange_Cause = 9
 	// A change of trust: a key that was added, revoked or has ended, another identity,

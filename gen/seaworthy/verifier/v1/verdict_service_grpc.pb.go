@@ -87,7 +87,7 @@ type VerdictServiceClient interface {
 	// latest first. Verdicts are given as they were recorded, also past their end.
 	//
 	// Errors: INVALID_ARGUMENT for a malformed reference or a bad page token;
-	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that no push was heard of.
+	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that was never pushed.
 	// Idempotency: reads only.
 	// Callers: operators, clients, the gateway, the notifier.
 	GetVerdictHistory(ctx context.Context, in *GetVerdictHistoryRequest, opts ...grpc.CallOption) (*GetVerdictHistoryResponse, error)
@@ -255,7 +255,7 @@ type VerdictServiceServer interface {
 	// latest first. Verdicts are given as they were recorded, also past their end.
 	//
 	// Errors: INVALID_ARGUMENT for a malformed reference or a bad page token;
-	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that no push was heard of.
+	// NOT_FOUND (`TAG_UNKNOWN`) for a tag that was never pushed.
 	// Idempotency: reads only.
 	// Callers: operators, clients, the gateway, the notifier.
 	GetVerdictHistory(context.Context, *GetVerdictHistoryRequest) (*GetVerdictHistoryResponse, error)

@@ -66,7 +66,7 @@ func CheckGlob(glob string) error {
 		return errors.New("is empty")
 	}
 	if len(glob) > MaxGlob {
-		return fmt.Errorf("has %d bytes, the limit is %d", len(glob), MaxGlob)
+		return fmt.Errorf("%d bytes exceeds the limit of %d", len(glob), MaxGlob)
 	}
 	wide := 0
 	for component := range strings.SplitSeq(glob, "/") {

@@ -33,7 +33,7 @@ func NewSubscriptions(s store.Store, list []core.Subscription) *Subscriptions {
 func (s *Subscriptions) GetSubscription(ctx context.Context, req *notifierv1.GetSubscriptionRequest) (*notifierv1.GetSubscriptionResponse, error) {
 	i, ok := slices.BinarySearchFunc(s.list, req.GetName(), func(x core.Subscription, name string) int { return strings.Compare(x.Name, name) })
 	if !ok {
-		return nil, apierr.New(codes.NotFound, "SUBSCRIPTION_NOT_FOUND", "there is no subscription of this name")
+		return nil, apierr.New(codes.NotFound, "SUBSCRIPTION_NOT_FOUND", "no subscription of that name")
 	}
 	gone, err := s.store.Gone(ctx)
 	if err != nil {

@@ -99,7 +99,7 @@ type Position struct {
 // Errors of stores.
 var (
 	// ErrLeaseLost: another worker has taken the delivery over.
-	ErrLeaseLost = errors.New("the lease of the delivery is lost")
+	ErrLeaseLost = errors.New("delivery lease lost")
 	// ErrNotFound: there is no such delivery.
 	ErrNotFound = errors.New("no such delivery")
 )

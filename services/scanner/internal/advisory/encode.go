@@ -224,7 +224,7 @@ func (e *encoder) file() ([]byte, error) {
 		size = align(size) + len(e.parts[i].b)
 	}
 	if size > MaxFile {
-		return nil, fmt.Errorf("the snapshot would have %d bytes, the most is %d: import fewer advisories", size, int64(MaxFile))
+		return nil, fmt.Errorf("snapshot of %d bytes exceeds the limit of %d: import fewer advisories", size, int64(MaxFile))
 	}
 	var table writer
 	at := headerSize + sections*sectionSize

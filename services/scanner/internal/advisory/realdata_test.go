@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
-	"github.com/seaworthy-dev/seaworthy/pkg/racetest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/race"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
@@ -66,7 +66,7 @@ func loadAll(tb testing.TB, dir string, ecosystems ...string) (*advisory.Snapsho
 
 // TestRealAdvisories loads everything there is and reads it back.
 func TestRealAdvisories(t *testing.T) {
-	if racetest.Enabled {
+	if race.Enabled {
 		t.Skip("reads 58,759 records in one goroutine: minutes under the race detector, and nothing to find")
 	}
 	dir := testData(t)

@@ -15,7 +15,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/osv-scalibr/semantic"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/racetest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/race"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/advisory"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 )
@@ -211,7 +211,7 @@ func errOf[T any](_ T, err error) error { return err }
 // word for word, over all real records: for every eighth package some of the
 // versions that its records name.
 func TestReference(t *testing.T) {
-	if racetest.Enabled {
+	if race.Enabled {
 		t.Skip("minutes under the race detector, in one goroutine")
 	}
 	s := buildAll(t, osvFiles(t, testData(t)))

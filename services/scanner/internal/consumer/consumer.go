@@ -165,7 +165,7 @@ func (s *Scans) failed(ctx context.Context, id string, err error, d *eventbus.De
 		return fmt.Errorf("%w, and it cannot be stored: %w", err, serr)
 	}
 	if f != nil && f.Evidence {
-		s.Log.InfoContext(ctx, "evidence is not scanned", "scan_id", id, "reason", f.Message)
+		s.Log.InfoContext(ctx, "skipping evidence, which is not an image", "scan_id", id, "reason", f.Message)
 		return errEvidence
 	}
 	return eventbus.Permanent(name, err)

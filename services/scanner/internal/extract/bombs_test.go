@@ -17,7 +17,7 @@ import (
 
 	"github.com/seaworthy-dev/seaworthy/pkg/config"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
-	"github.com/seaworthy-dev/seaworthy/pkg/racetest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/race"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	lt "github.com/seaworthy-dev/seaworthy/services/scanner/internal/layertest"
@@ -117,7 +117,7 @@ const (
 
 // TestBombs sets each off in a child of its own and looks at the memory it took.
 func TestBombs(t *testing.T) {
-	if racetest.Enabled {
+	if race.Enabled {
 		t.Skip("the race detector takes several times the memory")
 	}
 	if name := os.Getenv(bombVariable); name != "" {

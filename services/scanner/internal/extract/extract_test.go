@@ -454,7 +454,7 @@ func FuzzLayers(f *testing.F) {
 		clear(s)
 		inv, err := x.Extract(t.Context(), imageref.Ref{}, []core.Descriptor{s.Add(a), s.Add(b)})
 		if err != nil && core.AsFault(err) == nil {
-			t.Fatalf("%v is no fault", err)
+			t.Fatalf("%v is not a fault", err)
 		}
 		for _, p := range inv.Packages {
 			if !utf8.ValidString(fmt.Sprint(p)) || len(p.Name) > 1000 {

@@ -101,7 +101,7 @@ func (r *Refresher) Run(ctx context.Context) error {
 	defer t.Stop()
 	for {
 		if _, err := r.refresh(ctx, false, false); err != nil && ctx.Err() == nil {
-			r.Log.ErrorContext(ctx, "refresh of the advisory feeds failed, the snapshot in use stays", "error", err)
+			r.Log.ErrorContext(ctx, "advisory refresh failed; keeping the current snapshot", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -173,7 +173,7 @@ func (r *Refresher) ask(ctx context.Context, f *fetcher, known []store.Feed, for
 			failed = errors.Join(failed, &Error{Feed: feed.Name, Cause: err})
 			s.Error = short(err)
 		case c.err != nil:
-			r.Log.WarnContext(ctx, "advisory feed failed, what it had before stays", "feed", feed.Name, "error", c.err)
+			r.Log.WarnContext(ctx, "advisory feed failed; keeping its previous advisories", "feed", feed.Name, "error", c.err)
 			s.Error = short(c.err)
 		default:
 			s.CheckTime = now

@@ -73,7 +73,7 @@ func openTar(file string) (files, error) {
 	}
 	t := &tarFiles{f: f, entries: map[string]tarEntry{}}
 	if err := t.index(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is no uncompressed tar archive: %w", file, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("%s is not an uncompressed tar archive: %w", file, err), f.Close())
 	}
 	return t, nil
 }

@@ -381,10 +381,10 @@ func TestRefuses(t *testing.T) {
 		"digest climbs":     {"oci:" + climbing, "malformed digest"},
 		"link leads out":    {"oci:" + linked, "escapes"},
 		"ten indexes deep":  {"oci:" + deep, "no platform image"},
-		"no layout":         {"oci:" + t.TempDir(), "is no OCI layout"},
+		"no layout":         {"oci:" + t.TempDir(), "is not an OCI layout"},
 		"no such tag":       {"oci:" + good() + ":9", `no image "9"`},
-		"no archive":        {"tar:" + text, "no uncompressed tar archive"},
-		"no docker archive": {"docker-archive:" + text, "no uncompressed tar archive"},
+		"no archive":        {"tar:" + text, "not an uncompressed tar archive"},
+		"no docker archive": {"docker-archive:" + text, "not an uncompressed tar archive"},
 		"no SBOM":           {"sbom:" + text, "neither SPDX"},
 		"no reference":      {"UPPER CASE", "image reference"},
 	} {

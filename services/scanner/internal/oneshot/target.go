@@ -90,7 +90,7 @@ func layoutImage(f files, tag, path string) (*image, error) {
 	l := &layout{f}
 	roots, err := l.roots(tag)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s is no OCI layout: it has no %s", path, indexFile)
+		err = fmt.Errorf("%s is not an OCI layout: it has no %s", path, indexFile)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -295,7 +295,7 @@ func (c *comparison) repositories(ctx context.Context) ([]string, error) {
 
 func (c *comparison) incomplete(ctx context.Context, repository string, err error) {
 	c.counts.Incomplete = true
-	c.Log.WarnContext(ctx, "list of the registry is read in part", "registry", c.f.source.Host, "repository", repository, "error", err)
+	c.Log.WarnContext(ctx, "registry list read in part", "registry", c.f.source.Host, "repository", repository, "error", err)
 }
 
 // failed decides what an error of the registry means for the run: nil goes on.

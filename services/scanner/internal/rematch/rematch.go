@@ -146,7 +146,7 @@ func (m *Rematcher) image(ctx context.Context, digest string) (changed bool, err
 }
 
 // place makes a scan of an image out of its newest one, with the fresh report in
-// the place of the platform's, if that says something else.
+// the place of the platform's, if that differs.
 func (m *Rematcher) place(ctx context.Context, ref imageref.Ref, fresh *core.Report) (bool, error) {
 	newest, err := m.Store.NewestScan(ctx, ref, true)
 	if err != nil {

@@ -143,7 +143,7 @@ func advisory(id, name, fixed string) string {
 
 // TestEqualsFullScan: after any change of the advisories every image's newest report
 // says what a full scan of it would say, an image is published exactly if its report
-// says something else than before, and only these are looked at.
+// differs from before, and only these are looked at.
 func TestEqualsFullScan(t *testing.T) {
 	sqldbtest.Run(t, "scanner", store.Migrations(), func(t *testing.T, db *sqldb.DB) {
 		t.Helper()

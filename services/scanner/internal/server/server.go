@@ -62,7 +62,7 @@ func Register(r grpc.ServiceRegistrar, d Deps) {
 
 const reasonScanNotFound = "SCAN_NOT_FOUND"
 
-var errScanNotFound = apierr.New(codes.NotFound, reasonScanNotFound, "there is no such scan")
+var errScanNotFound = apierr.New(codes.NotFound, reasonScanNotFound, "no such scan")
 
 // scanner implements scanner.v1.ScannerService.
 type scanner struct {

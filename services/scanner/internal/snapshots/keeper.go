@@ -75,7 +75,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 	err := k.refresh(ctx, false)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		k.log.InfoContext(ctx, "advisories are fetched from another replica")
+		k.log.InfoContext(ctx, "fetching advisories from another replica")
 		return nil
 	case errors.Is(err, advisory.ErrOlder):
 		// An import needs the service to run.
@@ -115,7 +115,7 @@ func (k *Keeper) load(ctx context.Context, digest string, ask bool) (*advisory.S
 		return s, err
 	}
 	if !errors.Is(err, os.ErrNotExist) {
-		k.log.WarnContext(ctx, "advisory snapshot file cannot be used, another is fetched", "error", err)
+		k.log.WarnContext(ctx, "advisory snapshot file unusable; fetching another", "error", err)
 	}
 	content, err := k.store.Snapshot(ctx, digest)
 	if err == nil {
@@ -157,12 +157,12 @@ func (k *Keeper) use(ctx context.Context, s *advisory.Snapshot) {
 	k.log.InfoContext(ctx, "advisories in use", "snapshot", i.Digest, "advisories", i.AdvisoryCount,
 		"rejected", i.RejectedCount, "data_time", i.DataTime, "ecosystems", strings.Join(i.Ecosystems, ", "))
 	if !i.ExploitedKnown || !i.ScoresKnown {
-		k.log.WarnContext(ctx, "rules that ask for the exploitation of a vulnerability cannot be judged",
+		k.log.WarnContext(ctx, "rules about exploited vulnerabilities cannot be evaluated",
 			"exploited_known", i.ExploitedKnown, "scores_known", i.ScoresKnown,
 			"remedy", "add CISA's KEV catalogue and the scores of EPSS to advisories.feeds, or import them: seaworthyctl advisories import")
 	}
 	if err := k.files.Tidy(i.Digest, k.now()); err != nil {
-		k.log.WarnContext(ctx, "old advisory snapshots are not removed", "error", err)
+		k.log.WarnContext(ctx, "old advisory snapshots not removed", "error", err)
 	}
 }
 
@@ -287,7 +287,7 @@ func (k *Keeper) keepScores(ctx context.Context, b *advisory.Builder, old *advis
 		return nil // what is damaged is replaced
 	}
 	if kept > 0 {
-		k.log.WarnContext(ctx, "the KEV catalogue lacks vulnerabilities that were in it; they stay known as exploited", "vulnerabilities", kept)
+		k.log.WarnContext(ctx, "KEV catalogue lacks vulnerabilities that it had before; they still count as exploited", "vulnerabilities", kept)
 	}
 	return err
 }
@@ -413,7 +413,7 @@ func (k *Keeper) install(ctx context.Context, s *advisory.Snapshot, times map[st
 	}
 	k.use(ctx, s)
 	if err := k.shared.Retain(sharing, retain...); err != nil {
-		k.log.WarnContext(ctx, "old advisory snapshots stay shared", "error", err)
+		k.log.WarnContext(ctx, "shared old advisory snapshots not removed", "error", err)
 	}
 	return info, nil
 }

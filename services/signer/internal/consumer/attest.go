@@ -52,7 +52,7 @@ type Attest struct {
 	Log     *slog.Logger
 }
 
-// Handle handles one event. Errors that no retry cures are Permanent.
+// Handle handles one event. Errors that no retry can fix are Permanent.
 func (h *Attest) Handle(ctx context.Context, e *eventv1.ImageScannedEvent, _ *eventbus.Delivery) error {
 	image, err := checkScanned(e)
 	if err != nil {

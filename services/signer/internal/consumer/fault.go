@@ -61,7 +61,7 @@ func (e *refusal) Reason() string { return ReasonRegistryDenied }
 
 const adviceDenied = "give the signer credentials that may push to the repository, then replay this message"
 
-// fault marks the errors that no retry cures and says what an operator can do.
+// fault marks the errors that no retry can fix and says what an operator can do.
 func fault(err error) error {
 	if p := new(permanent); errors.As(err, &p) {
 		return eventbus.Permanent(p.reason, err)

@@ -29,9 +29,9 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/attest"
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
-	"github.com/seaworthy-dev/seaworthy/pkg/racetest"
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 	"github.com/seaworthy-dev/seaworthy/pkg/sqldb"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/race"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/signer/internal/evidence"
@@ -209,7 +209,7 @@ func TestLargeDocument(t *testing.T) {
 		attachLarge(t, of)
 		return
 	}
-	if testing.Short() || racetest.Enabled {
+	if testing.Short() || race.Enabled {
 		t.Skip("takes seconds, and minutes under the race detector")
 	}
 	r := registrytest.Start(t, true)

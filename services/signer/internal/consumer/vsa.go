@@ -46,7 +46,7 @@ func (h *VSA) Handle(ctx context.Context, e *eventv1.VerdictReachedEvent, _ *eve
 	}
 	eventbus.Carry(ctx, int64(proto.Size(v)))
 	if v.GetDigest() != e.GetVerdictDigest() {
-		h.Log.InfoContext(ctx, "verdict has been replaced: its own event follows",
+		h.Log.InfoContext(ctx, "verdict already replaced; its own event follows",
 			slog.String("image", image.String()), slog.String("verdict", e.GetVerdictDigest()), slog.String("now", v.GetDigest()))
 		return nil
 	}
@@ -95,7 +95,7 @@ func checkVerdict(e *eventv1.VerdictReachedEvent, v *verifierv1.Verdict) error {
 	}
 	c := proto.CloneOf(v)
 	// The first four are not part of the canonical form; pending is what the
-	// verifier adds while a new push of the image is on its way.
+	// verifier adds while a new push of the image is being evaluated.
 	c.TraceId, c.Sequence, c.Digest, c.OverdueTime, c.Pending = "", 0, "", nil, false
 	canonical, err := canonicalJSON(c)
 	if err != nil {

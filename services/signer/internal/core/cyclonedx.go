@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/jsonstream"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/jsonstream"
 )
 
 // ErrCycloneDX is the cause of every document that is no CycloneDX document of its

@@ -9,7 +9,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/jsonstream"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/jsonstream"
 )
 
 // SBOMFormat is a format of bills of materials, as the configuration names it.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/jsonstream"
+	"github.com/seaworthy-dev/seaworthy/services/signer/internal/jsonstream"
 )
 
 // ErrSPDX is the cause of every document that is no SPDX document of its subject.

@@ -130,7 +130,7 @@ func TestVEXs_EndedExceptionIsTakenBack(t *testing.T) {
 	}
 	one.EvaluateTime = one.EvaluateTime.Add(time.Hour)
 	if later, _ := revised(t, one, imageDigest, second.JSON); later.ContentKey != second.ContentKey {
-		t.Errorf("a later verdict says something else: %s", later.JSON)
+		t.Errorf("a later verdict differs: %s", later.JSON)
 	}
 	// It is back: the statement that took it back is gone.
 	both.EvaluateTime = one.EvaluateTime.Add(time.Hour)

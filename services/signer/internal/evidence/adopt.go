@@ -48,7 +48,7 @@ func (w *Writer) adopt(ctx context.Context, im *image, c *claim) (bool, error) {
 	if errors.Is(err, attest.ErrTooLarge) || errors.Is(err, attest.ErrIncomplete) || errors.Is(err, registry.ErrTooLarge) {
 		// Somebody attached so much that it cannot be searched. One attestation
 		// too many is better than none.
-		w.log.WarnContext(ctx, "too many attestations to look for an earlier one",
+		w.log.WarnContext(ctx, "too many attestations to search for an earlier one",
 			imageAttr(im.ref), slog.Any("error", err))
 		return false, nil
 	}
@@ -65,7 +65,7 @@ func (w *Writer) adopt(ctx context.Context, im *image, c *claim) (bool, error) {
 		v, err := r.Verify(im.ref.Digest, roots)
 		if err != nil {
 			if errors.Is(err, attest.ErrTooLarge) {
-				w.log.WarnContext(ctx, "an attestation is too large to find out whether it is an earlier one of ours",
+				w.log.WarnContext(ctx, "attestation too large to compare with earlier ones",
 					imageAttr(im.ref), slog.String("manifest", r.Digest))
 			}
 			if registry.Temporary(err) {

@@ -145,7 +145,7 @@ func (w *Writer) findAll(ctx context.Context, im *image, claims []*claim) (map[s
 	if !said {
 		return listed, nil
 	}
-	w.log.WarnContext(ctx, "the registry says that it lists attestations and does not: they are listed in the referrers tag", imageAttr(im.ref))
+	w.log.WarnContext(ctx, "registry claims to list attestations but does not; listing them in the referrers tag", imageAttr(im.ref))
 	if err := w.list(ctx, im, claims); err != nil {
 		return nil, err
 	}

@@ -20,10 +20,10 @@ type circuits struct {
 	of map[string]*guard.Guard
 }
 
-// LeaveAlone has the writer leave a registry alone for cooldown after so many claims
+// EnableCircuitBreaker has the writer leave a registry alone for cooldown after so many claims
 // in a row that it did not answer. Meanwhile Attach is guard.ErrOpen. It must be
 // called before the writer is used.
-func (w *Writer) LeaveAlone(failures int, cooldown time.Duration) {
+func (w *Writer) EnableCircuitBreaker(failures int, cooldown time.Duration) {
 	w.circuits = &circuits{
 		limits: guard.Limits{Attempts: 1, MaxFailures: failures, Cooldown: cooldown},
 		now:    w.now, of: map[string]*guard.Guard{},

@@ -27,7 +27,7 @@ func TestWriter_LeavesARegistryAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.LeaveAlone(2, time.Minute)
+	w.EnableCircuitBreaker(2, time.Minute)
 	var asked atomic.Int64
 	answer := func(fault registrytest.Fault) {
 		f.registry.Fail(func(r *http.Request) int {

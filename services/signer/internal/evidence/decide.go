@@ -110,7 +110,7 @@ func (w *Writer) find(ctx context.Context, im *image, c *claim, outcome string) 
 	case err != nil:
 		return false, err
 	case !there:
-		w.log.WarnContext(ctx, "attestation is gone from the registry: attaching it again",
+		w.log.WarnContext(ctx, "attestation missing in the registry; attaching it again",
 			imageAttr(im.ref), typeAttr(c.p.Type), slog.String("manifest", e.ManifestDigest))
 		c.outcome, c.attach = outcomeRestored, true
 	case e.ContentKey != c.p.ContentKey:

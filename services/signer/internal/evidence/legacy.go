@@ -9,10 +9,10 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/registry"
 )
 
-// AlsoForOldReaders makes the writer write a second time what is signed with a
+// EnableLegacyTags makes the writer write a second time what is signed with a
 // key, in the form that clients from before Sigstore bundles read. It must be
 // called before the writer is used.
-func (w *Writer) AlsoForOldReaders() { w.legacy = true }
+func (w *Writer) EnableLegacyTags() { w.legacy = true }
 
 // attachLegacy is done before the entry is: a crash in between repeats both. That form
 // is made in memory; what is too large for that is left out.
@@ -22,7 +22,7 @@ func (w *Writer) attachLegacy(ctx context.Context, ref imageref.Ref, c *claim) e
 	}
 	bundle, err := w.inMemory(ctx, ref, c)
 	if errors.Is(err, attest.ErrTooLarge) || errors.Is(err, registry.ErrTooLarge) {
-		w.log.WarnContext(ctx, "the attestation is too large for the form of old readers", imageAttr(ref), typeAttr(c.entry.PredicateType))
+		w.log.WarnContext(ctx, "attestation too large for the legacy tag", imageAttr(ref), typeAttr(c.entry.PredicateType))
 		return nil
 	}
 	if err != nil {

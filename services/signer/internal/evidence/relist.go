@@ -45,7 +45,7 @@ func (w *Writer) lost(ctx context.Context, im *image, claims []*claim) ([]regist
 		if err := json.Unmarshal(raw, &m); err != nil {
 			return nil, fmt.Errorf("attestation in force: %w", err)
 		}
-		w.log.WarnContext(ctx, "attestation is no longer listed in the referrers tag: listing it again",
+		w.log.WarnContext(ctx, "attestation missing in the referrers tag; adding it again",
 			imageAttr(im.ref), typeAttr(e.PredicateType), slog.String("manifest", e.ManifestDigest))
 		d.Annotations = m.Annotations
 		out = append(out, d)

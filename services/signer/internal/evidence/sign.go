@@ -139,7 +139,7 @@ func (w *Writer) recall(ctx context.Context, im *image, c *claim) error {
 
 // renew signs a claim in place of an entry whose bundle is lost.
 func (w *Writer) renew(ctx context.Context, im *image, c *claim) error {
-	w.log.WarnContext(ctx, "the bundle of an attestation is gone from the registry: signing it again", imageAttr(im.ref), typeAttr(c.p.Type))
+	w.log.WarnContext(ctx, "bundle of an attestation missing in the registry; signing it again", imageAttr(im.ref), typeAttr(c.p.Type))
 	if err := w.store.Lose(ctx, c.entry, w.now()); err != nil {
 		return err
 	}

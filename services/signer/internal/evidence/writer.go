@@ -94,7 +94,7 @@ const (
 // type, and returns them in the order of the claims. Claims that turn out to be
 // nothing when they are revised are left out.
 // Errors are those of the registry, of the store, of attest, of the identities,
-// ErrNotReadBack, ErrRevised, ErrFuture and, after LeaveAlone, guard.ErrOpen.
+// ErrNotReadBack, ErrRevised, ErrFuture and, after EnableCircuitBreaker, guard.ErrOpen.
 func (w *Writer) Attach(ctx context.Context, ref imageref.Ref, claims []core.Predicate) (out []Attached, err error) {
 	if err := w.checkTimes(ctx, claims); err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ import (
 type Config struct {
 	// Name is the identity's name.
 	Name string
-	// Issuer and Subject are what the certificate must say; what says something else
+	// Issuer and Subject are what the certificate must say; what differs
 	// is not attached.
 	Issuer, Subject string
 	// Token is where the identity token is read, each time.

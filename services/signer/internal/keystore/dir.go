@@ -46,7 +46,7 @@ var idPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 func (d *Dir) file(id string) (string, error) {
 	if !idPattern.MatchString(id) {
-		return "", fmt.Errorf("%q is no key id", clip(id))
+		return "", fmt.Errorf("invalid key id %q", clip(id))
 	}
 	return filepath.Join(d.Path, "key-"+id+".key"), nil
 }

@@ -69,7 +69,7 @@ func Encode(key crypto.Signer, password []byte) ([]byte, error) {
 // ErrUnsupported and never contain anything of the file or the password.
 func Decode(text, password []byte) (crypto.Signer, error) {
 	if len(text) > MaxFile {
-		return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", ErrCorrupt, len(text), MaxFile)
+		return nil, fmt.Errorf("%w: %d bytes exceeds the limit of %d", ErrCorrupt, len(text), MaxFile)
 	}
 	block, rest := pem.Decode(text)
 	switch {

@@ -84,7 +84,7 @@ func (d *Dir) Records() ([]Record, error) {
 		delete(revoked, out[i].KeyID)
 	}
 	for id := range revoked {
-		return nil, d.damaged("key-"+id+revokedSuffix, errors.New("the record of this key is missing"))
+		return nil, d.damaged("key-"+id+revokedSuffix, errors.New("record of this key missing"))
 	}
 	slices.SortFunc(out, func(a, b Record) int {
 		return cmp.Or(cmp.Compare(b.Generation, a.Generation), b.MadeTime.Compare(a.MadeTime), strings.Compare(a.KeyID, b.KeyID))
@@ -125,7 +125,7 @@ func (d *Dir) Keep(r Record) error {
 // Revoke writes down that a key with a record is revoked. The first time stays.
 func (d *Dir) Revoke(id string, at time.Time) error {
 	if !idPattern.MatchString(id) {
-		return fmt.Errorf("%q is no key id", clip(id))
+		return fmt.Errorf("invalid key id %q", clip(id))
 	}
 	return d.writeOnce("key-"+id+revokedSuffix, revocation{KeyID: id, RevokeTime: at.UTC()})
 }

@@ -25,7 +25,7 @@ const revokedPrefix = "revoked-"
 // signer whose keys are all in a KMS has no directory until then.
 func (d *Dir) KeepRevoked(r Revoked) error {
 	if !idPattern.MatchString(r.KeyID) {
-		return fmt.Errorf("%q is no key id", clip(r.KeyID))
+		return fmt.Errorf("invalid key id %q", clip(r.KeyID))
 	}
 	if err := os.MkdirAll(d.Path, 0o700); err != nil {
 		return fmt.Errorf("make key store %s: %w: %w", d.Path, err, ErrNotWritten)

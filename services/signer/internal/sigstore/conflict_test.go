@@ -181,10 +181,10 @@ func TestConflictOfRekorV2NotProven(t *testing.T) {
 		posts int // attempts
 	}{
 		"no index":                {index("", `{"message":"conflict"}`), "neither X-Log-Index nor", 1},
-		"index is no number":      {index("first", ""), `"first" is no index`, 1},
-		"index is negative":       {index("-1", ""), `"-1" is no index`, 1},
-		"index is too large":      {index("9223372036854775808", ""), "is no index", 1},
-		"index in words too":      {index("", "already exists in the transparency log with index 99999999999999999999"), "is no index", 1},
+		"index is no number":      {index("first", ""), `invalid index "first"`, 1},
+		"index is negative":       {index("-1", ""), `invalid index "-1"`, 1},
+		"index is too large":      {index("9223372036854775808", ""), "invalid index", 1},
+		"index in words too":      {index("", "already exists in the transparency log with index 99999999999999999999"), "invalid index", 1},
 		"entry of somebody else":  {index("41", ""), "as number 41: what stands there is another entry", 1},
 		"index out of the tree":   {index("700", ""), "its checkpoint has 600 entries", 2},
 		"index far out":           {index("9223372036854775807", ""), "its checkpoint has 600 entries", 2},

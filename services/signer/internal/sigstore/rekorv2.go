@@ -114,7 +114,7 @@ func placeOf(header http.Header, body []byte) (int64, error) {
 	}
 	index, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("%.40q is no index", text)
+		return 0, fmt.Errorf("invalid index %.40q", text)
 	}
 	return int64(index), nil
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 )
 
 // startup is how long a server may take on a busy machine.
@@ -36,7 +36,7 @@ func (p *Process) signal(s os.Signal) {
 func run(tb testing.TB, program string, args ...string) *Process {
 	tb.Helper()
 	cmd := exec.Command(program, args...) //nolint:gosec,noctx // ended below
-	said := &outputtest.Buffer{}
+	said := &output.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"github.com/sigstore/rekor-tiles/v2/pkg/note"
 	"github.com/sigstore/sigstore-go/pkg/root"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 )
 
 // programs names the directory of the servers' programs.
@@ -146,7 +146,7 @@ func certificates(t *testing.T, text string) []*x509.Certificate {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	return strconv.Itoa(porttest.Free(t))
+	return strconv.Itoa(ports.Free(t))
 }
 
 func get(url string) ([]byte, error) {

@@ -101,7 +101,7 @@ func (r *Reevaluator) holdLease(ctx context.Context) (stop func()) {
 				return
 			case <-tick.C:
 				if _, err := r.lease(ctx); err != nil && ctx.Err() == nil {
-					r.Evaluator.Recorder.log.WarnContext(ctx, "lease not prolonged", "error", err)
+					r.Evaluator.Recorder.log.WarnContext(ctx, "lease not renewed", "error", err)
 				}
 			}
 		}

@@ -108,7 +108,7 @@ func (l *DeadLetters) fail(ctx context.Context, ev *eventv1.DeadLetterEvent, ima
 }
 
 // giveUp makes the evidence behind a verdict overdue if the report that a step gave up
-// on says something else. The verdict follows as for all evidence that is overdue.
+// on differs. The verdict follows as for all evidence that is overdue.
 func (l *DeadLetters) giveUp(ctx context.Context, ev *eventv1.DeadLetterEvent, image imageref.Ref, problem string, attempt int) error {
 	if ev.GetSubject() != events.SubjectImagePushed {
 		scan, err := l.scan(ctx, ev, image, attempt)
@@ -151,7 +151,7 @@ func (l *DeadLetters) scan(ctx context.Context, ev *eventv1.DeadLetterEvent, ima
 	if !errors.Is(err, errNoScan) && attempt < believeAfter {
 		return store.Scan{}, err
 	}
-	l.Recorder.log.WarnContext(ctx, "the scanner does not confirm the scan of a dead letter; the dead letter is believed",
+	l.Recorder.log.WarnContext(ctx, "scanner does not confirm the scan of a dead letter; using the dead letter",
 		"image", image.String(), "scan_id", id, "service", ev.GetService(), "reason", ev.GetReason(), "error", err)
 	scan = store.Scan{Image: byDigest(image), Time: l.Now(), Contents: map[string]string{store.EveryPlatform: store.UnknownContent}}
 	if at := cmp.Or(about.GetScanTime(), ev.GetMeta().GetEventTime()); at != nil && at.AsTime().Before(scan.Time) {

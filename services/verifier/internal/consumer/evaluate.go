@@ -163,7 +163,7 @@ func reportsJudged(found evidence.Evidence) map[string]store.Judged {
 	return out
 }
 
-// permanent marks what no retry will cure.
+// permanent marks permanent errors.
 func permanent(err error) error {
 	switch {
 	case errors.Is(err, evidence.ErrNotFound):

@@ -95,7 +95,7 @@ func (k *Looker) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := k.once(ctx); err != nil && ctx.Err() == nil {
-			k.Evaluator.Recorder.log.WarnContext(ctx, "looks at registries stopped; they go on with the next round", "error", err)
+			k.Evaluator.Recorder.log.WarnContext(ctx, "reading registries again was interrupted; it continues in the next round", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -147,10 +147,10 @@ func (k *Looker) look(ctx context.Context, l store.Look) error {
 		}
 		log := k.Evaluator.Recorder.log
 		if at.Sub(since) > k.Patience {
-			log.WarnContext(ctx, "the registry cannot be read; the look is given up", "image", l.Image.String(), "error", err)
+			log.WarnContext(ctx, "registry unreadable; giving up reading it again", "image", l.Image.String(), "error", err)
 			l.Attempt, l.MissingTime, l.HintTime, next = 0, time.Time{}, at, time.Time{}
 		} else {
-			log.InfoContext(ctx, "the registry cannot be read; the look is repeated", "image", l.Image.String(), "at", next, "error", err)
+			log.InfoContext(ctx, "registry unreadable; will read it again later", "image", l.Image.String(), "at", next, "error", err)
 		}
 	}
 	return k.Evaluator.Recorder.Store.FinishLook(ctx, l, at, next)

@@ -113,7 +113,7 @@ func (r *Reevaluator) retries(ctx context.Context) error {
 // and has it tried again. An error says that not even that could be stored.
 func (r *Reevaluator) unreadable(ctx context.Context, retry store.Retry, why error) error {
 	recorder := r.Evaluator.Recorder
-	recorder.log.WarnContext(ctx, "image not judged by the rules in force; it is UNKNOWN and tried again",
+	recorder.log.WarnContext(ctx, "image could not be evaluated by the current policies; it is UNKNOWN until a retry succeeds",
 		"image", retry.Image.String(), "attempts", retry.Attempts+1, "error", why)
 	retry.Problem = core.Truncate(why.Error())
 	retry.NextTime = r.Evaluator.Now().Add(min(firstRetry<<min(retry.Attempts, 16), lastRetry))
@@ -159,7 +159,7 @@ func (e *Evaluator) notJudged(ctx context.Context, image imageref.Ref, cause sto
 		}
 	}
 	// Whatever is stored for it all the time is made by the rules in force.
-	e.Recorder.log.WarnContext(ctx, "the verdict of the image changes all the time; it is tried again", "image", image.String())
+	e.Recorder.log.WarnContext(ctx, "verdict of the image keeps changing; will retry", "image", image.String())
 	return nil
 }
 

@@ -39,7 +39,7 @@ var AskAgain = []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 30
 // moved. After that the registry is right.
 const settledAttempts = 4
 
-// Handle notes a push. An event can say that an image is on its way, which makes no
+// Handle notes a push. An event can say that the evaluation of an image is pending, which makes no
 // verdict better. What a tag means it cannot say: that is asked of the registry, with
 // the verifier's own credentials, and the order of the answers is that of our clock.
 func (p *Pushes) Handle(ctx context.Context, ev *eventv1.ImagePushedEvent, d *eventbus.Delivery) error {
@@ -77,7 +77,7 @@ func (p *Pushes) Handle(ctx context.Context, ev *eventv1.ImagePushedEvent, d *ev
 	if d.Attempt < settledAttempts {
 		return errors.New("the registry does not say yet what was pushed under the tag")
 	}
-	p.Log.InfoContext(ctx, "tag does not mean what was pushed", "image", image.String())
+	p.Log.InfoContext(ctx, "tag no longer points to the pushed image", "image", image.String())
 	return nil
 }
 

@@ -170,7 +170,7 @@ func (r *Recorder) overdue(ctx context.Context, w store.Waiting, image imageref.
 	if err != nil {
 		return err
 	}
-	message := fmt.Sprintf("a scan report of %s says something else and was not judged by %s",
+	message := fmt.Sprintf("a scan report of %s differs and was not judged by %s",
 		w.FirstScan.UTC().Format(time.RFC3339), w.OverdueTime.UTC().Format(time.RFC3339))
 	if w.Problem != "" {
 		message = fmt.Sprintf("a step gave up on a scan report of %s, which was not judged: %s", w.FirstScan.UTC().Format(time.RFC3339), w.Problem)
@@ -247,7 +247,7 @@ func platformDigests(v core.Verdict) []string {
 // same notes that a verdict was made again and says what it said.
 func (r *Recorder) same(ctx context.Context, v core.Verdict) {
 	r.verdicts.Add(ctx, 1, metric.WithAttributes(attribute.String("state", v.State.String()), attribute.Bool("changed", false)))
-	r.log.DebugContext(ctx, "verdict made again says the same", "image", v.Image.String(), "state", v.State.String())
+	r.log.DebugContext(ctx, "verdict unchanged after re-evaluation", "image", v.Image.String(), "state", v.State.String())
 }
 
 func (r *Recorder) causeSince(ctx context.Context, before *store.Record, after *verifierv1.Verdict) (store.Cause, error) {

@@ -75,7 +75,7 @@ func (r *Reevaluator) Run(ctx context.Context) error {
 	defer r.release(ctx)
 	for {
 		if err := r.once(ctx); err != nil && ctx.Err() == nil {
-			r.Evaluator.Recorder.log.WarnContext(ctx, "re-evaluation stopped; it goes on with the next look", "error", err)
+			r.Evaluator.Recorder.log.WarnContext(ctx, "re-evaluation interrupted; it continues in the next round", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -128,7 +128,7 @@ func (r *Reevaluator) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if _, err := r.Evaluator.Recorder.Store.Lease(ctx, reevaluateLease, r.Holder, r.Evaluator.Now(), 0); err != nil {
-		r.Evaluator.Recorder.log.DebugContext(ctx, "lease not released; it ends by itself", "error", err)
+		r.Evaluator.Recorder.log.DebugContext(ctx, "lease not released; it will expire", "error", err)
 	}
 }
 
@@ -154,7 +154,7 @@ func (r *Reevaluator) expired(ctx context.Context) error {
 func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 	matches, err := policy.Matching(w.Repositories)
 	if err != nil {
-		r.Evaluator.Recorder.log.WarnContext(ctx, "the images that a change of the rules is for are not known; all are judged again",
+		r.Evaluator.Recorder.log.WarnContext(ctx, "images affected by a rule change unknown; evaluating all of them again",
 			"cause", w.Cause.Detail, "error", err)
 		matches = func(string) bool { return true }
 	}
@@ -186,7 +186,7 @@ func (r *Reevaluator) work(ctx context.Context, w store.Reevaluation) error {
 // notRenewed notes that an ended verdict could not be made again. It is served as UNKNOWN
 // anyway and tried again later.
 func (r *Reevaluator) notRenewed(ctx context.Context, image imageref.Ref, err error) error {
-	r.Evaluator.Recorder.log.WarnContext(ctx, "ended verdict not made again", "image", image.String(), "error", err)
+	r.Evaluator.Recorder.log.WarnContext(ctx, "expired verdict not evaluated again", "image", image.String(), "error", err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.failed == nil {

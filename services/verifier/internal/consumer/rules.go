@@ -65,7 +65,7 @@ func (b *RuleBook) Current(ctx context.Context) (replay.Rules, error) {
 			return replay.Rules{}, err
 		}
 		for _, u := range rules.Unreadable {
-			b.Log.ErrorContext(ctx, "stored rule cannot be read by this release; the images that it may be for are UNKNOWN: "+
+			b.Log.ErrorContext(ctx, "stored rule not readable by this release; the images it may apply to are UNKNOWN: "+
 				"upgrade this replica, or delete the rule and create it again", "rule", u.Rule, "error", u.Err)
 		}
 		b.last = &rules

@@ -21,7 +21,7 @@ import (
 const askTimeout = 15 * time.Second
 
 // errNoScan says that the scanner knows no such scan, or none that ended with reports.
-var errNoScan = errors.New("the scanner has no such scan")
+var errNoScan = errors.New("scan unknown to the scanner")
 
 // Scans notes what new scan reports say, so that a verdict cannot outlive them. An event
 // only says that it is time to ask the scanner.
@@ -39,7 +39,7 @@ func (s *Scans) Handle(ctx context.Context, ev *eventv1.ImageScannedEvent, _ *ev
 	}
 	scan, err := s.ask(ctx, verdictpb.Ref(ev.GetImage()), ev.GetScanId())
 	if errors.Is(err, errNoScan) {
-		s.Recorder.log.WarnContext(ctx, "event names a scan that says nothing of the image; it is ignored",
+		s.Recorder.log.WarnContext(ctx, "event ignored: its scan is of another image",
 			"image", ev.GetImage().GetDigest(), "scan_id", ev.GetScanId(), "error", err)
 		return nil
 	}

@@ -115,7 +115,7 @@ const (
 	CodeInvalidReference Code = "INVALID_REFERENCE"
 	// CodeImageGone: the registry no longer has the image.
 	CodeImageGone Code = "IMAGE_GONE"
-	// CodeEvidenceOverdue: a newer scan report says something else and was not judged in
+	// CodeEvidenceOverdue: a newer scan report differs and was not judged in
 	// time, or a step gave up on it.
 	CodeEvidenceOverdue Code = "EVIDENCE_OVERDUE"
 	// CodeEvidenceUnreadable: the image could not be judged by rules that have changed.

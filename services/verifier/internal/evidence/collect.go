@@ -17,7 +17,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/services/verifier/internal/vex"
 )
 
-// Failures that no retry will cure.
+// Failures that no retry can fix.
 var (
 	// ErrNotFound: the registry has no such image.
 	ErrNotFound = errors.New("the image is not in the registry")
@@ -135,7 +135,7 @@ func (c *Collector) CollectOwed(ctx context.Context, image imageref.Ref, owed Ow
 	}
 	out, unknown, err := c.platforms(ctx, image, all, owed)
 	if err == nil && unknown && c.roots.Refresh(ctx) {
-		// The signer has a key that we had not heard of.
+		// The signer has a key that we did not know.
 		out, _, err = c.platforms(ctx, image, all, owed)
 	}
 	return out, err
@@ -168,7 +168,7 @@ func (c *Collector) platforms(ctx context.Context, image imageref.Ref, all []tar
 	return out, unknown, nil
 }
 
-// lasting marks failures of the registry that no retry will cure.
+// lasting marks failures of the registry that no retry can fix.
 func lasting(err error) error {
 	switch {
 	case registry.Temporary(err):

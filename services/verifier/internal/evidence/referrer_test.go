@@ -42,7 +42,7 @@ func FuzzReferrer(f *testing.F) {
 				t.Errorf("%+v, %v", r, err)
 			}
 		case r.Subject != "" && imageref.CheckDigest(r.Subject) != nil:
-			t.Errorf("the subject %q is no digest", r.Subject)
+			t.Errorf("the subject %q is not a digest", r.Subject)
 		case r.Subject == "" && r.Ours:
 			t.Error("a summary of nothing")
 		}

@@ -1,4 +1,4 @@
-// Package exception reads exceptions from rules, from files and from the API, by
+// Package exception reads exceptions to rules, from files and from the API, by
 // the same checks.
 //
 // A document is YAML of apiVersion seaworthy.dev/v1 and kind Exception; a file may

@@ -90,7 +90,7 @@ func TestParseRefuses(t *testing.T) {
 		"digest of algorithm": {replace("repositories: r.example/team/**", "image_digest: sha512:aa"), "e.yaml:7:17: spec.image_digest: digest \"sha512:aa\" lacks the prefix sha256"},
 		"bad word":            {replace("vulnerable_code_not_in_execute_path", "trust_me"), "justification: must be empty or one of component_not_present"},
 		"word of a rule":      {replace("CVE-2022-32149", "rule:not-root"), "justification: an exception from a rule has none"},
-		"bad glob":            {replace("r.example/team/**", "'a b'"), "is no glob"},
+		"bad glob":            {replace("r.example/team/**", "'a b'"), "invalid pattern"},
 		"wrong kind":          {replace("kind: Exception", "kind: Policy"), "e.yaml:2:7: kind: must be Exception"},
 		"twice":               {good + "---\n" + good, "e.yaml:18:9: metadata.name: the name \"text-cve\" is used twice"},
 		"too large":           {strings.Repeat("#", MaxFile+1), "more than 1048576"},

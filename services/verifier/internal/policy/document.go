@@ -227,13 +227,13 @@ func duration(s string) (time.Duration, error) {
 	if m := daysPattern.FindStringSubmatch(s); m != nil {
 		days, err := strconv.Atoi(m[1])
 		if err != nil {
-			return 0, fmt.Errorf("%q is no duration: %w", s, err)
+			return 0, fmt.Errorf("invalid duration %q: %w", s, err)
 		}
 		s = strconv.Itoa(days*24) + "h"
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no duration; write for example 36h or 30d", s)
+		return 0, fmt.Errorf("invalid duration %q; write for example 36h or 30d", s)
 	}
 	if d <= 0 {
 		return 0, fmt.Errorf("%q: a maximum age is more than zero", s)

@@ -83,7 +83,7 @@ func semanticVersion(v ref.Val) (string, error) {
 		s = "v" + s
 	}
 	if !semver.IsValid(s) {
-		return "", fmt.Errorf("semver: %.100q is no semantic version", nativeText(v))
+		return "", fmt.Errorf("semver: %.100q is not a semantic version", nativeText(v))
 	}
 	return s, nil
 }

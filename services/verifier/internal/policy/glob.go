@@ -22,7 +22,7 @@ func compileGlobs(globs []string) (func(string) bool, error) {
 	alternatives := make([]string, 0, len(globs))
 	for _, g := range globs {
 		if !globPattern.MatchString(g) {
-			return nil, fmt.Errorf("%q is no glob of registry/repository", g)
+			return nil, fmt.Errorf("invalid pattern %q of registry/repository", g)
 		}
 		if namesTag(g) {
 			return nil, fmt.Errorf("%q names a tag, and would match nothing: a verdict is about a digest, whatever its tags; "+

@@ -182,7 +182,7 @@ func (c *Case) check() (faults []error) {
 	}
 	for _, r := range e.Reasons {
 		if !codeText.MatchString(r) {
-			fault("expect.reasons: %q is no reason code like EVIDENCE_MISSING", r)
+			fault("expect.reasons: invalid reason code %q, want one such as EVIDENCE_MISSING", r)
 		}
 	}
 	return faults

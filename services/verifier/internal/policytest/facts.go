@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -107,13 +108,13 @@ func decode(n *yaml.Node, v reflect.Value, path string) error {
 	case v.Type() == durationType:
 		d, err := time.ParseDuration(n.Value)
 		if err != nil {
-			return at(n, path, fmt.Errorf("%q is no duration like 36h", n.Value))
+			return at(n, path, fmt.Errorf("invalid duration %q; write for example 36h", n.Value))
 		}
 		v.SetInt(int64(d))
 		return nil
 	case v.Type() == timeType || v.Kind() != reflect.Struct && v.Kind() != reflect.Slice:
 		if err := n.Decode(v.Addr().Interface()); err != nil {
-			return at(n, path, fmt.Errorf("%q is no %s", n.Value, v.Type()))
+			return at(n, path, fmt.Errorf("%q is not a %s", n.Value, strings.ToLower(v.Type().Name())))
 		}
 		return nil
 	case v.Kind() == reflect.Slice:

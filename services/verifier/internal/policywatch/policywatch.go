@@ -131,7 +131,7 @@ func (w *Watch) tell(ctx context.Context, err error) {
 	if text := err.Error(); text != w.fault {
 		w.fault = text
 		w.reloads.Add(ctx, 1, metric.WithAttributes(attribute.String("outcome", "refused")))
-		w.Log.ErrorContext(ctx, "policy files refused; the last good ones stay in force", "error", err)
+		w.Log.ErrorContext(ctx, "policy files refused; the last valid ones stay in force", "error", err)
 	}
 	w.faulty.Record(ctx, 1)
 	w.Report(fmt.Errorf("the policy files are refused, the last good ones are in force: %w", err))

@@ -30,7 +30,7 @@ type Purl struct {
 // Parse reads a package URL.
 func Parse(s string) (Purl, error) {
 	if len(s) > MaxLength {
-		return Purl{}, fmt.Errorf("the package URL has %d bytes, the limit is %d", len(s), MaxLength)
+		return Purl{}, fmt.Errorf("the package URL of %d bytes exceeds the limit of %d", len(s), MaxLength)
 	}
 	if len(s) < 4 || !strings.EqualFold(s[:4], "pkg:") {
 		return Purl{}, errors.New("a package URL begins with `pkg:`")

@@ -20,7 +20,7 @@ import (
 )
 
 // unsoundFor is how long an UNKNOWN is kept ready: a push that another replica
-// heard of changes it without a verdict that would tell.
+// reported changes it without a verdict that would tell.
 const unsoundFor = time.Second
 
 // keptFor is how long any answer is kept ready: when evidence becomes overdue is
@@ -212,7 +212,7 @@ func (s *Verdicts) resolveTags(ctx context.Context, refs []imageref.Ref) ([]imag
 		i := where[n]
 		switch {
 		case tag == nil:
-			known[i] = s.unjudged(refs[i], core.CodeNeverSeen, "no push of this tag was heard of")
+			known[i] = s.unjudged(refs[i], core.CodeNeverSeen, "tag never pushed")
 		case tag.Digest != "":
 			out[i] = refs[i].WithDigest(tag.Digest)
 		case tag.Problem != "":
@@ -319,7 +319,7 @@ func (s *Verdicts) lookup(ctx context.Context, ref imageref.Ref, environment str
 // answer says what is known of an image: whatever is not a sound verdict is UNKNOWN.
 func (s *Verdicts) answer(ref imageref.Ref, i *store.Image, environment string, now time.Time) (*verifierv1.Verdict, error) {
 	if i == nil {
-		return s.unjudged(ref, core.CodeNeverSeen, "no push of this image was heard of"), nil
+		return s.unjudged(ref, core.CodeNeverSeen, "image never pushed"), nil
 	}
 	waiting := !i.Pending.IsZero()
 	if i.Latest == nil {
@@ -356,7 +356,7 @@ func served(r *store.Record, environment string, now time.Time) (*verifierv1.Ver
 	switch {
 	case overdue && !says(v, core.CodeEvidenceOverdue):
 		unsound(v, core.Reason{Code: core.CodeEvidenceOverdue, Message: fmt.Sprintf(
-			"the verdict was %s, but a newer scan report says something else and should have been judged by %s",
+			"the verdict was %s, but a newer scan report differs and should have been judged by %s",
 			r.State, r.OverdueTime.UTC().Format(time.RFC3339))})
 	case !overdue && !r.OverdueTime.IsZero():
 		v.OverdueTime = timestamppb.New(r.OverdueTime)
@@ -386,7 +386,7 @@ func (s *Verdicts) unjudged(ref imageref.Ref, code core.Code, message string) *v
 }
 
 func (s *Verdicts) pending(ref imageref.Ref) *verifierv1.Verdict {
-	v := s.unjudged(ref, core.CodePending, "the image is on its way; there is no verdict yet")
+	v := s.unjudged(ref, core.CodePending, "evaluation pending: there is no verdict yet")
 	v.Pending = true
 	return v
 }

@@ -160,7 +160,7 @@ func (s *Exceptions) DeleteException(ctx context.Context, req *verifierv1.Delete
 }
 
 func noException(name string) error {
-	return apierr.New(codes.NotFound, ReasonExceptionNotFound, "there is no exception of that name").WithMetadata("name", name)
+	return apierr.New(codes.NotFound, ReasonExceptionNotFound, "no exception of that name").WithMetadata("name", name)
 }
 
 func exceptionMessage(stored store.Exception) (*verifierv1.Exception, error) {

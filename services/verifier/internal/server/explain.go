@@ -31,7 +31,7 @@ func (s *Verdicts) ExplainVerdict(ctx context.Context, req *verifierv1.ExplainVe
 	}
 	r, err := s.store.Verdict(ctx, req.GetVerdictDigest())
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, apierr.New(codes.NotFound, ReasonVerdictNotFound, "there is no verdict of that digest")
+		return nil, apierr.New(codes.NotFound, ReasonVerdictNotFound, "no verdict with that digest")
 	}
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (s *Verdicts) GetVerdictHistory(ctx context.Context, req *verifierv1.GetVer
 			return nil, err
 		}
 		if tags[0] == nil || tags[0].Digest == "" {
-			return nil, apierr.New(codes.NotFound, ReasonTagUnknown, "what this tag means is not known: no push of it was heard of, or it failed")
+			return nil, apierr.New(codes.NotFound, ReasonTagUnknown, "what this tag means is not known: it was never pushed, or its push failed")
 		}
 		ref = ref.WithDigest(tags[0].Digest)
 	}

@@ -235,7 +235,7 @@ func refused(err error, name string) error {
 }
 
 func noPolicy(name string) error {
-	return apierr.New(codes.NotFound, ReasonPolicyNotFound, "there is no policy of that name").WithMetadata("name", name)
+	return apierr.New(codes.NotFound, ReasonPolicyNotFound, "no policy of that name").WithMetadata("name", name)
 }
 
 func policyMessage(p *store.Policy) *verifierv1.Policy {

@@ -137,7 +137,7 @@ func (s *Policies) ExportEvidence(req *verifierv1.ExportEvidenceRequest, stream 
 			return err
 		}
 		if tags[0] == nil || tags[0].Digest == "" {
-			return noEvidence("what this tag means is not known: no push of it was heard of, or it failed")
+			return noEvidence("what this tag means is not known: it was never pushed, or its push failed")
 		}
 		ref = ref.WithDigest(tags[0].Digest)
 	}

@@ -133,7 +133,7 @@ func (s *Vex) DeleteVexDocument(ctx context.Context, req *verifierv1.DeleteVexDo
 		s.auditor.By(ctx, verifierv1.VexService_DeleteVexDocument_FullMethodName))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, apierr.New(codes.NotFound, ReasonVexDocumentNotFound, "there is no imported document of that digest")
+		return nil, apierr.New(codes.NotFound, ReasonVexDocumentNotFound, "no imported document with that digest")
 	case errors.Is(err, store.ErrFromFile):
 		return nil, apierr.New(codes.FailedPrecondition, ReasonVexDocumentFromFile, "the document comes from a file of the verifier; take it out there")
 	case err != nil:

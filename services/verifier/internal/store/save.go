@@ -83,7 +83,7 @@ func store(ctx context.Context, tx *sql.Tx, v NewVerdict, last int64, current ne
 	v.Quiet = v.Quiet || same
 	if same && !v.Replace {
 		// The time moves although the verdict stays: a push from before it that is
-		// heard of only now has its answer and must not wait for another.
+		// reported only now has its answer and must not wait for another.
 		_, err := tx.ExecContext(ctx, `
 			UPDATE images SET pending_time = pending_time * $5,
 				verdict_time = CASE WHEN $5 = 0 AND verdict_time < $1 THEN $1 ELSE verdict_time END

@@ -117,7 +117,7 @@ type Store interface {
 	PolicyVersions(ctx context.Context, name string, before int64, limit int) ([]Policy, error)
 	// Policy returns a version of a policy, the one in force for 0, or ErrNotFound.
 	Policy(ctx context.Context, name string, version int64) (Policy, error)
-	// Audits returns changes by hand that were not told yet, oldest first, at most
+	// Audits returns unpublished audit records, oldest first, at most
 	// limit.
 	Audits(ctx context.Context, limit int) ([]Audit, error)
 	// AuditPublished takes one of them out.
@@ -164,7 +164,7 @@ type Store interface {
 	Lease(ctx context.Context, name, holder string, now time.Time, d time.Duration) (bool, error)
 
 	// RecordScan notes what a scan said that ended, at the time that the verifier learned
-	// of it. If it says something else than what was judged, the evidence becomes overdue
+	// of it. If it differs from what was judged, the evidence becomes overdue
 	// after patience; a report that waits already keeps its time. A scan that is older
 	// than what is known changes nothing.
 	RecordScan(ctx context.Context, scan Scan, learned time.Time, patience time.Duration) error

@@ -39,7 +39,7 @@ type Judged struct {
 	Content string
 }
 
-// Waiting is a scan report that says something else than what was judged.
+// Waiting is a scan report that differs from what was judged.
 type Waiting struct {
 	Image imageref.Ref
 	// FirstScan is when the scan of the first such report ended; Since is when the

@@ -117,7 +117,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		}
 		switch {
 		case err == nil:
-			s.log.InfoContext(ctx, "trust bundle taken from the database", "fetch_time", fetched)
+			s.log.InfoContext(ctx, "using the trust bundle of the database", "fetch_time", fetched)
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("load trust bundle: %w", err)
 		default:
@@ -248,7 +248,7 @@ func (s *Source) use(ctx context.Context, body []byte) error {
 		return err
 	}
 	if !slices.Equal(revived, s.revived) && len(revived) > 0 {
-		s.log.WarnContext(ctx, "the signer calls a revoked key valid; it stays revoked", "key_ids", revived)
+		s.log.WarnContext(ctx, "signer lists a revoked key as valid; it stays revoked", "key_ids", revived)
 	}
 	s.revived = revived
 	if bytes.Equal(body, s.body) && roots.Fingerprint() == s.roots.Fingerprint() {

@@ -124,7 +124,7 @@ func (p *productJSON) UnmarshalJSON(b []byte) error {
 // taken.
 func Parse(raw []byte) (Document, error) {
 	if len(raw) > MaxDocument {
-		return Document{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrMalformed, len(raw), MaxDocument)
+		return Document{}, fmt.Errorf("%w: %d bytes exceeds the limit of %d", ErrMalformed, len(raw), MaxDocument)
 	}
 	var d documentJSON
 	if err := strictjson.Unmarshal(raw, &d); err != nil {

@@ -102,7 +102,7 @@ func TestParseRefuses(t *testing.T) {
 		"a status in capitals": {replace(`"status":`, `"Status":"fixed","status":`), `is not "status"`},
 		"a product with an ID": {replace(`"pkg:npm/b@2"`, `{"@id":"pkg:npm/b@2","@ID":"pkg:npm/c"}`), `is not "@id"`},
 		"a name with a long s": {replace(`"status":`, "\"@\u212aontext\":1,\"ſtatus\":\"fixed\",\"status\":"), `is not "status"`},
-		"too large":            {strings.Repeat(" ", MaxDocument+1), "the limit is"},
+		"too large":            {strings.Repeat(" ", MaxDocument+1), "exceeds the limit of"},
 		"too many statements":  {`{"@context":"https://openvex.dev/ns","statements":[` + many(MaxStatements+1, "{}") + `]}`, "statements, the limit is"},
 		"too many products":    {replace(`["pkg:npm/b@2"]`, "["+many(MaxProducts+1, `"a"`)+"]"), "products, the limit is"},
 		"too many of all":      {replace(`["pkg:npm/b@2"],"subcomponents":["pkg:npm/c"]`, "["+many(9000, `"a"`)+`],"subcomponents":[`+many(20, `"a"`)+"]"), "products and subcomponents"},

@@ -211,7 +211,7 @@ func (c *Cache) Run(ctx context.Context) error {
 		changed := c.o.Changed()
 		err := c.look(ctx)
 		if err != nil && ctx.Err() == nil && !failing {
-			c.o.Log.WarnContext(ctx, "changes of verdicts not seen; every answer is read from the database", "error", err)
+			c.o.Log.WarnContext(ctx, "verdict changes not received; reading every answer from the database", "error", err)
 		}
 		failing = err != nil
 		select {

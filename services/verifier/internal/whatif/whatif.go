@@ -40,7 +40,7 @@ type Change struct {
 // Result is what would change for a page of images.
 type Result struct {
 	// Evaluated images are those that the policy, before or after, is for; of them
-	// Changed would have a verdict that says something else.
+	// Changed would have a different verdict.
 	Evaluated, Changed int
 	// Unmatched are not its images, Skipped have no recorded evidence.
 	Unmatched, Skipped int

@@ -33,7 +33,7 @@ CREATE TABLE images (
 CREATE INDEX images_by_digest ON images (digest);
 CREATE INDEX images_by_sequence ON images (sequence);
 
--- What a tag meant at the last push that was heard of.
+-- What a tag meant at the last push that was reported.
 CREATE TABLE tags (
     registry   TEXT   NOT NULL,
     repository TEXT   NOT NULL,

@@ -23,7 +23,7 @@ CREATE TABLE policies (
     version BIGINT NOT NULL
 );
 
--- Changes by hand that were not told yet.
+-- Unpublished audit records.
 CREATE TABLE audit_outbox (
     id          TEXT   PRIMARY KEY,
     create_time BIGINT NOT NULL,

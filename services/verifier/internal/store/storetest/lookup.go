@@ -163,7 +163,7 @@ func testTags(t *testing.T, s store.Store) {
 		}
 	}
 
-	// The failure is heard of before the push that failed.
+	// The failure is reported before the push that failed.
 	early := imageref.Ref{Registry: image.Registry, Repository: image.Repository, Tag: "early"}
 	if err := s.FailTag(t.Context(), early, "gone", start.Add(time.Second)); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ func auditor() func() store.Audit {
 	}
 }
 
-// resources are those of the audits that were not told yet.
+// resources are those of the unpublished audits.
 func resources(t *testing.T, s store.Store) []string {
 	t.Helper()
 	all, err := s.Audits(t.Context(), 100)

@@ -1,4 +1,4 @@
-package outputtest_test
+package output_test
 
 import (
 	"fmt"
@@ -6,11 +6,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/outputtest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/output"
 )
 
 func TestBuffer(t *testing.T) {
-	var b outputtest.Buffer
+	var b output.Buffer
 	var writers sync.WaitGroup
 	for range 8 {
 		writers.Go(func() {

@@ -1,17 +1,17 @@
-package porttest_test
+package ports_test
 
 import (
 	"net"
 	"strconv"
 	"testing"
 
-	"github.com/seaworthy-dev/seaworthy/pkg/porttest"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/ports"
 )
 
 func TestFree(t *testing.T) {
 	seen := map[int]bool{}
 	for range 100 {
-		port := porttest.Free(t)
+		port := ports.Free(t)
 		if seen[port] || port < 20000 || port >= 32000 {
 			t.Errorf("port %d, again: %v", port, seen[port])
 		}

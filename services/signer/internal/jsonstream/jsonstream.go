@@ -38,7 +38,7 @@ type Shape struct {
 	Fields []Field
 	// Elements is of each element of an array.
 	Elements *Shape
-	// Begin and End are called at the begin and the end of an object with Fields.
+	// Begin and End are called at the start and the end of an object with Fields.
 	Begin, End func() error
 }
 

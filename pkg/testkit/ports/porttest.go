@@ -1,6 +1,6 @@
-// Package porttest finds ports for servers that tests start and that are told their
+// Package ports finds ports for servers that tests start and that are told their
 // port: the real ones of others, and fleets whose parts have to know each other's.
-package porttest
+package ports
 
 import (
 	"math/rand/v2"

@@ -1,8 +1,8 @@
 //go:build race
 
-// Package racetest tells tests whether the race detector is on: it takes several times
+// Package race tells tests whether the race detector is on: it takes several times
 // the memory and the time that some of them measure.
-package racetest
+package race
 
 // Enabled is true under the race detector.
 const Enabled = true

@@ -1,6 +1,6 @@
-// Package outputtest keeps what a program under test says, for tests that read it while
+// Package output keeps what a program under test says, for tests that read it while
 // it is written.
-package outputtest
+package output
 
 import (
 	"bytes"
