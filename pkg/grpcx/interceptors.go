@@ -93,8 +93,11 @@ func level(c codes.Code) slog.Level {
 	switch c {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
 		return slog.LevelError
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.PermissionDenied:
+	case codes.Unavailable, codes.DeadlineExceeded, codes.PermissionDenied:
 		return slog.LevelWarn
+	case codes.ResourceExhausted:
+		// Counted by the metrics: a line for each call would let one caller fill the disk.
+		return slog.LevelDebug
 	default:
 		return slog.LevelInfo
 	}

@@ -40,8 +40,10 @@ type ScannerServiceClient interface {
 	// Errors: INVALID_ARGUMENT for a malformed reference; PERMISSION_DENIED
 	// (`REGISTRY_NOT_ALLOWED`) for a registry that is not configured; NOT_FOUND
 	// (`IMAGE_NOT_FOUND`) if the registry does not have it; UNAVAILABLE if the
-	// registry or the event bus does not answer.
-	// Idempotency: calls with the same request_id make one scan.
+	// registry or the event bus does not answer; RESOURCE_EXHAUSTED (`TOO_MANY_SCANS`)
+	// for more than 10 requests a second of one caller, beyond 100 at once.
+	// Idempotency: calls with the same request_id make one scan, and so do calls for an
+	// image whose scan has not started yet.
 	// Callers: operators and clients.
 	ScanImage(ctx context.Context, in *ScanImageRequest, opts ...grpc.CallOption) (*ScanImageResponse, error)
 	// GetScan returns a scan by id, or the newest of an image.
@@ -186,8 +188,10 @@ type ScannerServiceServer interface {
 	// Errors: INVALID_ARGUMENT for a malformed reference; PERMISSION_DENIED
 	// (`REGISTRY_NOT_ALLOWED`) for a registry that is not configured; NOT_FOUND
 	// (`IMAGE_NOT_FOUND`) if the registry does not have it; UNAVAILABLE if the
-	// registry or the event bus does not answer.
-	// Idempotency: calls with the same request_id make one scan.
+	// registry or the event bus does not answer; RESOURCE_EXHAUSTED (`TOO_MANY_SCANS`)
+	// for more than 10 requests a second of one caller, beyond 100 at once.
+	// Idempotency: calls with the same request_id make one scan, and so do calls for an
+	// image whose scan has not started yet.
 	// Callers: operators and clients.
 	ScanImage(context.Context, *ScanImageRequest) (*ScanImageResponse, error)
 	// GetScan returns a scan by id, or the newest of an image.

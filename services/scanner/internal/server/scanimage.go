@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"regexp"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/seaworthy-dev/seaworthy/pkg/eventbus"
 	"github.com/seaworthy-dev/seaworthy/pkg/events"
 	"github.com/seaworthy-dev/seaworthy/pkg/grpcx"
+	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
 	"github.com/seaworthy-dev/seaworthy/pkg/obs"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/consumer"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
@@ -39,6 +41,9 @@ func (s *scanner) ScanImage(ctx context.Context, req *scannerv1.ScanImageRequest
 	case !uuid.MatchString(requestID):
 		return nil, apierr.InvalidField("request_id", "must be a UUID")
 	}
+	if wait := s.limits.reserve(grpcx.PeerID(ctx), s.Now()); wait > 0 {
+		return nil, apierr.New(codes.ResourceExhausted, "TOO_MANY_SCANS", "too many scan requests from this caller").WithRetryAfter(wait)
+	}
 	digest, m, err := s.Resolver.Resolve(ctx, ref)
 	if err != nil {
 		return nil, faultError(err)
@@ -46,6 +51,12 @@ func (s *scanner) ScanImage(ctx context.Context, req *scannerv1.ScanImageRequest
 	eventID := events.ID("scan-requested", grpcx.PeerID(ctx), requestID)
 	asked := ref
 	ref = ref.WithDigest(digest)
+	if sc, ok, err := s.queued(ctx, consumer.ScanID(eventID), ref); err != nil {
+		return nil, err
+	} else if ok {
+		out, err := s.message(ctx, sc, false)
+		return &scannerv1.ScanImageResponse{Scan: out}, err
+	}
 	sc, err := s.Store.CreateScan(ctx, store.Scan{
 		ID: consumer.ScanID(eventID), Image: ref, State: store.Queued,
 		TraceID: obs.TraceID(ctx), CreateTime: s.Now(),
@@ -69,6 +80,24 @@ func (s *scanner) ScanImage(ctx context.Context, req *scannerv1.ScanImageRequest
 		return nil, err
 	}
 	return &scannerv1.ScanImageResponse{Scan: out}, nil
+}
+
+// queuedAge is how old a queued scan may be to answer for another request: it is
+// published by then, or its caller asks again.
+const queuedAge = time.Minute
+
+// queued returns the scan of the same tag and digest that has not started yet, so that
+// many requests for one image are one scan. A repeated request keeps its own.
+func (s *scanner) queued(ctx context.Context, id string, ref imageref.Ref) (sc store.Scan, ok bool, err error) {
+	if _, err := s.Store.Scan(ctx, id); !errors.Is(err, store.ErrNotFound) {
+		return store.Scan{}, false, err
+	}
+	sc, err = s.Store.NewestScan(ctx, ref, false)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Scan{}, false, nil
+	}
+	ok = sc.State == store.Queued && sc.Image == ref && s.Now().Sub(sc.CreateTime) < queuedAge
+	return sc, ok, err
 }
 
 func busError(err error) error {

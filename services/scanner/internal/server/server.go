@@ -68,6 +68,7 @@ var errScanNotFound = apierr.New(codes.NotFound, reasonScanNotFound, "no such sc
 type scanner struct {
 	scannerv1.UnimplementedScannerServiceServer
 	Deps
+	limits callerLimits
 }
 
 // GetScan implements the RPC.
