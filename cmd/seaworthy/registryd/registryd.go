@@ -109,8 +109,9 @@ func distributionConfig(cfg Config) *configuration.Configuration {
 		Storage: configuration.Storage{
 			"filesystem": configuration.Parameters{"rootdirectory": cfg.Dir},
 			"delete":     configuration.Parameters{"enabled": true},
+			// What clients began to upload and gave up on.
 			"maintenance": configuration.Parameters{
-				"uploadpurging": map[any]any{"enabled": false},
+				"uploadpurging": map[any]any{"enabled": true, "age": "24h", "interval": "1h", "dryrun": false},
 			},
 		},
 		// Distribution's own default, which a configuration without a file lacks.
