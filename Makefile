@@ -14,7 +14,7 @@ LDFLAGS  := -s -w -X $(BUILDINFO).version=$(VERSION)
 GOBUILD  := go build -ldflags '$(LDFLAGS)'
 FUZZTIME ?= 60s
 DATA_DIR ?= .seaworthy
-WITHOUT_RACE := TestBombs|TestReference|TestRealAdvisories|TestLargeDocument
+WITHOUT_RACE := TestBombs|TestNamesOfAFileAreBounded|TestReference|TestRealAdvisories|TestLargeDocument
 
 .PHONY: help
 help: ## List the targets

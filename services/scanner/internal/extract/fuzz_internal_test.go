@@ -103,13 +103,14 @@ func TestChiselLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	const line = `{"kind":"package","name":"a","version":"1"}` + "\n"
+	long := []byte(`{"kind":"content","path":"` + strings.Repeat("x", 64<<10) + `"}` + "\n")
 	for name, c := range map[string]struct {
 		content []byte
 		want    string
 	}{
 		"packages":  {zw.EncodeAll(bytes.Repeat([]byte(line), 11), nil), "more than 10 packages"},
 		"line":      {zw.EncodeAll(bytes.Repeat([]byte("x"), maxChiselLine+1), nil), "token too long"},
-		"size":      {zw.EncodeAll(bytes.Repeat([]byte("{}\n"), maxChisel/3+2), nil), "larger than"},
+		"size":      {zw.EncodeAll(bytes.Repeat(long, maxChisel/len(long)+1), nil), "larger than"},
 		"not zstd":  {[]byte(line), "magic"},
 		"truncated": {zw.EncodeAll(bytes.Repeat([]byte(line), 5), nil)[:20], "unexpected EOF"},
 		"nameless":  {zw.EncodeAll([]byte(`{"kind":"package","version":"1"}`), nil), errNoPackage.Error()},

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/seaworthy-dev/seaworthy/pkg/imageref"
+	"github.com/seaworthy-dev/seaworthy/pkg/testkit/race"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/core"
 	"github.com/seaworthy-dev/seaworthy/services/scanner/internal/extract"
 	lt "github.com/seaworthy-dev/seaworthy/services/scanner/internal/layertest"
@@ -53,6 +54,9 @@ func TestPackagesAreBounded(t *testing.T) {
 
 // TestNamesOfAFileAreBounded: a file is not looked into under any number of names.
 func TestNamesOfAFileAreBounded(t *testing.T) {
+	if race.Enabled {
+		t.Skip("minutes under the race detector")
+	}
 	layer := []lt.Entry{lt.File("data/a", "{}")}
 	for i := range 10_001 {
 		layer = append(layer, lt.HardLink(fmt.Sprintf("app/node_modules/m%d/package.json", i), "data/a"))

@@ -90,8 +90,10 @@ func chiselPlugin(limit int) *plugin {
 			sc.Buffer(nil, maxChiselLine)
 			for sc.Scan() {
 				var line struct{ Kind, Name, Version, Arch string }
-				if err := json.Unmarshal(sc.Bytes(), &line); err != nil {
-					return fmt.Errorf("a line is no JSON: %w", err)
+				if err := json.Unmarshal(sc.Bytes(), &line); err != nil && limited.N == 0 {
+					break // the line that the limit cut
+				} else if err != nil {
+					return fmt.Errorf("a line is not JSON: %w", err)
 				}
 				if line.Kind != "package" {
 					continue
