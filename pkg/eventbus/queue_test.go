@@ -110,11 +110,14 @@ func TestConsume_BehindABurst(t *testing.T) {
 			worker := e.grouped()
 			var mu sync.Mutex
 			var order []string
+			handled := map[string]bool{}
 			e.consume(worker, "worker-jobs", 1, func(_ context.Context, d *eventbus.Delivery) error {
 				time.Sleep(2 * time.Millisecond)
 				mu.Lock()
 				defer mu.Unlock()
-				if d.Attempt == 1 {
+				// A message whose heartbeat came late on a busy machine is delivered again.
+				if !handled[d.ID] {
+					handled[d.ID] = true
 					order = append(order, d.ID)
 				}
 				return nil
