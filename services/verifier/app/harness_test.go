@@ -78,9 +78,13 @@ func newFleet(t *testing.T) *fleet {
 	f.serveScanner()
 	f.background(func(ctx context.Context) error {
 		return events.Consume(ctx, f.bus[events.Notifier], events.ConsumerNotifierDeliver, 1,
-			func(_ context.Context, e *eventv1.VerdictReachedEvent, _ *eventbus.Delivery) error {
-				f.verdicts <- e
-				return nil
+			func(ctx context.Context, e *eventv1.VerdictReachedEvent, _ *eventbus.Delivery) error {
+				select {
+				case f.verdicts <- e:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err() // a test that reads none ends all the same
+				}
 			})
 	})
 	return f
